@@ -1,0 +1,224 @@
+//! What the caller knows of each row: targets and side inputs, by name. Nothing is positional, nothing is copied.
+
+use crate::error::{Argument, Error, check_len};
+use crate::view::{Ids, Sequences};
+
+/// A preference pair: two sequences of the batch, by their index in `cu_seqlens`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Pair {
+    /// The preferred sequence.
+    pub chosen: usize,
+    /// The other one.
+    pub rejected: usize,
+}
+
+/// Targets and side inputs of a batch, one entry a row unless said otherwise.
+///
+/// A row is a token position (B·T flattened) and its target the id that the position predicts: already aligned, unlike
+/// Hugging Face's unshifted `labels`. A row whose target is `ignore_index` has loss 0 and gradient exactly 0, its logits
+/// are not read, and it counts nowhere. Entries of side inputs on ignored rows are not looked at.
+///
+/// ```
+/// # use surprisal::Batch;
+/// let batch = Batch::new(&[4, -100, 2]).ignore_index(-100).token_weights(&[1.0, 0.0, 0.5]);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    pub(crate) targets: Ids<'a>,
+    pub(crate) ignore_index: Option<i64>,
+    pub(crate) token_weights: Option<&'a [f32]>,
+    pub(crate) ref_log_probs: Option<&'a [f32]>,
+    pub(crate) old_log_probs: Option<&'a [f32]>,
+    pub(crate) advantages: Option<&'a [f32]>,
+    pub(crate) groups: Option<&'a [u32]>,
+    pub(crate) sequences: Option<Sequences<'a>>,
+    pub(crate) pairs: Option<&'a [Pair]>,
+    pub(crate) keep: Option<&'a [bool]>,
+}
+
+impl<'a> Batch<'a> {
+    /// A batch with these target ids and nothing else. No id is ignored until [`Batch::ignore_index`] names one.
+    #[must_use]
+    pub fn new(targets: impl Into<Ids<'a>>) -> Self {
+        Self {
+            targets: targets.into(),
+            ignore_index: None,
+            token_weights: None,
+            ref_log_probs: None,
+            old_log_probs: None,
+            advantages: None,
+            groups: None,
+            sequences: None,
+            pairs: None,
+            keep: None,
+        }
+    }
+
+    /// The target id that marks a row to skip (−100 by convention).
+    #[must_use]
+    pub fn ignore_index(mut self, id: i64) -> Self {
+        self.ignore_index = Some(id);
+        self
+    }
+
+    /// Weight of each token, ≥ 0 and finite; multiplies loss and gradient of any objective.
+    #[must_use]
+    pub fn token_weights(mut self, weights: &'a [f32]) -> Self {
+        self.token_weights = Some(weights);
+        self
+    }
+
+    /// ln p of each target under a frozen reference model.
+    #[must_use]
+    pub fn ref_log_probs(mut self, log_probs: &'a [f32]) -> Self {
+        self.ref_log_probs = Some(log_probs);
+        self
+    }
+
+    /// ln p of each target under the policy that sampled it (or a snapshot of the model).
+    #[must_use]
+    pub fn old_log_probs(mut self, log_probs: &'a [f32]) -> Self {
+        self.old_log_probs = Some(log_probs);
+        self
+    }
+
+    /// Advantage of each token.
+    #[must_use]
+    pub fn advantages(mut self, advantages: &'a [f32]) -> Self {
+        self.advantages = Some(advantages);
+        self
+    }
+
+    /// Group id of each token, below the number of rows (SFT-GO).
+    #[must_use]
+    pub fn groups(mut self, groups: &'a [u32]) -> Self {
+        self.groups = Some(groups);
+        self
+    }
+
+    /// Sequences as cumulative row offsets: `[0, …, rows]`, one more than there are sequences (`cu_seqlens`).
+    #[must_use]
+    pub fn sequences(mut self, cu_seqlens: impl Into<Ids<'a>>) -> Self {
+        self.sequences = Some(Sequences(cu_seqlens.into()));
+        self
+    }
+
+    /// Preference pairs over the sequences.
+    #[must_use]
+    pub fn pairs(mut self, pairs: &'a [Pair]) -> Self {
+        self.pairs = Some(pairs);
+        self
+    }
+
+    /// Keep flag of each sequence (rejection sampling).
+    #[must_use]
+    pub fn keep(mut self, keep: &'a [bool]) -> Self {
+        self.keep = Some(keep);
+        self
+    }
+
+    /// Number of rows that the targets describe.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.targets.len()
+    }
+
+    /// The target of a row; `None` where it is ignored.
+    ///
+    /// # Panics
+    /// Where `row >= rows`.
+    #[must_use]
+    pub fn target(&self, row: usize) -> Option<i64> {
+        let target = self.targets.get(row);
+        (Some(target) != self.ignore_index).then_some(target)
+    }
+
+    /// Indices of the rows that are not ignored.
+    pub fn active_rows(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.rows()).filter(|&row| self.target(row).is_some())
+    }
+
+    pub(crate) fn token_weight(&self, row: usize) -> f64 {
+        self.token_weights.map_or(1.0, |weights| f64::from(weights[row]))
+    }
+
+    /// Whether an input was given.
+    pub(crate) fn has(&self, argument: Argument) -> bool {
+        match argument {
+            Argument::Targets => true,
+            Argument::TokenWeights => self.token_weights.is_some(),
+            Argument::RefLogProbs => self.ref_log_probs.is_some(),
+            Argument::OldLogProbs => self.old_log_probs.is_some(),
+            Argument::Advantages => self.advantages.is_some(),
+            Argument::Groups => self.groups.is_some(),
+            Argument::Sequences => self.sequences.is_some(),
+            Argument::Pairs => self.pairs.is_some(),
+            Argument::Keep => self.keep.is_some(),
+            _ => false,
+        }
+    }
+
+    /// Checks everything that can be checked without logits.
+    pub(crate) fn check(&self, rows: usize, vocab_total: usize) -> Result<(), Error> {
+        check_len(Argument::Targets, self.rows(), rows)?;
+        for row in self.active_rows() {
+            let target = self.targets.get(row);
+            if !usize::try_from(target).is_ok_and(|t| t < vocab_total) {
+                return Err(Error::Target { row, target });
+            }
+        }
+        let per_row: [(_, _, fn(f32) -> bool); 4] = [
+            (Argument::TokenWeights, self.token_weights, |w| w >= 0.0 && w.is_finite()),
+            // A log-probability may be −inf (the token was impossible), never NaN or above 0 by more than rounding.
+            (Argument::RefLogProbs, self.ref_log_probs, |p| p <= 1e-3),
+            (Argument::OldLogProbs, self.old_log_probs, |p| p <= 1e-3),
+            (Argument::Advantages, self.advantages, f32::is_finite),
+        ];
+        for (argument, values, allowed) in per_row {
+            if let Some(values) = values {
+                self.check_active(argument, values, allowed)?;
+            }
+        }
+        if let Some(groups) = self.groups {
+            check_len(Argument::Groups, groups.len(), rows)?;
+            if let Some(index) = self.active_rows().find(|&row| groups[row] as usize >= rows) {
+                let value = f64::from(groups[index]);
+                return Err(Error::Value { argument: Argument::Groups, index, value });
+            }
+        }
+        self.check_sequences(rows)
+    }
+
+    /// Entries of ignored rows may hold anything.
+    fn check_active(
+        &self,
+        argument: Argument,
+        values: &[f32],
+        allowed: fn(f32) -> bool,
+    ) -> Result<(), Error> {
+        check_len(argument, values.len(), self.rows())?;
+        match self.active_rows().find(|&row| !allowed(values[row])) {
+            None => Ok(()),
+            Some(index) => Err(Error::Value { argument, index, value: f64::from(values[index]) }),
+        }
+    }
+
+    fn check_sequences(&self, rows: usize) -> Result<(), Error> {
+        let Some(sequences) = self.sequences else {
+            let orphan = [Argument::Pairs, Argument::Keep].into_iter().find(|&a| self.has(a));
+            return orphan.map_or(Ok(()), |_| Err(Error::Missing(Argument::Sequences)));
+        };
+        sequences.check(rows)?;
+        if let Some(keep) = self.keep {
+            check_len(Argument::Keep, keep.len(), sequences.len())?;
+        }
+        for (index, pair) in self.pairs.unwrap_or_default().iter().enumerate() {
+            let exists = |s: usize| s < sequences.len();
+            if !exists(pair.chosen) || !exists(pair.rejected) || pair.chosen == pair.rejected {
+                return Err(Error::Pair { index });
+            }
+        }
+        Ok(())
+    }
+}

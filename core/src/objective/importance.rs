@@ -1,0 +1,160 @@
+//! Objectives weighted by an importance: a ratio of two models, or a frozen model's own judgement of a sample.
+
+use super::{Group, Objective, Real, Scope, Token, TokenTerm};
+use crate::error::{Argument, Error, check_parameter};
+
+/// iw-SFT per token: −stop(clamp((p/p_ref)^temperature, low, high)) · ln p. arXiv 2507.12856 (`sum_over_time=False`).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct IwToken {
+    /// Exponent of the ratio, ≥ 0.
+    pub temperature: f64,
+    /// Least weight, ≥ 0.
+    pub low: f64,
+    /// Largest weight, ≥ low.
+    pub high: f64,
+}
+
+impl Default for IwToken {
+    fn default() -> Self {
+        Self { temperature: 1.0, low: 0.2, high: 1.8 }
+    }
+}
+
+fn check_temperature(temperature: f64) -> Result<(), Error> {
+    let allowed = temperature >= 0.0 && temperature.is_finite();
+    check_parameter("temperature", temperature, allowed, "a finite number >= 0")
+}
+
+impl Objective for IwToken {
+    fn loss<R: Real>(&self, t: &Token<R>) -> R {
+        let ratio = ((t.log_p - t.ref_log_p) * R::lit(self.temperature)).exp();
+        let weight = ratio.max(R::lit(self.low)).min(R::lit(self.high));
+        -(weight.stop() * t.log_p)
+    }
+
+    fn inputs(&self) -> &'static [Argument] {
+        &[Argument::RefLogProbs]
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        check_temperature(self.temperature)?;
+        check_parameter("low", self.low, self.low >= 0.0, "a number >= 0")?;
+        check_parameter("high", self.high, self.high >= self.low, "a number >= low")
+    }
+}
+
+/// One weight for a whole sequence, from the group pass: −W · ln p.
+fn weighted_by_sequence<R: Real>(t: &Token<R>) -> R {
+    -(t.group[0].stop() * t.log_p)
+}
+
+/// iw-SFT per sequence: W = clamp(exp(temperature · mean(ln p − ln p_ref)), 0, max), detached. arXiv 2507.12856.
+///
+/// The mean is over the sequence's tokens that are not ignored. The authors' code is right only at a per-device batch of 1; this is
+/// the formula for any.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct IwSequence {
+    /// Factor of the mean log-ratio, ≥ 0.
+    pub temperature: f64,
+    /// Largest weight, > 0.
+    pub max: f64,
+}
+
+impl Default for IwSequence {
+    fn default() -> Self {
+        Self { temperature: 1.0, max: 16.0 }
+    }
+}
+
+impl Objective for IwSequence {
+    fn loss<R: Real>(&self, t: &Token<R>) -> R {
+        weighted_by_sequence(t)
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Sequence
+    }
+
+    fn inputs(&self) -> &'static [Argument] {
+        &[Argument::RefLogProbs, Argument::Sequences]
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        check_temperature(self.temperature)?;
+        check_parameter("max", self.max, self.max > 0.0, "a number > 0")
+    }
+
+    fn group_pass(&self, group: &Group<'_>, terms: &mut [TokenTerm]) {
+        group.per_sequence(terms, |rows| {
+            let mean = group.mean(rows, |row| group.log_p(row) - group.ref_log_p(row));
+            let ratio = (mean.unwrap_or(0.0) * self.temperature).exp();
+            TokenTerm::scalars(Real::min(ratio, self.max), 0.0)
+        });
+    }
+}
+
+/// FLOW: W = exp(−f/τ), f the sequence's mean nll under the frozen pre-trained model. arXiv 2502.02797.
+///
+/// The method fixes τ once, as the median of f over the whole data set: give that. Without it, τ is the (lower) median over this batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Flow {
+    /// Temperature τ > 0, or `None` for the batch's own median.
+    pub tau: Option<f64>,
+}
+
+impl Objective for Flow {
+    fn loss<R: Real>(&self, t: &Token<R>) -> R {
+        weighted_by_sequence(t)
+    }
+
+    fn scope(&self) -> Scope {
+        if self.tau.is_some() { Scope::Sequence } else { Scope::Batch }
+    }
+
+    fn inputs(&self) -> &'static [Argument] {
+        &[Argument::RefLogProbs, Argument::Sequences]
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let tau = self.tau.unwrap_or(1.0);
+        check_parameter("tau", tau, tau > 0.0, "a number > 0")
+    }
+
+    fn group_pass(&self, group: &Group<'_>, terms: &mut [TokenTerm]) {
+        let mean_nll = |rows| group.mean(rows, |row| -group.ref_log_p(row));
+        let median = || group.lower_median(terms, group.sequences().filter_map(mean_nll));
+        // A reference that is certain of every sample has median 0: then every weight is 1 or 0, never NaN.
+        let tau = self.tau.or_else(median).unwrap_or(1.0).max(f64::MIN_POSITIVE);
+        group.per_sequence(terms, |rows| {
+            let weight = Real::exp(-mean_nll(rows).unwrap_or(0.0) / tau);
+            TokenTerm::scalars(weight, 0.0)
+        });
+    }
+}
+
+/// DFT with one weight per sequence: W = exp(mean ln p), the length-normalised probability of the sequence, detached.
+///
+/// arXiv 2508.05629 discusses the sequence weight and uses the token weight ([`Dft`](super::Dft)).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct DftSequence;
+
+impl Objective for DftSequence {
+    fn loss<R: Real>(&self, t: &Token<R>) -> R {
+        weighted_by_sequence(t)
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Sequence
+    }
+
+    fn inputs(&self) -> &'static [Argument] {
+        &[Argument::Sequences]
+    }
+
+    fn group_pass(&self, group: &Group<'_>, terms: &mut [TokenTerm]) {
+        group.per_sequence(terms, |rows| {
+            let mean = group.mean(rows, |row| group.log_p(row)).unwrap_or(0.0);
+            TokenTerm::scalars(Real::exp(mean), 0.0)
+        });
+    }
+}

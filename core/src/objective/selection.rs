@@ -1,0 +1,165 @@
+//! Objectives that select: which samples, tokens or groups of tokens take part.
+
+use super::{Group, Objective, Real, Scope, Token, TokenTerm};
+use crate::error::{Argument, Error, check_parameter};
+
+/// Scalars of a token that takes part with this weight, or does not (0).
+fn selected(keep: bool) -> TokenTerm {
+    TokenTerm::scalars(if keep { 1.0 } else { 0.0 }, 0.0)
+}
+
+/// RFT, rejection-sampling fine-tuning: −ln p on the sequences that the caller keeps; the others do not count.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Rft;
+
+impl Objective for Rft {
+    fn loss<R: Real>(&self, t: &Token<R>) -> R {
+        -t.log_p
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Sequence
+    }
+
+    fn inputs(&self) -> &'static [Argument] {
+        &[Argument::Sequences, Argument::Keep]
+    }
+
+    fn group_pass(&self, group: &Group<'_>, terms: &mut [TokenTerm]) {
+        for (sequence, rows) in group.sequences().enumerate() {
+            terms[rows].fill(selected(group.keeps(sequence)));
+        }
+    }
+
+    fn counts(&self, scalars: &TokenTerm) -> bool {
+        scalars.loss != 0.0
+    }
+}
+
+/// Rho-1, selective language modelling: −ln p on the tokens with the largest excess loss nll − nll_ref. Lin et al. 2024, arXiv 2404.07965.
+///
+/// Keeps the top ⌈keep·n⌉ of the batch's n tokens (ties: earlier rows first); the others do not count, so that a mean divides by the number kept.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rho1 {
+    /// Share of tokens to keep, in (0, 1].
+    pub keep: f64,
+}
+
+impl Default for Rho1 {
+    fn default() -> Self {
+        Self { keep: 0.6 }
+    }
+}
+
+impl Objective for Rho1 {
+    fn loss<R: Real>(&self, t: &Token<R>) -> R {
+        -t.log_p
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Batch
+    }
+
+    fn inputs(&self) -> &'static [Argument] {
+        &[Argument::RefLogProbs]
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let allowed = self.keep > 0.0 && self.keep <= 1.0;
+        check_parameter("keep", self.keep, allowed, "a share in (0, 1]")
+    }
+
+    fn group_pass(&self, group: &Group<'_>, terms: &mut [TokenTerm]) {
+        let excess = |row: usize| group.ref_log_p(row) - group.log_p(row);
+        let mut count = 0;
+        for row in group.active_rows() {
+            terms[count] = TokenTerm::scalars(excess(row), row as f64);
+            count += 1;
+        }
+        if count == 0 {
+            return;
+        }
+        // Largest excess first, earlier rows first among equals: a total order, so the selection is unique.
+        let before = |a: &TokenTerm, b: &TokenTerm| {
+            b.loss.total_cmp(&a.loss).then(a.coef.total_cmp(&b.coef))
+        };
+        let kept = kept_of(count, self.keep);
+        let (_, &mut last, _) = terms[..count].select_nth_unstable_by(kept - 1, before);
+        for row in group.active_rows() {
+            let token = TokenTerm::scalars(excess(row), row as f64);
+            terms[row] = selected(before(&token, &last).is_le());
+        }
+    }
+
+    fn counts(&self, scalars: &TokenTerm) -> bool {
+        scalars.loss != 0.0
+    }
+}
+
+/// ⌈share·count⌉, between 1 and count.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share of a count lies within it"
+)]
+fn kept_of(count: usize, share: f64) -> usize {
+    (libm::ceil(share * count as f64) as usize).clamp(1, count)
+}
+
+/// SFT-GO: (1−λ)·mean nll + λ·(largest mean nll of a group of tokens). arXiv 2506.15021.
+///
+/// Under `Reduction::MeanTokens` loss and gradient are exactly that: a token weighs (1−λ), and λ·n/n_g more in the worst group.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SftGo {
+    /// Weight λ in [0, 1] of the worst group.
+    pub lambda: f64,
+}
+
+impl Default for SftGo {
+    fn default() -> Self {
+        Self { lambda: 0.5 }
+    }
+}
+
+impl Objective for SftGo {
+    fn loss<R: Real>(&self, t: &Token<R>) -> R {
+        -(t.group[0].stop() * t.log_p)
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Batch
+    }
+
+    fn inputs(&self) -> &'static [Argument] {
+        &[Argument::Groups]
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let allowed = (0.0..=1.0).contains(&self.lambda);
+        check_parameter("lambda", self.lambda, allowed, "a number in [0, 1]")
+    }
+
+    fn group_pass(&self, group: &Group<'_>, terms: &mut [TokenTerm]) {
+        // Sum of nll and count of each group, at the index of its id.
+        terms.fill(TokenTerm::default());
+        for row in group.active_rows() {
+            let slot = &mut terms[group.group_id(row)];
+            slot.loss -= group.log_p(row);
+            slot.coef += 1.0;
+        }
+        let mean = |slot: &TokenTerm| slot.loss / slot.coef;
+        let worst = terms
+            .iter()
+            .enumerate()
+            .filter(|(_, slot)| slot.coef > 0.0)
+            // Of equal groups the lower id.
+            .max_by(|(i, a), (j, b)| mean(a).total_cmp(&mean(b)).then(j.cmp(i)))
+            .map(|(id, slot)| (id, slot.coef));
+        let Some((worst, size)) = worst else { return };
+        let tokens = group.active_rows().count() as f64;
+        for row in group.active_rows() {
+            let extra = if group.group_id(row) == worst { self.lambda * tokens / size } else { 0.0 };
+            terms[row] = TokenTerm::scalars(1.0 - self.lambda + extra, 0.0);
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! TALR: token-adaptive loss reweighting, with a given or an automatic temperature.
+
+use super::{Group, Objective, Real, Scope, Token, TokenTerm};
+use crate::error::{Argument, Error, check_parameter};
+
+/// The smallest automatic τ: a batch that is already learned must not divide by 0.
+const TAU_MIN: f64 = 1e-6;
+
+/// TALR with a given τ: −stop(max(p^(1/τ), floor)) · ln p. arXiv 2509.20758.
+///
+/// τ = 1 without floor is DFT, τ → ∞ is SFT; a token whose nll is τ has raw weight 1/e. An impossible target keeps the weight
+/// `floor`, so its loss is +∞ unless the floor is 0.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Talr {
+    /// Temperature τ > 0.
+    pub tau: f64,
+    /// Least weight, in [0, 1].
+    pub floor: f64,
+}
+
+impl Default for Talr {
+    fn default() -> Self {
+        Self { tau: 1.0, floor: 0.01 }
+    }
+}
+
+/// max(p^(1/τ), floor), formed in log space.
+fn weight<R: Real>(log_p: R, tau: R, floor: f64) -> R {
+    (log_p / tau).exp().max(R::lit(floor))
+}
+
+fn check_floor(floor: f64) -> Result<(), Error> {
+    check_parameter("floor", floor, (0.0..=1.0).contains(&floor), "a number in [0, 1]")
+}
+
+impl Objective for Talr {
+    fn loss<R: Real>(&self, t: &Token<R>) -> R {
+        -(weight(t.log_p, R::lit(self.tau), self.floor).stop() * t.log_p)
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        check_parameter("tau", self.tau, self.tau > 0.0, "a number > 0")?;
+        check_floor(self.floor)
+    }
+}
+
+/// Where the automatic τ comes from. Sources of the method disagree; the median is the lower one, as `torch.median`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum TauFrom {
+    /// Median over the sequences of their mean nll (the only public code found).
+    #[default]
+    SequenceMedian,
+    /// Median of the tokens' nll. Falls towards 0 once most tokens are learned.
+    TokenMedian,
+}
+
+/// What the weights are divided by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Normalize {
+    /// Nothing (the only public code found).
+    #[default]
+    None,
+    /// Their sum over the sequence (the simplex of the derivation).
+    Sum1Sequence,
+    /// Their sum over the batch.
+    Sum1Batch,
+    /// Their mean over the batch.
+    Mean1Batch,
+}
+
+/// TALR with τ from the batch itself, anew at each call: −stop(w) · ln p, w = max(p^(1/τ), floor) / normaliser.
+///
+/// τ is at least 1e-6. Normalisers are taken after the floor, over the tokens that are not ignored.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TalrAuto {
+    /// Least weight before normalisation, in [0, 1].
+    pub floor: f64,
+    /// Where τ comes from.
+    pub tau_from: TauFrom,
+    /// What the weights are divided by.
+    pub normalize: Normalize,
+}
+
+impl Default for TalrAuto {
+    fn default() -> Self {
+        Self { floor: 0.01, tau_from: TauFrom::default(), normalize: Normalize::default() }
+    }
+}
+
+impl TalrAuto {
+    /// The temperature of this batch. Uses `scratch` (one entry a row).
+    fn tau(&self, group: &Group<'_>, scratch: &mut [TokenTerm]) -> f64 {
+        let nll = |row: usize| -group.log_p(row);
+        let median = match self.tau_from {
+            TauFrom::TokenMedian => group.lower_median(scratch, group.active_rows().map(nll)),
+            TauFrom::SequenceMedian => {
+                let means = group.sequences().filter_map(|rows| group.mean(rows, nll));
+                group.lower_median(scratch, means)
+            }
+        };
+        median.unwrap_or(1.0).max(TAU_MIN)
+    }
+}
+
+impl Objective for TalrAuto {
+    fn loss<R: Real>(&self, t: &Token<R>) -> R {
+        let [tau, factor] = t.group;
+        -((weight(t.log_p, tau, self.floor) * factor).stop() * t.log_p)
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Batch
+    }
+
+    fn inputs(&self) -> &'static [Argument] {
+        match (self.tau_from, self.normalize) {
+            (TauFrom::SequenceMedian, _) | (_, Normalize::Sum1Sequence) => &[Argument::Sequences],
+            _ => &[],
+        }
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        check_floor(self.floor)
+    }
+
+    fn group_pass(&self, group: &Group<'_>, terms: &mut [TokenTerm]) {
+        let tau = self.tau(group, terms);
+        let raw = |row: usize| weight(group.log_p(row), tau, self.floor);
+        let sum = group.active_rows().map(raw).sum::<f64>();
+        let factor = match self.normalize {
+            Normalize::None => 1.0,
+            Normalize::Sum1Batch => 1.0 / sum,
+            Normalize::Mean1Batch => group.active_rows().count() as f64 / sum,
+            Normalize::Sum1Sequence => {
+                for rows in group.sequences() {
+                    let sum: f64 = group.active_in(rows.clone()).map(raw).sum();
+                    terms[rows].fill(TokenTerm::scalars(tau, 1.0 / sum));
+                }
+                return;
+            }
+        };
+        terms.fill(TokenTerm::scalars(tau, factor));
+    }
+}

@@ -1,0 +1,129 @@
+//! What a call writes per token when asked, and the workspace of group-coupled objectives: the caller's slices, by name.
+
+use crate::error::{Argument, Error, check_len};
+use crate::objective::TokenTerm;
+use crate::stats::RowStats;
+
+/// Per-token outputs of the same pass; each slice has one entry a row.
+///
+/// Ignored rows get [`RowStats::EMPTY`], a zero term, 0, `u32::MAX` and `false`. Objectives whose [`Scope`](crate::objective::Scope) is a
+/// sequence or the batch need `stats` and `terms` as workspace.
+///
+/// ```
+/// use surprisal::{Batch, Logits, Loss, Outputs, objective::Sft};
+///
+/// let (z, mut nll) = ([0.0_f32; 8], [0.0; 2]);
+/// let outputs = Outputs::new().nll(&mut nll);
+/// Loss::new(Sft).forward_with(Logits::new(&z, 2, 4)?, &Batch::new(&[3, 1]), outputs)?;
+/// assert_eq!(nll, [4.0_f32.ln(); 2]);
+/// # Ok::<(), surprisal::Error>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct Outputs<'a> {
+    pub(crate) stats: Option<&'a mut [RowStats]>,
+    pub(crate) terms: Option<&'a mut [TokenTerm]>,
+    pub(crate) nll: Option<&'a mut [f32]>,
+    pub(crate) log_probs: Option<&'a mut [f32]>,
+    pub(crate) entropy: Option<&'a mut [f32]>,
+    pub(crate) weights: Option<&'a mut [f32]>,
+    pub(crate) argmax: Option<&'a mut [u32]>,
+    pub(crate) correct: Option<&'a mut [bool]>,
+}
+
+macro_rules! outputs {
+    ($($(#[$doc:meta])* $name:ident: $type:ty => $argument:ident),* $(,)?) => {
+        impl<'a> Outputs<'a> {
+            /// Asks for nothing.
+            #[must_use]
+            pub fn new() -> Self {
+                Self::default()
+            }
+
+            $($(#[$doc])*
+            #[must_use]
+            pub fn $name(mut self, slice: &'a mut [$type]) -> Self {
+                self.$name = Some(slice);
+                self
+            })*
+
+            pub(crate) fn check(&self, rows: usize) -> Result<(), Error> {
+                $(if let Some(slice) = &self.$name {
+                    check_len(Argument::$argument, slice.len(), rows)?;
+                })*
+                Ok(())
+            }
+
+            /// The outputs of the rows before `row`, and of the others.
+            pub(crate) fn split_at(self, row: usize) -> (Self, Self) {
+                $(let $name = self.$name.map(|slice| slice.split_at_mut(row)).unzip();)*
+                (Self { $($name: $name.0),* }, Self { $($name: $name.1),* })
+            }
+
+            /// The same outputs, borrowed.
+            pub(crate) fn reborrow(&mut self) -> Outputs<'_> {
+                Outputs { $($name: self.$name.as_deref_mut()),* }
+            }
+        }
+    };
+}
+
+outputs! {
+    /// Row statistics.
+    stats: RowStats => Stats,
+    /// Loss and gradient coefficient.
+    terms: TokenTerm => Terms,
+    /// −ln p of the target, in nats.
+    nll: f32 => Nll,
+    /// ln p of the target, in nats.
+    log_probs: f32 => LogProbs,
+    /// Entropy of the row, in nats. Costs a second pass over the row while it is in cache.
+    entropy: f32 => Entropy,
+    /// The objective's weight −∂loss/∂ln p, without token weight and reduction: p for DFT, 1 for SFT.
+    weights: f32 => Weights,
+    /// Index of the largest logit; the first among equals.
+    argmax: u32 => Argmax,
+    /// Whether the target has the largest logit (ties count).
+    correct: bool => Correct,
+}
+
+/// Writes one entry where the slice was asked for.
+fn put<T>(slice: &mut Option<&mut [T]>, row: usize, value: T) {
+    if let Some(slice) = slice {
+        slice[row] = value;
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
+impl Outputs<'_> {
+    /// Writes what stage 1 knows of a row.
+    pub(crate) fn put_stats(&mut self, row: usize, stats: &RowStats) {
+        put(&mut self.stats, row, *stats);
+        put(&mut self.nll, row, stats.nll() as f32);
+        put(&mut self.log_probs, row, stats.log_prob() as f32);
+        put(&mut self.entropy, row, stats.entropy() as f32);
+        put(&mut self.correct, row, stats.is_correct());
+    }
+
+    /// Writes what stage 2 knows of a row.
+    pub(crate) fn put_term(&mut self, row: usize, term: &TokenTerm, weight: f64) {
+        put(&mut self.terms, row, *term);
+        put(&mut self.weights, row, weight as f32);
+    }
+
+    pub(crate) fn put_argmax(&mut self, row: usize, argmax: impl FnOnce() -> usize) {
+        if self.argmax.is_some() {
+            put(&mut self.argmax, row, argmax() as u32);
+        }
+    }
+
+    /// Writes the entries of an ignored row.
+    pub(crate) fn put_ignored(&mut self, row: usize) {
+        put(&mut self.stats, row, RowStats::EMPTY);
+        put(&mut self.nll, row, 0.0);
+        put(&mut self.log_probs, row, 0.0);
+        put(&mut self.entropy, row, 0.0);
+        put(&mut self.correct, row, false);
+        put(&mut self.argmax, row, u32::MAX);
+        self.put_term(row, &TokenTerm::default(), 0.0);
+    }
+}

@@ -1,0 +1,200 @@
+//! The passes over a batch's rows: one for objectives of a token, three for those of a group.
+
+use crate::element::Element;
+use crate::error::{Argument, Error};
+use crate::kernel::{self, Want};
+use crate::objective::{Group, Objective, TokenTerm};
+use crate::outputs::Outputs;
+use crate::reduction::{LossReport, ScaleCursor, Totals};
+use crate::rows::{Matrix, Row, Rows, sum_rows};
+use crate::stats::RowStats;
+use crate::term::{Context, stats_of};
+use crate::view::Logits;
+
+/// All stages in one pass, while a row is in cache.
+pub(crate) fn fused<T: Element, G: Element, O: Objective>(
+    context: &Context<'_, O>,
+    rows: Rows<'_, T, G>,
+) -> LossReport {
+    let batch = context.batch;
+    let active = |row: usize| batch.target(row).is_some();
+    let scale = context.scale(&active);
+    let totals = rows.run(&mut ScaleCursor::new(scale), &|mut rows, cursor| {
+        let mut totals = Totals::default();
+        for local in 0..rows.len() {
+            let row = rows.first + local;
+            match context.target(row) {
+                None => rows.ignore(local),
+                Some(target) => {
+                    let scale = cursor.at(row, batch, &active);
+                    fused_row(context, &mut rows, local, target, scale, &mut totals);
+                }
+            }
+        }
+        totals
+    });
+    scale.finish(totals)
+}
+
+fn fused_row<T: Element, G: Element, O: Objective>(
+    context: &Context<'_, O>,
+    rows: &mut Rows<'_, T, G>,
+    local: usize,
+    target: usize,
+    scale: f64,
+    totals: &mut Totals,
+) {
+    let (first, level) = (rows.first, rows.matrix.level());
+    let map = context.extras.map();
+    let want = want(context, &rows.outputs, 0..rows.matrix.logits().vocab());
+    let mut row = rows.matrix.row(local);
+    // Before anything is parked over it.
+    let target_logit = row.read().row[target].to_f32();
+    rows.outputs.put_argmax(local, || kernel::argmax(row.read().row));
+    let sums = match &mut row {
+        Row::Read(row) => kernel::row_stats(level, *row, &map, want),
+        Row::Write(row) => kernel::row_stats_parked(level, row, &map, want),
+    };
+    let stats = stats_of(&sums, Some(target_logit), &map);
+    let (term, weight) =
+        context.term(first + local, target, &stats, &TokenTerm::default(), scale);
+    if let Row::Write(row) = &mut row {
+        let grad = context.row_grad(&stats, &term, target, Some((target, target_logit)));
+        let weights = context.extras.class_weights;
+        kernel::logits_grad_row(level, row, sums.parked, &map, &grad, weights);
+    }
+    rows.outputs.put_stats(local, &stats);
+    rows.outputs.put_term(local, &term, weight);
+    totals.count(first + local, &stats, &term, context.caller_weight(first + local, target), scale);
+}
+
+/// Statistics of all rows, then the group pass and the terms, then the gradient if there is somewhere to write it.
+pub(crate) fn grouped<T: Element, G: Element, O: Objective>(
+    context: &Context<'_, O>,
+    matrix: Matrix<'_, T, G>,
+    mut outputs: Outputs<'_>,
+) -> Result<LossReport, Error> {
+    let term_slice = outputs.terms.take().ok_or(Error::Missing(Argument::Terms))?;
+    let weights = outputs.weights.take();
+    if outputs.stats.is_none() {
+        return Err(Error::Missing(Argument::Stats));
+    }
+    stats(context, matrix.logits(), outputs.reborrow());
+    let stats = outputs.stats.as_deref().unwrap_or_default();
+    let report = terms(context, stats, term_slice, weights);
+    if !matches!(matrix, Matrix::Read(_)) {
+        grad(context, matrix, stats, term_slice);
+    }
+    Ok(report)
+}
+
+/// Stage 1: statistics of every active row, or of the part of it that the logits hold.
+pub(crate) fn stats<T: Element, O: Objective>(
+    context: &Context<'_, O>,
+    logits: Logits<'_, T>,
+    outputs: Outputs<'_>,
+) {
+    let map = context.extras.map();
+    Rows::<T, T>::new(Matrix::Read(logits), outputs).run(&mut (), &|mut rows, ()| {
+        let shape = rows.matrix.logits().shape;
+        let columns = shape.vocab_start..shape.vocab_start + shape.vocab;
+        for local in 0..rows.len() {
+            let Some(target) = context.target(rows.first + local) else {
+                rows.outputs.put_ignored(local);
+                continue;
+            };
+            let want = want(context, &rows.outputs, columns.clone());
+            let level = rows.matrix.level();
+            let row = rows.matrix.row(local);
+            let row = row.read();
+            let sums = kernel::row_stats(level, row, &map, want);
+            let target = columns.contains(&target).then(|| row.row[target - columns.start]);
+            let stats = stats_of(&sums, target.map(|z| z.to_f32()), &map);
+            rows.outputs.put_argmax(local, || kernel::argmax(row.row));
+            rows.outputs.put_stats(local, &stats);
+        }
+        Totals::default()
+    });
+}
+
+/// Stage 2: the group pass, the denominators and every row's term; the objective's weights where they are asked for.
+pub(crate) fn terms<O: Objective>(
+    context: &Context<'_, O>,
+    stats: &[RowStats],
+    terms: &mut [TokenTerm],
+    mut weights: Option<&mut [f32]>,
+) -> LossReport {
+    let (objective, batch) = (context.objective, context.batch);
+    terms.fill(TokenTerm::default());
+    objective.group_pass(&Group { stats, batch }, terms);
+    let counts = |row: usize, scalars: &TokenTerm| {
+        batch.target(row).is_some() && objective.counts(scalars)
+    };
+    let scale = context.scale(&|row| counts(row, &terms[row]));
+    let mut cursor = ScaleCursor::new(scale);
+    let totals = sum_rows(0..stats.len(), &mut |rows| {
+        let mut totals = Totals::default();
+        for row in rows {
+            // The cursor looks at this row and later ones, whose scalars are still in place.
+            let scale = cursor.at(row, batch, &|row| counts(row, &terms[row]));
+            let scalars = terms[row];
+            let target = context.target(row).filter(|_| counts(row, &scalars));
+            let mut weight = 0.0;
+            terms[row] = TokenTerm::default();
+            if let Some(target) = target {
+                (terms[row], weight) = context.term(row, target, &stats[row], &scalars, scale);
+                let caller_weight = context.caller_weight(row, target);
+                totals.count(row, &stats[row], &terms[row], caller_weight, scale);
+            }
+            if let Some(weights) = &mut weights {
+                #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
+                let weight = weight as f32;
+                weights[row] = weight;
+            }
+        }
+        totals
+    });
+    scale.finish(totals)
+}
+
+/// Stage 3: the gradient of every row, or of the part of it that the logits hold.
+pub(crate) fn grad<T: Element, G: Element, O: Objective>(
+    context: &Context<'_, O>,
+    matrix: Matrix<'_, T, G>,
+    stats: &[RowStats],
+    terms: &[TokenTerm],
+) {
+    let map = context.extras.map();
+    Rows::new(matrix, Outputs::new()).run(&mut (), &|mut rows, ()| {
+        let shape = rows.matrix.logits().shape;
+        let columns = shape.vocab_start..shape.vocab_start + shape.vocab;
+        let class_weights = context.extras.class_weights.map(|weights| &weights[columns.clone()]);
+        for local in 0..rows.len() {
+            let row = rows.first + local;
+            let Some(class) = context.target(row) else {
+                rows.ignore(local);
+                continue;
+            };
+            let level = rows.matrix.level();
+            let Row::Write(mut out) = rows.matrix.row(local) else { continue };
+            let column = columns.contains(&class).then(|| class - columns.start);
+            let target = column.map(|column| (column, out.read().row[column].to_f32()));
+            let grad = context.row_grad(&stats[row], &terms[row], class, target);
+            kernel::logits_grad_row(level, &mut out, false, &map, &grad, class_weights);
+        }
+        Totals::default()
+    });
+}
+
+/// What the kernel must sum for this loss and these outputs.
+fn want<'w, O>(
+    context: &Context<'w, O>,
+    outputs: &Outputs<'_>,
+    columns: core::ops::Range<usize>,
+) -> Want<'w> {
+    Want {
+        sum_logits: context.extras.label_smoothing > 0.0,
+        class_weights: context.extras.class_weights.map(|weights| &weights[columns]),
+        sum_exp_logits: outputs.entropy.is_some(),
+    }
+}

@@ -1,0 +1,115 @@
+//! Stage 1: what is known of a row after one pass over its logits. A monoid, so that nothing else knows how a row was cut.
+
+/// Statistics of one row (or of a part of one): all that the later stages need of its logits.
+///
+/// Logits here are the transformed ones (after logit scale and soft-cap). Fields are f64: 40 bytes a row, never hot, and
+/// five doubles in C, so that a collective can carry them.
+///
+/// # Special values
+/// A part without any finite logit is [`RowStats::EMPTY`]; a NaN or +inf among the logits makes `sum_exp` NaN.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(C)]
+pub struct RowStats {
+    /// Largest logit; `f32::MIN` where there is none (a finite identity: shaders may assume that no infinity exists).
+    pub max: f64,
+    /// Σ exp(z − max); 0 where no logit is finite.
+    pub sum_exp: f64,
+    /// Logit of the target; 0 where the target is in another part.
+    pub target_logit: f64,
+    /// Σ w·z over the classes (w: class weights, 1 without), for label smoothing; NaN where it was not asked for.
+    pub sum_logits: f64,
+    /// Σ exp(z − max)·(z − max), for the entropy; NaN where it was not asked for.
+    pub sum_exp_logits: f64,
+}
+
+impl RowStats {
+    /// Statistics of no logits at all: the identity of [`RowStats::merge`].
+    pub const EMPTY: Self = Self {
+        max: f32::MIN as f64,
+        sum_exp: 0.0,
+        target_logit: 0.0,
+        sum_logits: 0.0,
+        sum_exp_logits: 0.0,
+    };
+
+    /// Statistics of two disjoint parts of a row, together.
+    ///
+    /// Associative up to rounding in f64, commutative bit for bit, with [`RowStats::EMPTY`] as identity bit for bit.
+    #[must_use]
+    pub fn merge(self, other: Self) -> Self {
+        let max = if self.max >= other.max { self.max } else { other.max };
+        let (a, b) = (self.rebase(max), other.rebase(max));
+        Self {
+            max,
+            sum_exp: a.sum_exp + b.sum_exp,
+            target_logit: a.target_logit + b.target_logit,
+            sum_logits: a.sum_logits + b.sum_logits,
+            sum_exp_logits: a.sum_exp_logits + b.sum_exp_logits,
+        }
+    }
+
+    /// The same statistics relative to a common maximum, after which parts merge by adding their fields.
+    ///
+    /// For collectives that only have MAX and SUM: reduce `max` by MAX, rebase every part to it, sum the other fields.
+    /// `max` must be at least `self.max`.
+    #[must_use]
+    pub fn rebase(self, max: f64) -> Self {
+        let shift = self.max - max;
+        if shift == 0.0 {
+            return self;
+        }
+        let factor = libm::exp(shift);
+        // factor is 0 where the shift is huge, and 0 · −inf would be NaN.
+        let moved = if factor == 0.0 { 0.0 } else { factor * self.sum_exp * shift };
+        Self {
+            max,
+            sum_exp: self.sum_exp * factor,
+            sum_exp_logits: self.sum_exp_logits * factor + moved,
+            ..self
+        }
+    }
+
+    /// −ln p of the target, in nats.
+    ///
+    /// Formed as (max − target) + ln Σ exp(z − max), never through lse: common offsets of the logits cost no digits.
+    #[must_use]
+    pub fn nll(&self) -> f64 {
+        (self.max - self.target_logit) + self.ln_sum_exp()
+    }
+
+    /// ln p of the target.
+    #[must_use]
+    pub fn log_prob(&self) -> f64 {
+        -self.nll()
+    }
+
+    /// ln Σ exp(z).
+    #[must_use]
+    pub fn log_sum_exp(&self) -> f64 {
+        self.max + self.ln_sum_exp()
+    }
+
+    /// Entropy of the row in nats: −Σ p ln p. NaN where `sum_exp_logits` was not asked for.
+    #[must_use]
+    pub fn entropy(&self) -> f64 {
+        self.ln_sum_exp() - self.sum_exp_logits / self.sum_exp
+    }
+
+    /// Whether the target has the largest logit. A tie counts: in 16-bit logits ties are common, and which of the tied
+    /// classes an argmax names is an accident.
+    #[must_use]
+    pub fn is_correct(&self) -> bool {
+        self.is_valid() && self.target_logit == self.max
+    }
+
+    /// Whether the row has a softmax: some finite logit, no NaN, no +inf.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        self.sum_exp > 0.0
+    }
+
+    /// ln sum_exp; NaN for a row without a softmax.
+    pub(crate) fn ln_sum_exp(&self) -> f64 {
+        if self.is_valid() { libm::log(self.sum_exp) } else { f64::NAN }
+    }
+}

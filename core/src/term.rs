@@ -1,0 +1,138 @@
+//! From statistics to term to gradient row: the arithmetic of one token, in f64.
+
+use crate::batch::Batch;
+use crate::extras::{Constants, Extras, ExtrasScale};
+use crate::kernel::{LogitMap, RowGrad, RowSums};
+use crate::objective::{Dual, Objective, Real, Token, TokenTerm, floor_log_p, side_log_p};
+use crate::reduction::{Reduction, Scale};
+use crate::stats::RowStats;
+
+/// Losses beyond this are those of a target with ln p = −1e300: infinite.
+const INFINITE_LOSS: f64 = 1e200;
+
+/// 0 wins over ∞: what has no weight costs nothing.
+fn weigh(weight: f64, value: f64) -> f64 {
+    if weight == 0.0 { 0.0 } else { weight * value }
+}
+
+/// All that a call knows besides logits and statistics.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Context<'a, O> {
+    pub(crate) objective: &'a O,
+    pub(crate) reduction: Reduction,
+    pub(crate) extras: Extras<'a>,
+    pub(crate) constants: Constants,
+    pub(crate) batch: &'a Batch<'a>,
+}
+
+impl<'a, O: Objective> Context<'a, O> {
+    pub(crate) fn new(
+        objective: &'a O,
+        reduction: Reduction,
+        extras: Extras<'a>,
+        batch: &'a Batch<'a>,
+        vocab_total: usize,
+    ) -> Self {
+        let constants = Constants::new(&extras, vocab_total);
+        Self { objective, reduction, extras, constants, batch }
+    }
+
+    /// The scale of every token, given which rows count.
+    pub(crate) fn scale(&self, counts: &impl Fn(usize) -> bool) -> Scale {
+        let weight = |row| self.target(row).map_or(0.0, |target| self.caller_weight(row, target));
+        Scale::new(self.reduction, self.batch, counts, weight)
+    }
+
+    /// Token weight · class weight of the target.
+    pub(crate) fn caller_weight(&self, row: usize, target: usize) -> f64 {
+        self.batch.token_weight(row) * self.extras.class_weight(target)
+    }
+
+    /// Class of a row's target; `None` where the row is ignored. Targets have been checked.
+    pub(crate) fn target(&self, row: usize) -> Option<usize> {
+        self.batch.target(row).and_then(|target| usize::try_from(target).ok())
+    }
+
+    /// The term of an active row, and the objective's own weight.
+    pub(crate) fn term(
+        &self,
+        row: usize,
+        target: usize,
+        stats: &RowStats,
+        scalars: &TokenTerm,
+        scale: f64,
+    ) -> (TokenTerm, f64) {
+        if !stats.is_valid() {
+            let nan = f64::NAN;
+            return (TokenTerm { loss: nan, coef: nan, dense: nan }, nan);
+        }
+        let batch = self.batch;
+        let token = Token {
+            log_p: Dual::variable(floor_log_p(stats.log_prob())),
+            ref_log_p: Dual::lit(side_log_p(batch.ref_log_probs, row)),
+            old_log_p: Dual::lit(side_log_p(batch.old_log_probs, row)),
+            advantage: Dual::lit(batch.advantages.map_or(0.0, |a| f64::from(a[row]))),
+            group: [Dual::lit(scalars.loss), Dual::lit(scalars.coef)],
+        };
+        let Dual { value, slope } = self.objective.loss(&token);
+        let infinite = libm::fabs(value) > INFINITE_LOSS;
+        let value = if infinite { libm::copysign(f64::INFINITY, value) } else { value };
+        // Not −0, where the slope is 0.
+        let weight = 0.0 - slope;
+
+        let extras = match self.extras.scale {
+            ExtrasScale::One => 1.0,
+            ExtrasScale::Objective => weight,
+        };
+        let objective_weight = self.extras.objective_weight(target);
+        let dense = weigh(extras, self.extras.loss(stats, &self.constants));
+        let token_weight = batch.token_weight(row);
+        let term = TokenTerm {
+            loss: weigh(token_weight, weigh(objective_weight, value) + dense),
+            coef: weigh(scale * token_weight * objective_weight, weight),
+            dense: scale * token_weight * extras,
+        };
+        (term, weight)
+    }
+
+    /// What the gradient kernel needs of a row. `target` is the target's column and raw logit, where this part of the row has it.
+    pub(crate) fn row_grad(
+        &self,
+        stats: &RowStats,
+        term: &TokenTerm,
+        class: usize,
+        target: Option<(usize, f32)>,
+    ) -> RowGrad {
+        let map = self.extras.map();
+        let pivot = LogitMap::pivot(stats.max);
+        let coefs = self.extras.row_coefs(stats, term, &self.constants);
+        let scale = f64::from(map.scale);
+        let entry = |z: f32| {
+            coefs.target(stats, self.extras.class_weight(class)) * map.slope(z)
+        };
+        let off_pivot = f64::from(pivot) - stats.max;
+        let rebase = if off_pivot == 0.0 { 1.0 } else { libm::exp(off_pivot) };
+        #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
+        let grad = RowGrad {
+            pivot,
+            factor: (coefs.prob() * scale / stats.sum_exp * rebase) as f32,
+            uniform: (coefs.uniform * scale) as f32,
+            target: target.map(|(column, z)| (column, entry(z))),
+        };
+        if stats.is_valid() { grad } else { RowGrad { factor: f32::NAN, ..grad } }
+    }
+}
+
+/// Statistics from the sums of a kernel. `target_logit` is raw.
+pub(crate) fn stats_of(sums: &RowSums, target_logit: Option<f32>, map: &LogitMap) -> RowStats {
+    let largest = map.apply(sums.max);
+    let max = if largest < RowStats::EMPTY.max { RowStats::EMPTY.max } else { largest };
+    let relative_to_pivot = RowStats {
+        max: f64::from(sums.pivot),
+        sum_exp: sums.sum_exp,
+        target_logit: target_logit.map_or(0.0, |z| map.apply(z)),
+        sum_logits: sums.sum_logits,
+        sum_exp_logits: sums.sum_exp_logits,
+    };
+    relative_to_pivot.rebase(max)
+}
