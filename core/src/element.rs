@@ -151,13 +151,14 @@ impl sealed::Lanes for f16 {
         let small: f32x16<S> = magnitude.bitcast();
         let subnormal: u32x16<S> = (small + 0.5).bitcast();
         let subnormal = subnormal - 0x3f00_0000;
-        let below = |limit: u32| simd.simd_lt_u32x16(magnitude, simd.splat_u32x16(limit));
-        let finite = simd.select_u32x16(below(0x3880_0000), subnormal, normal);
+        let is_subnormal = simd.simd_lt_u32x16(magnitude, simd.splat_u32x16(0x3880_0000));
+        let finite = simd.select_u32x16(is_subnormal, subnormal, normal);
         // 65520 and above round to infinity; NaN keeps the upper bits of its payload.
         let quiet = ((magnitude >> 13) & 0x3ff) | 0x7e00;
         let infinity = simd.splat_u32x16(0x7c00);
         let special = simd.select_u32x16(simd.is_nan_f32x16(value), quiet, infinity);
-        let rounded = simd.select_u32x16(below(0x477f_f000), finite, special);
+        let fits = simd.simd_lt_u32x16(magnitude, simd.splat_u32x16(0x477f_f000));
+        let rounded = simd.select_u32x16(fits, finite, special);
         *lanes = narrow(simd, rounded | sign).map(Self::from_bits);
     }
 }

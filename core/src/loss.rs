@@ -119,6 +119,12 @@ impl<'a, O: Objective> Loss<'a, O> {
         &self.objective
     }
 
+    /// Everything that was chosen, for the oracle.
+    #[cfg(feature = "reference")]
+    pub(crate) fn parts(&self) -> (&O, Reduction, &Extras<'a>) {
+        (&self.objective, self.reduction, &self.extras)
+    }
+
     /// Loss only.
     ///
     /// # Errors

@@ -105,9 +105,8 @@ impl Lora {
     }
 
     fn check(&self, a: &[f32], b: &[f32], weights: usize) -> Result<(), Error> {
-        let extent = |argument, x: usize, y: usize| {
-            x.checked_mul(y).ok_or(Error::Extent { argument })
-        };
+        let extent =
+            |argument, x: usize, y: usize| x.checked_mul(y).ok_or(Error::Extent { argument });
         check_len(Argument::LoraA, a.len(), extent(Argument::LoraA, self.rank, self.columns)?)?;
         check_len(Argument::LoraB, b.len(), extent(Argument::LoraB, self.rows, self.rank)?)?;
         let expected = extent(Argument::Parameters, self.rows, self.columns)?;

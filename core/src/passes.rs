@@ -56,8 +56,7 @@ fn fused_row<T: Element, G: Element, O: Objective>(
         Row::Write(row) => kernel::row_stats_parked(level, row, &map, want),
     };
     let stats = stats_of(&sums, Some(target_logit), &map);
-    let (term, weight) =
-        context.term(first + local, target, &stats, &TokenTerm::default(), scale);
+    let (term, weight) = context.term(first + local, target, &stats, &TokenTerm::default(), scale);
     if let Row::Write(row) = &mut row {
         let grad = context.row_grad(&stats, &term, target, Some((target, target_logit)));
         let weights = context.extras.class_weights;
@@ -127,9 +126,8 @@ pub(crate) fn terms<O: Objective>(
     let (objective, batch) = (context.objective, context.batch);
     terms.fill(TokenTerm::default());
     objective.group_pass(&Group { stats, batch }, terms);
-    let counts = |row: usize, scalars: &TokenTerm| {
-        batch.target(row).is_some() && objective.counts(scalars)
-    };
+    let counts =
+        |row: usize, scalars: &TokenTerm| batch.target(row).is_some() && objective.counts(scalars);
     let scale = context.scale(&|row| counts(row, &terms[row]));
     let mut cursor = ScaleCursor::new(scale);
     let totals = sum_rows(0..stats.len(), &mut |rows| {

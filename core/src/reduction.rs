@@ -131,7 +131,9 @@ impl Reduction {
             Self::Sum => Ok(()),
             Self::MeanPairs if batch.pairs.is_none() => Err(Error::Missing(Argument::Pairs)),
             Self::MeanPairs if of_pairs => Ok(()),
-            Self::MeanPairs => Err(Error::Reduction { expected: "MeanPairs is for losses of pairs" }),
+            Self::MeanPairs => {
+                Err(Error::Reduction { expected: "MeanPairs is for losses of pairs" })
+            }
             _ if of_pairs => {
                 Err(Error::Reduction { expected: "a loss of pairs takes Sum, MeanPairs or By" })
             }

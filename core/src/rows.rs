@@ -136,8 +136,7 @@ impl<'a, T: Element, G: Element> Rows<'a, T, G> {
         #[cfg(feature = "rayon")]
         if parallel {
             let mut other = cursor.clone();
-            let (low, high) =
-                rayon::join(|| low.run(cursor, leaf), || high.run(&mut other, leaf));
+            let (low, high) = rayon::join(|| low.run(cursor, leaf), || high.run(&mut other, leaf));
             return low.then(high);
         }
         let low = low.run(cursor, leaf);

@@ -97,8 +97,7 @@ fn per_row<T: Element>(
     Rows::<T, T>::new(Matrix::Read(logits), outputs).run(&mut (), &|mut rows, ()| {
         for local in 0..rows.len() {
             let level = rows.matrix.level();
-            let sums =
-                kernel::row_stats(level, rows.matrix.row(local).read(), &IDENTITY, want);
+            let sums = kernel::row_stats(level, rows.matrix.row(local).read(), &IDENTITY, want);
             let value = value(&stats_of(&sums, None, &IDENTITY));
             if let Some(out) = &mut rows.outputs.nll {
                 #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]

@@ -107,9 +107,7 @@ impl<'a, O: Objective> Context<'a, O> {
         let pivot = LogitMap::pivot(stats.max);
         let coefs = self.extras.row_coefs(stats, term, &self.constants);
         let scale = f64::from(map.scale);
-        let entry = |z: f32| {
-            coefs.target(stats, self.extras.class_weight(class)) * map.slope(z)
-        };
+        let entry = |z: f32| coefs.target(stats, self.extras.class_weight(class)) * map.slope(z);
         let off_pivot = f64::from(pivot) - stats.max;
         let rebase = if off_pivot == 0.0 { 1.0 } else { libm::exp(off_pivot) };
         #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]

@@ -1,7 +1,7 @@
 //! e^x for x ≤ 0, 16 lanes at a time: the one transcendental function of the hot path.
 //!
 //! n = round(x·log2 e), r = x − n·ln 2 in two steps, a polynomial for e^r, and n added to its exponent. Within 1 ULP of the true value
-//! on [−87.336, 0]; below, where e^x is not a normal f32, exactly 0. NaN stays NaN.
+//! on [−87.336, 0] (1.25 ULP on SIMD levels without FMA); below, where e^x is not a normal f32, exactly 0. NaN stays NaN.
 
 use fearless_simd::{Simd, f32x16, prelude::*, u32x16};
 
@@ -12,25 +12,28 @@ const ROUND: f32 = 12_582_912.0;
 /// ln 2 in two parts; the first has so few bits that n·LN2_HI is exact, with and without FMA.
 const LN2_HI: f32 = 0.693_359_4;
 const LN2_LO: f32 = -2.121_944_4e-4;
-/// (e^r − 1 − r)/r² on [−ln 2/2, ln 2/2], highest power first.
-const POLYNOMIAL: [f32; 6] =
-    [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_3e-1];
+/// (e^r − 1 − r)/r² on [−ln 2/2, ln 2/2], highest power first: a minimax fit of e^r, 0.03 ULP off before rounding.
+const POLYNOMIAL: [f32; 5] =
+    [1.381_454e-3, 8.368_745e-3, 4.166_839e-2, 1.666_652_1e-1, 0.499_999_94];
 
 #[inline(always)]
 pub(super) fn exp<S: Simd>(simd: S, x: f32x16<S>) -> f32x16<S> {
-    let splat = |value: f32| simd.splat_f32x16(value);
-    let shifted = x.mul_add(splat(core::f32::consts::LOG2_E), splat(ROUND));
+    let shifted = x.mul_add(simd.splat_f32x16(core::f32::consts::LOG2_E), simd.splat_f32x16(ROUND));
     let n = shifted - ROUND;
-    let r = n.mul_add(splat(-LN2_LO), n.mul_add(splat(-LN2_HI), x));
-    let mut q = splat(POLYNOMIAL[0]);
+    let r = n.mul_add(simd.splat_f32x16(-LN2_LO), n.mul_add(simd.splat_f32x16(-LN2_HI), x));
+    let mut q = simd.splat_f32x16(POLYNOMIAL[0]);
     for coefficient in &POLYNOMIAL[1..] {
-        q = q.mul_add(r, splat(*coefficient));
+        q = q.mul_add(r, simd.splat_f32x16(*coefficient));
     }
-    let y = (r * r).mul_add(q, r) + 1.0;
+    let y = q.mul_add(r, simd.splat_f32x16(1.0)).mul_add(r, simd.splat_f32x16(1.0));
     // 2^n from the low bits of `shifted`: no conversion to integer, which would have to saturate.
     let bits: u32x16<S> = shifted.bitcast();
     let power: f32x16<S> = ((bits << 23) + 0x3f80_0000).bitcast();
-    simd.select_f32x16(simd.simd_lt_f32x16(x, splat(LN_MIN)), splat(0.0), y * power)
+    simd.select_f32x16(
+        simd.simd_lt_f32x16(x, simd.splat_f32x16(LN_MIN)),
+        simd.splat_f32x16(0.0),
+        y * power,
+    )
 }
 
 #[cfg(test)]
@@ -77,35 +80,43 @@ mod tests {
         assert!(ulp_error(-88.0, 1e-38).is_infinite());
     }
 
-    fn levels() -> std::vec::Vec<Level> {
-        let mut levels = std::vec![crate::default_level(), Level::baseline()];
+    /// The levels of this machine, each with the bound that holds there.
+    fn levels() -> std::vec::Vec<(Level, f64)> {
+        let best = crate::default_level();
         #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-        levels.extend(crate::default_level().as_avx2().map(Level::Avx2));
+        let fused = |level: Level| level.as_avx2().is_some();
+        #[cfg(not(any(target_arch = "x86", target_arch = "x86_64")))]
+        let fused = |level: Level| !level.is_fallback();
+        let bound = |level| (level, if fused(level) { 1.0 } else { 1.25 });
+        let mut levels = std::vec![bound(best), bound(Level::baseline())];
+        #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+        levels.extend(best.as_avx2().map(|avx2| bound(Level::Avx2(avx2))));
         levels
+    }
+
+    fn assert_within(step: usize) {
+        for (level, bound) in levels() {
+            let (error, x) = worst(level, step);
+            std::println!("{level:?}: {error:.4} ulp at {x}");
+            assert!(error <= bound, "{level:?}: {error} ulp at {x}");
+        }
     }
 
     #[test]
     fn within_one_ulp_by_stride() {
-        for level in levels() {
-            let (error, x) = worst(level, 997);
-            assert!(error <= 1.0, "{level:?}: {error} ulp at {x}");
-        }
+        assert_within(997);
     }
 
     #[test]
     #[ignore = "every f32 in [-88, 0], minutes: cargo test -p surprisal --release -- --ignored"]
     fn within_one_ulp_exhaustively() {
-        for level in levels() {
-            let (error, x) = worst(level, 1);
-            std::println!("{level:?}: {error:.4} ulp at {x}");
-            assert!(error <= 1.0, "{level:?}: {error} ulp at {x}");
-        }
+        assert_within(1);
     }
 
     #[test]
     fn special_values() {
         let x = [0.0, -0.0, f32::NAN, f32::NEG_INFINITY, -1e30, -87.4, -100.0, f32::MIN];
-        for level in levels() {
+        for (level, _) in levels() {
             let (mut lanes, mut y) = ([0.0; 16], [9.0; 16]);
             lanes[..x.len()].copy_from_slice(&x);
             dispatch!(level, simd => exp(simd, f32x16::from_slice(simd, &lanes)).store_slice(&mut y));

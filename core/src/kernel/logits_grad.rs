@@ -36,7 +36,7 @@ pub(crate) fn logits_grad_row<T: Element, G: Element>(
             match parked_row(row, parked) {
                 Some(row) => {
                     let finish = finish(simd, grad, class_weights);
-                    InPlace::cached(row).each(simd, |start, lanes, e| finish(start, lanes, e));
+                    InPlace::cached(row).each(simd, finish);
                 }
                 None => match map.kind() {
                     Kind::Linear(map) => again(simd, row, map, grad, class_weights),
@@ -96,10 +96,15 @@ fn again<S: Simd, T: Element, G: Element>(
     class_weights: Option<&[f32]>,
 ) {
     let finish = finish(simd, grad, class_weights);
-    each(simd, row, |start, lanes, z| {
-        let e = exp(simd, map.centred(simd, z, grad.pivot));
-        finish(start, lanes, e) * map.slope(simd, z)
-    });
+    each(
+        simd,
+        row,
+        #[inline(always)]
+        |start, lanes, z| {
+            let e = exp(simd, map.centred(simd, z, grad.pivot));
+            finish(start, lanes, e) * map.slope(simd, z)
+        },
+    );
 }
 
 /// Runs a loop over a row, in place or not.
@@ -122,5 +127,10 @@ pub(crate) fn log_softmax_row<T: Element, G: Element>(
     pivot: f32,
     shift: f32,
 ) {
-    dispatch!(level, simd => each(simd, row, |_, _, z| (z - pivot) - shift));
+    dispatch!(level, simd => each(
+        simd,
+        row,
+        #[inline(always)]
+        |_, _, z| (z - pivot) - shift,
+    ));
 }

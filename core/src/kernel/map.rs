@@ -90,7 +90,7 @@ pub(super) struct Capped {
 
 /// (tanh u − u)/u³ in powers of u², highest first, for |u| < 0.625 (a minimax fit).
 const TANH: [f32; 5] =
-    [-5.704_988_7e-3, 2.063_908_9e-2, -5.373_971_7e-2, 1.333_144_2e-1, -3.333_328_2e-1];
+    [-5.704_749_4e-3, 2.063_888_3e-2, -5.373_965_6e-2, 1.333_144_2e-1, -3.333_328e-1];
 
 impl Capped {
     /// |u| and e^(−2|u|) for u = scale·z/cap.

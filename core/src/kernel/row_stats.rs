@@ -83,10 +83,14 @@ fn row_max<S: Simd, T: Element>(simd: S, row: ReadRow<'_, T>) -> f32 {
     }
     let mut all = simd.max_f32x16(max[0], max[1]);
     // Nothing to fetch ahead in this pass: the row itself is still on its way.
-    ReadRow { row: tail, next: tail.as_ptr() }.each(simd, |_, _, z| {
-        all = simd.max_f32x16(z, all);
-        z
-    });
+    ReadRow { row: tail, next: tail.as_ptr() }.each(
+        simd,
+        #[inline(always)]
+        |_, _, z| {
+            all = simd.max_f32x16(z, all);
+            z
+        },
+    );
     let max = simd.reduce_max_f32x16(all);
     // A NaN that got here (which lane survives is not specified) shows in the sum; +inf must stay.
     if max >= f32::MIN { max } else { f32::MIN }
@@ -98,17 +102,21 @@ fn exp_sum<S: Simd>(simd: S, io: &mut impl RowIo<S>, map: impl LaneMap<S>, pivot
     let mut sum = Wide::zero(simd);
     let mut block = simd.splat_f32x16(0.0);
     let mut in_block = 0;
-    io.each(simd, |_, _, z| {
-        let e = exp(simd, map.centred(simd, z, pivot));
-        block = block + e;
-        in_block += 1;
-        if in_block == BLOCK {
-            sum.add(simd, block);
-            block = simd.splat_f32x16(0.0);
-            in_block = 0;
-        }
-        e
-    });
+    io.each(
+        simd,
+        #[inline(always)]
+        |_, _, z| {
+            let e = exp(simd, map.centred(simd, z, pivot));
+            block = block + e;
+            in_block += 1;
+            if in_block == BLOCK {
+                sum.add(simd, block);
+                block = simd.splat_f32x16(0.0);
+                in_block = 0;
+            }
+            e
+        },
+    );
     sum.add(simd, block);
     sum.sum()
 }
@@ -124,25 +132,29 @@ fn moments<S: Simd, T: Element>(
 ) -> (f64, f64) {
     let (mut logits, mut exp_logits) = (Wide::zero(simd), Wide::zero(simd));
     let zero = simd.splat_f32x16(0.0);
-    ReadRow { row: row.row, next: row.row.as_ptr() }.each(simd, |start, lanes, z| {
-        let inside = inside(simd, lanes);
-        if want.sum_logits {
-            let mut weights = [1.0; LANES];
-            if let Some(all) = want.class_weights {
-                weights[..lanes].copy_from_slice(&all[start..start + lanes]);
+    ReadRow { row: row.row, next: row.row.as_ptr() }.each(
+        simd,
+        #[inline(always)]
+        |start, lanes, z| {
+            let inside = inside(simd, lanes);
+            if want.sum_logits {
+                let mut weights = [1.0; LANES];
+                if let Some(all) = want.class_weights {
+                    weights[..lanes].copy_from_slice(&all[start..start + lanes]);
+                }
+                let value = simd.select_f32x16(inside, map.apply(simd, z), zero);
+                logits.mul_add(simd, value, f32x16::from_slice(simd, &weights));
             }
-            let value = simd.select_f32x16(inside, map.apply(simd, z), zero);
-            logits.mul_add(simd, value, f32x16::from_slice(simd, &weights));
-        }
-        if want.sum_exp_logits {
-            let x = map.centred(simd, z, pivot);
-            let e = exp(simd, x);
-            // 0·(−inf) is 0 here: a class without mass has no part in the entropy.
-            let vanished = simd.simd_eq_f32x16(e, zero);
-            exp_logits.mul_add(simd, e, simd.select_f32x16(vanished, zero, x));
-        }
-        z
-    });
+            if want.sum_exp_logits {
+                let x = map.centred(simd, z, pivot);
+                let e = exp(simd, x);
+                // 0·(−inf) is 0 here: a class without mass has no part in the entropy.
+                let vanished = simd.simd_eq_f32x16(e, zero);
+                exp_logits.mul_add(simd, e, simd.select_f32x16(vanished, zero, x));
+            }
+            z
+        },
+    );
     let of = |wanted, sum: Wide<S>| if wanted { sum.sum() } else { f64::NAN };
     (of(want.sum_logits, logits), of(want.sum_exp_logits, exp_logits))
 }

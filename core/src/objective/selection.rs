@@ -158,7 +158,8 @@ impl Objective for SftGo {
         let Some((worst, size)) = worst else { return };
         let tokens = group.active_rows().count() as f64;
         for row in group.active_rows() {
-            let extra = if group.group_id(row) == worst { self.lambda * tokens / size } else { 0.0 };
+            let extra =
+                if group.group_id(row) == worst { self.lambda * tokens / size } else { 0.0 };
             terms[row] = TokenTerm::scalars(1.0 - self.lambda + extra, 0.0);
         }
     }
