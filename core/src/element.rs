@@ -3,18 +3,25 @@
 use fearless_simd::{Simd, f32x16, prelude::*, u16x16, u32x16};
 use half::{bf16, f16};
 
+use crate::kernel::{LogitKernels, ResultKernels};
+
 /// Lanes of the virtual vector that every SIMD level works with.
 pub(crate) const LANES: usize = 16;
 
-/// A storage type of logits or gradients: `f32`, [`bf16`] or [`f16`].
+/// A storage type of logits or gradients: `f32`, [`bf16`](crate::bf16) or [`f16`](crate::f16).
 ///
 /// Arithmetic happens in f32 and f64. Values are widened exactly and rounded once, to nearest, ties to even,
 /// whatever the SIMD level. Sealed: the library owns the list.
-pub trait Element: sealed::Lanes {}
+pub trait Element: LogitKernels + ResultKernels<Self> {}
 
 impl Element for f32 {}
 impl Element for bf16 {}
 impl Element for f16 {}
+
+/// A type that the gradient of logits of type `T` may have: `T` itself, or `f32`. Sealed.
+pub trait GradientOf<T: sealed::Lanes>: Element + ResultKernels<T> {}
+
+impl<T: sealed::Lanes, G: Element + ResultKernels<T>> GradientOf<T> for G {}
 
 pub(crate) mod sealed {
     use super::{LANES, Simd, f32x16};

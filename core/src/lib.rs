@@ -42,6 +42,7 @@ pub mod diagnose;
 mod element;
 mod error;
 mod extras;
+#[allow(unreachable_pub, reason = "kernel types stand in the signatures of sealed traits")]
 mod kernel;
 mod loss;
 pub mod objective;
@@ -58,7 +59,7 @@ mod term;
 mod view;
 
 pub use batch::{Batch, Pair};
-pub use element::Element;
+pub use element::{Element, GradientOf};
 pub use error::{Argument, Error};
 pub use extras::ExtrasScale;
 pub use fearless_simd::Level;

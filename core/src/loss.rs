@@ -1,7 +1,7 @@
 //! `Loss` composes the three stages: statistics, objective, gradient. In one pass over the logits where the objective's scope allows it.
 
 use crate::batch::Batch;
-use crate::element::Element;
+use crate::element::{Element, GradientOf};
 use crate::error::{Argument, Error, check_len};
 use crate::extras::{Extras, ExtrasScale};
 use crate::objective::{Objective, Scope, TokenTerm};
@@ -33,7 +33,7 @@ use crate::view::{Logits, LogitsMut};
 /// |---|---|---|
 /// | ignored | 0, counts nowhere | exactly 0; its logits are not read |
 /// | all −inf, any NaN, any +inf | NaN; the report names the first | NaN |
-/// | target −inf, others finite | +∞, or 0 where the objective's weight vanishes (DFT) | finite |
+/// | target −inf, others finite | +∞, or 0 where the objective's weight vanishes (DFT) | finite (infinite for a KL term without clamp: GRPO's K2, K3) |
 ///
 /// With a soft-cap an infinite logit is capped like any other.
 ///
@@ -154,7 +154,7 @@ impl<'a, O: Objective> Loss<'a, O> {
     ///
     /// # Errors
     /// See [`Loss`].
-    pub fn forward_backward<T: Element, G: Element>(
+    pub fn forward_backward<T: Element, G: GradientOf<T>>(
         &self,
         logits: Logits<'_, T>,
         batch: &Batch<'_>,
@@ -167,7 +167,7 @@ impl<'a, O: Objective> Loss<'a, O> {
     ///
     /// # Errors
     /// See [`Loss`].
-    pub fn forward_backward_with<T: Element, G: Element>(
+    pub fn forward_backward_with<T: Element, G: GradientOf<T>>(
         &self,
         logits: Logits<'_, T>,
         batch: &Batch<'_>,
@@ -242,7 +242,7 @@ impl<'a, O: Objective> Loss<'a, O> {
     ///
     /// # Errors
     /// See [`Loss`].
-    pub fn logits_grad<T: Element, G: Element>(
+    pub fn logits_grad<T: Element, G: GradientOf<T>>(
         &self,
         logits: Logits<'_, T>,
         batch: &Batch<'_>,
@@ -294,7 +294,7 @@ impl<'a, O: Objective> Loss<'a, O> {
     }
 
     /// All stages over whole rows.
-    fn compose<T: Element, G: Element>(
+    fn compose<T: Element, G: GradientOf<T>>(
         &self,
         matrix: Matrix<'_, T, G>,
         batch: &Batch<'_>,
@@ -312,7 +312,7 @@ impl<'a, O: Objective> Loss<'a, O> {
     }
 
     /// Stage 3 over a matrix.
-    fn grad<T: Element, G: Element>(
+    fn grad<T: Element, G: GradientOf<T>>(
         &self,
         matrix: Matrix<'_, T, G>,
         batch: &Batch<'_>,

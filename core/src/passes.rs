@@ -1,6 +1,6 @@
 //! The passes over a batch's rows: one for objectives of a token, three for those of a group.
 
-use crate::element::Element;
+use crate::element::{Element, GradientOf};
 use crate::error::{Argument, Error};
 use crate::kernel::{self, Want};
 use crate::objective::{Group, Objective, TokenTerm};
@@ -12,7 +12,7 @@ use crate::term::{Context, stats_of};
 use crate::view::Logits;
 
 /// All stages in one pass, while a row is in cache.
-pub(crate) fn fused<T: Element, G: Element, O: Objective>(
+pub(crate) fn fused<T: Element, G: GradientOf<T>, O: Objective>(
     context: &Context<'_, O>,
     rows: Rows<'_, T, G>,
 ) -> LossReport {
@@ -36,7 +36,7 @@ pub(crate) fn fused<T: Element, G: Element, O: Objective>(
     scale.finish(totals)
 }
 
-fn fused_row<T: Element, G: Element, O: Objective>(
+fn fused_row<T: Element, G: GradientOf<T>, O: Objective>(
     context: &Context<'_, O>,
     rows: &mut Rows<'_, T, G>,
     local: usize,
@@ -68,7 +68,7 @@ fn fused_row<T: Element, G: Element, O: Objective>(
 }
 
 /// Statistics of all rows, then the group pass and the terms, then the gradient if there is somewhere to write it.
-pub(crate) fn grouped<T: Element, G: Element, O: Objective>(
+pub(crate) fn grouped<T: Element, G: GradientOf<T>, O: Objective>(
     context: &Context<'_, O>,
     matrix: Matrix<'_, T, G>,
     mut outputs: Outputs<'_>,
@@ -156,7 +156,7 @@ pub(crate) fn terms<O: Objective>(
 }
 
 /// Stage 3: the gradient of every row, or of the part of it that the logits hold.
-pub(crate) fn grad<T: Element, G: Element, O: Objective>(
+pub(crate) fn grad<T: Element, G: GradientOf<T>, O: Objective>(
     context: &Context<'_, O>,
     matrix: Matrix<'_, T, G>,
     stats: &[RowStats],

@@ -2,7 +2,7 @@
 
 use fearless_simd::Level;
 
-use crate::element::Element;
+use crate::element::{Element, GradientOf};
 use crate::kernel::{ReadRow, RowMut};
 use crate::outputs::Outputs;
 use crate::reduction::Totals;
@@ -33,7 +33,7 @@ pub(crate) enum Row<'a, T, G> {
     Write(RowMut<'a, T, G>),
 }
 
-impl<T: Element, G: Element> Row<'_, T, G> {
+impl<T: Element, G: GradientOf<T>> Row<'_, T, G> {
     pub(crate) fn read(&self) -> ReadRow<'_, T> {
         match self {
             Self::Read(row) => *row,
@@ -42,7 +42,7 @@ impl<T: Element, G: Element> Row<'_, T, G> {
     }
 }
 
-impl<'a, T: Element, G: Element> Matrix<'a, T, G> {
+impl<'a, T: Element, G: GradientOf<T>> Matrix<'a, T, G> {
     pub(crate) fn logits(&self) -> Logits<'_, T> {
         match self {
             Self::Read(logits) | Self::Split(logits, _) => *logits,
@@ -97,7 +97,7 @@ pub(crate) struct Rows<'a, T, G> {
     pub(crate) outputs: Outputs<'a>,
 }
 
-impl<'a, T: Element, G: Element> Rows<'a, T, G> {
+impl<'a, T: Element, G: GradientOf<T>> Rows<'a, T, G> {
     pub(crate) fn new(matrix: Matrix<'a, T, G>, outputs: Outputs<'a>) -> Self {
         Self { first: 0, matrix, outputs }
     }

@@ -1,7 +1,7 @@
 //! Conveniences over the same kernels: log-softmax, log-sum-exp, log-probabilities of the targets, entropy.
 
 use crate::batch::Batch;
-use crate::element::Element;
+use crate::element::{Element, GradientOf};
 use crate::error::{Argument, Error, check_len};
 use crate::kernel::{self, LogitMap, Want};
 use crate::loss::Loss;
@@ -30,7 +30,7 @@ const IDENTITY: LogitMap = LogitMap { scale: 1.0, cap: None };
 /// assert_eq!(out, [-core::f32::consts::LN_2; 2]);
 /// # Ok::<(), surprisal::Error>(())
 /// ```
-pub fn log_softmax<T: Element, G: Element>(
+pub fn log_softmax<T: Element, G: GradientOf<T>>(
     logits: Logits<'_, T>,
     out: LogitsMut<'_, G>,
 ) -> Result<(), Error> {
@@ -46,7 +46,7 @@ pub fn log_softmax_in_place<T: Element>(logits: LogitsMut<'_, T>) -> Result<(), 
     log_softmax_of::<T, T>(Matrix::InPlace(logits))
 }
 
-fn log_softmax_of<T: Element, G: Element>(matrix: Matrix<'_, T, G>) -> Result<(), Error> {
+fn log_softmax_of<T: Element, G: GradientOf<T>>(matrix: Matrix<'_, T, G>) -> Result<(), Error> {
     matrix.logits().shape.check_whole()?;
     Rows::new(matrix, Outputs::new()).run(&mut (), &|mut rows, ()| {
         for local in 0..rows.len() {
@@ -56,7 +56,7 @@ fn log_softmax_of<T: Element, G: Element>(matrix: Matrix<'_, T, G>) -> Result<()
             let stats = stats_of(&sums, None, &IDENTITY);
             #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
             let shift = stats.ln_sum_exp() as f32;
-            kernel::log_softmax_row(level, &mut row, sums.pivot, shift);
+            kernel::shift_row(level, &mut row, sums.pivot, shift);
         }
         Totals::default()
     });

@@ -105,26 +105,30 @@ impl<'a, O: Objective> Context<'a, O> {
     ) -> RowGrad {
         let map = self.extras.map();
         let pivot = LogitMap::pivot(stats.max);
+        if term.coef == 0.0 && term.dense == 0.0 {
+            // Nothing flows, whatever the logits are: the objective dropped the token or gives it no weight.
+            let target = target.map(|(column, _)| (column, 0.0));
+            return RowGrad { pivot, factor: 0.0, uniform: 0.0, target };
+        }
         let coefs = self.extras.row_coefs(stats, term, &self.constants);
         let scale = f64::from(map.scale);
         let entry = |z: f32| coefs.target(stats, self.extras.class_weight(class)) * map.slope(z);
         let off_pivot = f64::from(pivot) - stats.max;
         let rebase = if off_pivot == 0.0 { 1.0 } else { libm::exp(off_pivot) };
         #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
-        let grad = RowGrad {
+        let round = |value: f64| value as f32;
+        RowGrad {
             pivot,
-            factor: (coefs.prob() * scale / stats.sum_exp * rebase) as f32,
-            uniform: (coefs.uniform * scale) as f32,
+            // Finite (or NaN), so that a class of probability 0 gets 0 also from an infinite coefficient.
+            factor: round(coefs.prob() * scale / stats.sum_exp * rebase).clamp(f32::MIN, f32::MAX),
+            uniform: round(coefs.uniform * scale),
             target: target.map(|(column, z)| (column, entry(z))),
-        };
-        if stats.is_valid() { grad } else { RowGrad { factor: f32::NAN, ..grad } }
+        }
     }
 }
 
 /// Statistics from the sums of a kernel. `target_logit` is raw.
 pub(crate) fn stats_of(sums: &RowSums, target_logit: Option<f32>, map: &LogitMap) -> RowStats {
-    let largest = map.apply(sums.max);
-    let max = if largest < RowStats::EMPTY.max { RowStats::EMPTY.max } else { largest };
     let relative_to_pivot = RowStats {
         max: f64::from(sums.pivot),
         sum_exp: sums.sum_exp,
@@ -132,5 +136,5 @@ pub(crate) fn stats_of(sums: &RowSums, target_logit: Option<f32>, map: &LogitMap
         sum_logits: sums.sum_logits,
         sum_exp_logits: sums.sum_exp_logits,
     };
-    relative_to_pivot.rebase(max)
+    relative_to_pivot.rebase(sums.max)
 }

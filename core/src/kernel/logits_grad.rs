@@ -4,62 +4,84 @@ use fearless_simd::{Level, Simd, dispatch, f32x16, prelude::*};
 
 use super::exp::exp;
 use super::map::{Kind, LaneMap, LogitMap};
-use super::row::{InPlace, RowIo, RowMut, Split};
-use crate::element::{Element, LANES};
+use super::row::{InPlace, ReadRow, RowIo, Split};
+use crate::element::{LANES, sealed::Lanes};
 
 /// Coefficients of a gradient row: `dz[j] = (factor·exp(z'[j] − pivot) − uniform·w[j]) · slope[j]`, then the target's entry.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct RowGrad {
+pub struct RowGrad {
     /// What the exponents are relative to.
     pub(crate) pivot: f32,
     /// Multiplier of the exponentials, with the logit scale.
     pub(crate) factor: f32,
     /// Subtracted everywhere times the class weight, with the logit scale.
     pub(crate) uniform: f32,
-    /// The target's column and its whole entry, where it lies in this row.
+    /// The target's column and its whole entry, where it lies in this row; written by [`RowMut::set`](super::RowMut::set).
     pub(crate) target: Option<(usize, f64)>,
 }
 
-/// Writes the gradient of a row.
-pub(crate) fn logits_grad_row<T: Element, G: Element>(
+/// Turns parked exponentials into the gradient (without soft-cap: its slope needs the logits).
+pub(super) fn grad_parked(
     level: Level,
-    row: &mut RowMut<'_, T, G>,
-    parked: bool,
+    row: &mut [f32],
+    grad: &RowGrad,
+    class_weights: Option<&[f32]>,
+) {
+    dispatch!(level, simd => InPlace::cached(row).each(simd, finish(simd, grad, class_weights)));
+}
+
+/// Turns logits into their gradient.
+pub(super) fn grad_in_place<T: Lanes>(
+    level: Level,
+    row: &mut [T],
     map: &LogitMap,
     grad: &RowGrad,
     class_weights: Option<&[f32]>,
 ) {
-    if grad.factor == 0.0 && grad.uniform == 0.0 {
-        row.clear();
-    } else {
-        dispatch!(level, simd => {
-            match parked_row(row, parked) {
-                Some(row) => {
-                    let finish = finish(simd, grad, class_weights);
-                    InPlace::cached(row).each(simd, finish);
-                }
-                None => match map.kind() {
-                    Kind::Linear(map) => again(simd, row, map, grad, class_weights),
-                    Kind::Capped(map) => again(simd, row, map, grad, class_weights),
-                },
-            }
-        });
-    }
-    if let Some((index, value)) = grad.target {
-        row.set(index, value);
-    }
+    dispatch!(level, simd => match map.kind() {
+        Kind::Linear(map) => again(simd, InPlace::cached(row), map, grad, class_weights),
+        Kind::Capped(map) => again(simd, InPlace::cached(row), map, grad, class_weights),
+    });
 }
 
-/// The row that holds the exponentials.
-fn parked_row<'r, T: Element, G: Element>(
-    row: &'r mut RowMut<'_, T, G>,
-    parked: bool,
-) -> Option<&'r mut [f32]> {
-    match row {
-        _ if !parked => None,
-        RowMut::Split(_, target) => G::as_f32_mut(target),
-        RowMut::InPlace(row, _) => T::as_f32_mut(row),
-    }
+/// Writes the gradient of logits elsewhere.
+pub(super) fn grad_split<T: Lanes, G: Lanes>(
+    level: Level,
+    source: ReadRow<'_, T>,
+    target: &mut [G],
+    map: &LogitMap,
+    grad: &RowGrad,
+    class_weights: Option<&[f32]>,
+) {
+    let io = Split { source, target };
+    dispatch!(level, simd => match map.kind() {
+        Kind::Linear(map) => again(simd, io, map, grad, class_weights),
+        Kind::Capped(map) => again(simd, io, map, grad, class_weights),
+    });
+}
+
+/// Turns logits into (z − pivot) − shift: log-probabilities, if shift is ln Σ exp(z − pivot). Two subtractions, since lse alone loses digits.
+pub(super) fn shift_in_place<T: Lanes>(level: Level, row: &mut [T], pivot: f32, shift: f32) {
+    dispatch!(level, simd => InPlace::cached(row).each(
+        simd,
+        #[inline(always)]
+        |_, _, z| (z - pivot) - shift,
+    ));
+}
+
+/// As [`shift_in_place`], elsewhere.
+pub(super) fn shift_split<T: Lanes, G: Lanes>(
+    level: Level,
+    source: ReadRow<'_, T>,
+    target: &mut [G],
+    pivot: f32,
+    shift: f32,
+) {
+    dispatch!(level, simd => Split { source, target }.each(
+        simd,
+        #[inline(always)]
+        |_, _, z| (z - pivot) - shift,
+    ));
 }
 
 /// From exponentials to gradient entries.
@@ -88,49 +110,20 @@ where
 
 /// The exponentials computed again from the logits, by the same arithmetic as the first time.
 #[inline(always)]
-fn again<S: Simd, T: Element, G: Element>(
+fn again<S: Simd>(
     simd: S,
-    row: &mut RowMut<'_, T, G>,
+    mut io: impl RowIo<S>,
     map: impl LaneMap<S>,
     grad: &RowGrad,
     class_weights: Option<&[f32]>,
 ) {
     let finish = finish(simd, grad, class_weights);
-    each(
+    io.each(
         simd,
-        row,
         #[inline(always)]
         |start, lanes, z| {
             let e = exp(simd, map.centred(simd, z, grad.pivot));
             finish(start, lanes, e) * map.slope(simd, z)
         },
     );
-}
-
-/// Runs a loop over a row, in place or not.
-#[inline(always)]
-fn each<S: Simd, T: Element, G: Element>(
-    simd: S,
-    row: &mut RowMut<'_, T, G>,
-    step: impl FnMut(usize, usize, f32x16<S>) -> f32x16<S>,
-) {
-    match row {
-        RowMut::Split(source, target) => Split { source: *source, target }.each(simd, step),
-        RowMut::InPlace(row, next) => InPlace { row, next: *next }.each(simd, step),
-    }
-}
-
-/// Writes (z' − pivot) − shift: log-probabilities, if shift is ln Σ exp(z' − pivot). Two subtractions, since lse alone loses digits.
-pub(crate) fn log_softmax_row<T: Element, G: Element>(
-    level: Level,
-    row: &mut RowMut<'_, T, G>,
-    pivot: f32,
-    shift: f32,
-) {
-    dispatch!(level, simd => each(
-        simd,
-        row,
-        #[inline(always)]
-        |_, _, z| (z - pivot) - shift,
-    ));
 }

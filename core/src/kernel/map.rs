@@ -6,7 +6,7 @@ use super::exp::exp;
 
 /// Logit scale (inverse temperature) and soft-cap.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct LogitMap {
+pub struct LogitMap {
     pub(crate) scale: f32,
     pub(crate) cap: Option<f32>,
 }
@@ -58,8 +58,8 @@ pub(super) trait LaneMap<S: Simd>: Copy {
 }
 
 /// z' = scale·z.
-#[derive(Clone, Copy)]
-pub(super) struct Linear {
+#[derive(Clone, Copy, Debug)]
+pub struct Linear {
     pub(super) scale: f32,
 }
 

@@ -4,7 +4,7 @@
 use fearless_simd::{Simd, f32x16};
 
 use super::prefetch::prefetch;
-use crate::element::{Element, LANES};
+use crate::element::{LANES, sealed::Lanes};
 
 /// What a loop over a row reads from, and perhaps writes to.
 pub(super) trait RowIo<S: Simd> {
@@ -15,14 +15,14 @@ pub(super) trait RowIo<S: Simd> {
 
 /// A tail with −inf behind its end.
 #[inline(always)]
-fn padded<T: Element>(tail: &[T]) -> [T; LANES] {
+fn padded<T: Lanes>(tail: &[T]) -> [T; LANES] {
     let mut lanes = [T::NEG_INFINITY; LANES];
     lanes[..tail.len()].copy_from_slice(tail);
     lanes
 }
 
 #[inline(always)]
-fn store_tail<S: Simd, T: Element>(simd: S, value: f32x16<S>, tail: &mut [T]) {
+fn store_tail<S: Simd, T: Lanes>(simd: S, value: f32x16<S>, tail: &mut [T]) {
     let mut lanes = [T::ZERO; LANES];
     T::store(simd, value, &mut lanes);
     tail.copy_from_slice(&lanes[..tail.len()]);
@@ -30,7 +30,7 @@ fn store_tail<S: Simd, T: Element>(simd: S, value: f32x16<S>, tail: &mut [T]) {
 
 /// Reads only.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct ReadRow<'a, T> {
+pub struct ReadRow<'a, T> {
     pub(crate) row: &'a [T],
     /// Where the next row starts, to fetch it while this one is computed. Only an address.
     pub(crate) next: *const T,
@@ -41,9 +41,14 @@ impl<'a, T> ReadRow<'a, T> {
     pub(crate) fn new(row: &'a [T], stride: usize) -> Self {
         Self { row, next: row.as_ptr().wrapping_add(stride) }
     }
+
+    /// A row that is in cache, with nothing to fetch ahead but itself.
+    pub(super) fn cached(row: &'a [T]) -> Self {
+        Self { row, next: row.as_ptr() }
+    }
 }
 
-impl<S: Simd, T: Element> RowIo<S> for ReadRow<'_, T> {
+impl<S: Simd, T: Lanes> RowIo<S> for ReadRow<'_, T> {
     #[inline(always)]
     fn each(&mut self, simd: S, mut step: impl FnMut(usize, usize, f32x16<S>) -> f32x16<S>) {
         let (chunks, tail) = self.row.as_chunks::<LANES>();
@@ -63,7 +68,7 @@ pub(super) struct Split<'a, T, G> {
     pub(super) target: &'a mut [G],
 }
 
-impl<S: Simd, T: Element, G: Element> RowIo<S> for Split<'_, T, G> {
+impl<S: Simd, T: Lanes, G: Lanes> RowIo<S> for Split<'_, T, G> {
     #[inline(always)]
     fn each(&mut self, simd: S, mut step: impl FnMut(usize, usize, f32x16<S>) -> f32x16<S>) {
         let (chunks, tail) = self.source.row.as_chunks::<LANES>();
@@ -86,14 +91,14 @@ pub(super) struct InPlace<'a, T> {
 }
 
 impl<'a, T> InPlace<'a, T> {
-    /// A row that is in cache already: nothing to fetch ahead but itself.
+    /// As [`ReadRow::cached`].
     pub(super) fn cached(row: &'a mut [T]) -> Self {
         let next = row.as_ptr();
         Self { row, next }
     }
 }
 
-impl<S: Simd, T: Element> RowIo<S> for InPlace<'_, T> {
+impl<S: Simd, T: Lanes> RowIo<S> for InPlace<'_, T> {
     #[inline(always)]
     fn each(&mut self, simd: S, mut step: impl FnMut(usize, usize, f32x16<S>) -> f32x16<S>) {
         let (chunks, tail) = self.row.as_chunks_mut::<LANES>();
@@ -119,12 +124,21 @@ pub(crate) enum RowMut<'a, T, G> {
     InPlace(&'a mut [T], *const T),
 }
 
-impl<T: Element, G: Element> RowMut<'_, T, G> {
+impl<T: Lanes, G: Lanes> RowMut<'_, T, G> {
     /// The logits, before anything is written.
     pub(crate) fn read(&self) -> ReadRow<'_, T> {
         match self {
             Self::Split(source, _) => *source,
             Self::InPlace(row, next) => ReadRow { row, next: *next },
+        }
+    }
+
+    /// The row that holds the exponentials, if they were parked.
+    pub(super) fn parked(&mut self, parked: bool) -> Option<&mut [f32]> {
+        match self {
+            _ if !parked => None,
+            Self::Split(_, target) => G::as_f32_mut(target),
+            Self::InPlace(row, _) => T::as_f32_mut(row),
         }
     }
 

@@ -4,12 +4,12 @@ use fearless_simd::{Level, Simd, dispatch, f32x16, f64x8, prelude::*};
 
 use super::exp::exp;
 use super::map::{Kind, LaneMap, Linear, LogitMap};
-use super::row::{InPlace, ReadRow, RowIo, RowMut, Split};
-use crate::element::{Element, LANES};
+use super::row::{InPlace, ReadRow, RowIo, Split};
+use crate::element::{LANES, sealed::Lanes};
 
-/// What to sum besides the exponentials; each costs a slower loop.
+/// What to sum besides the exponentials; each costs a pass of its own over the row while it is in cache.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Want<'a> {
+pub struct Want<'a> {
     /// Σ w·z', with these weights (1 without).
     pub(crate) sum_logits: bool,
     /// The class weights of the row's columns.
@@ -18,21 +18,58 @@ pub(crate) struct Want<'a> {
     pub(crate) sum_exp_logits: bool,
 }
 
-/// Sums over one row, as the loops form them.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RowSums {
-    /// Largest raw logit; `f32::MIN` where none is finite.
-    pub(crate) max: f32,
-    /// What the exponents are relative to: the largest z', rounded to f32.
-    pub(crate) pivot: f32,
-    /// Σ exp(z' − pivot).
-    pub(crate) sum_exp: f64,
-    /// Σ w·z'; NaN if it was not wanted.
-    pub(crate) sum_logits: f64,
-    /// Σ exp(z' − pivot)·(z' − pivot); NaN if it was not wanted.
-    pub(crate) sum_exp_logits: f64,
-    /// Whether the output row holds the exponentials now.
-    pub(crate) parked: bool,
+/// The largest logit; `f32::MIN` where none is finite. A NaN is left to the sum to find.
+pub(super) fn max<T: Lanes>(level: Level, row: &[T]) -> f32 {
+    dispatch!(level, simd => row_max(simd, row))
+}
+
+/// Σ exp(z' − pivot).
+pub(super) fn exp_sum<T: Lanes>(
+    level: Level,
+    mut row: ReadRow<'_, T>,
+    map: &LogitMap,
+    pivot: f32,
+) -> f64 {
+    dispatch!(level, simd => match map.kind() {
+        Kind::Linear(map) => sum(simd, &mut row, map, pivot),
+        Kind::Capped(map) => sum(simd, &mut row, map, pivot),
+    })
+}
+
+/// Σ exp(scale·z − pivot), with the exponentials parked in another row.
+pub(super) fn exp_sum_parked<T: Lanes>(
+    level: Level,
+    source: ReadRow<'_, T>,
+    target: &mut [f32],
+    map: Linear,
+    pivot: f32,
+) -> f64 {
+    dispatch!(level, simd => sum(simd, &mut Split { source, target }, map, pivot))
+}
+
+/// Σ exp(scale·z − pivot), with the exponentials parked over the logits.
+pub(super) fn exp_sum_in_place(
+    level: Level,
+    row: &mut [f32],
+    next: *const f32,
+    map: Linear,
+    pivot: f32,
+) -> f64 {
+    dispatch!(level, simd => sum(simd, &mut InPlace { row, next }, map, pivot))
+}
+
+/// The sums that [`Want`] asks for, NaN where it does not.
+pub(super) fn moments<T: Lanes>(
+    level: Level,
+    row: &[T],
+    map: &LogitMap,
+    pivot: f32,
+    want: Want<'_>,
+) -> (f64, f64) {
+    dispatch!(level, simd => match map.kind() {
+        Kind::Linear(map) => sum_moments(simd, row, map, pivot, want),
+        Kind::Capped(map) => sum_moments(simd, row, map, pivot, want),
+    })
 }
 
 /// f64 accumulators for 16 lanes of f32.
@@ -72,9 +109,9 @@ impl<S: Simd> Wide<S> {
 const BLOCK: usize = 4;
 
 #[inline(always)]
-fn row_max<S: Simd, T: Element>(simd: S, row: ReadRow<'_, T>) -> f32 {
+fn row_max<S: Simd, T: Lanes>(simd: S, row: &[T]) -> f32 {
     let mut max = [simd.splat_f32x16(f32::MIN); 2];
-    let (pairs, tail) = row.row.as_chunks::<{ 2 * LANES }>();
+    let (pairs, tail) = row.as_chunks::<{ 2 * LANES }>();
     for pair in pairs {
         let (chunks, _) = pair.as_chunks::<LANES>();
         for (max, chunk) in max.iter_mut().zip(chunks) {
@@ -83,7 +120,7 @@ fn row_max<S: Simd, T: Element>(simd: S, row: ReadRow<'_, T>) -> f32 {
     }
     let mut all = simd.max_f32x16(max[0], max[1]);
     // Nothing to fetch ahead in this pass: the row itself is still on its way.
-    ReadRow { row: tail, next: tail.as_ptr() }.each(
+    ReadRow::cached(tail).each(
         simd,
         #[inline(always)]
         |_, _, z| {
@@ -98,15 +135,19 @@ fn row_max<S: Simd, T: Element>(simd: S, row: ReadRow<'_, T>) -> f32 {
 
 /// Σ exp(z' − pivot) over `io`, which receives the exponentials.
 #[inline(always)]
-fn exp_sum<S: Simd>(simd: S, io: &mut impl RowIo<S>, map: impl LaneMap<S>, pivot: f32) -> f64 {
+fn sum<S: Simd>(simd: S, io: &mut impl RowIo<S>, map: impl LaneMap<S>, pivot: f32) -> f64 {
     let mut sum = Wide::zero(simd);
     let mut block = simd.splat_f32x16(0.0);
     let mut in_block = 0;
     io.each(
         simd,
         #[inline(always)]
-        |_, _, z| {
-            let e = exp(simd, map.centred(simd, z, pivot));
+        |_, lanes, z| {
+            let mut e = exp(simd, map.centred(simd, z, pivot));
+            if lanes < LANES {
+                // A soft-cap gives the padding mass.
+                e = simd.select_f32x16(inside(simd, lanes), e, simd.splat_f32x16(0.0));
+            }
             block = block + e;
             in_block += 1;
             if in_block == BLOCK {
@@ -121,18 +162,17 @@ fn exp_sum<S: Simd>(simd: S, io: &mut impl RowIo<S>, map: impl LaneMap<S>, pivot
     sum.sum()
 }
 
-/// The sums that [`Want`] asks for. A loop of its own: extras do not slow down rows without them.
 #[inline(always)]
-fn moments<S: Simd, T: Element>(
+fn sum_moments<S: Simd, T: Lanes>(
     simd: S,
-    row: ReadRow<'_, T>,
+    row: &[T],
     map: impl LaneMap<S>,
     pivot: f32,
     want: Want<'_>,
 ) -> (f64, f64) {
     let (mut logits, mut exp_logits) = (Wide::zero(simd), Wide::zero(simd));
     let zero = simd.splat_f32x16(0.0);
-    ReadRow { row: row.row, next: row.row.as_ptr() }.each(
+    ReadRow::cached(row).each(
         simd,
         #[inline(always)]
         |start, lanes, z| {
@@ -142,15 +182,19 @@ fn moments<S: Simd, T: Element>(
                 if let Some(all) = want.class_weights {
                     weights[..lanes].copy_from_slice(&all[start..start + lanes]);
                 }
-                let value = simd.select_f32x16(inside, map.apply(simd, z), zero);
-                logits.mul_add(simd, value, f32x16::from_slice(simd, &weights));
+                let weights = f32x16::from_slice(simd, &weights);
+                // 0·(−inf) is 0: a class without weight has no part in the sum.
+                let weighted = simd.simd_gt_f32x16(weights, zero) & inside;
+                let value = simd.select_f32x16(weighted, map.apply(simd, z), zero);
+                logits.mul_add(simd, value, weights);
             }
             if want.sum_exp_logits {
                 let x = map.centred(simd, z, pivot);
                 let e = exp(simd, x);
-                // 0·(−inf) is 0 here: a class without mass has no part in the entropy.
-                let vanished = simd.simd_eq_f32x16(e, zero);
-                exp_logits.mul_add(simd, e, simd.select_f32x16(vanished, zero, x));
+                // Nor has a class without mass in the entropy, or padding.
+                let massive = simd.simd_ne_f32x16(e, zero) & inside;
+                let x = simd.select_f32x16(massive, x, zero);
+                exp_logits.mul_add(simd, e, x);
             }
             z
         },
@@ -170,87 +214,8 @@ fn inside<S: Simd>(simd: S, count: usize) -> fearless_simd::mask32x16<S> {
     simd.simd_lt_f32x16(f32x16::from_slice(simd, &index), count)
 }
 
-/// Sums of a row whose logits stay as they are.
-pub(crate) fn row_stats<T: Element>(
-    level: Level,
-    row: ReadRow<'_, T>,
-    map: &LogitMap,
-    want: Want<'_>,
-) -> RowSums {
-    dispatch!(level, simd => {
-        let mut sums = sums_before(simd, row, map, want);
-        sums.sum_exp = match map.kind() {
-            Kind::Linear(map) => exp_sum(simd, &mut { row }, map, sums.pivot),
-            Kind::Capped(map) => exp_sum(simd, &mut { row }, map, sums.pivot),
-        };
-        sums
-    })
-}
-
-/// Sums of a row that a gradient will overwrite: where the result is f32, the exponentials are parked in it.
-pub(crate) fn row_stats_parked<T: Element, G: Element>(
-    level: Level,
-    row: &mut RowMut<'_, T, G>,
-    map: &LogitMap,
-    want: Want<'_>,
-) -> RowSums {
-    let Kind::Linear(linear) = map.kind() else {
-        // The slope of the soft-cap needs the logits again: nothing may overwrite them.
-        return row_stats(level, row.read(), map, want);
-    };
-    dispatch!(level, simd => {
-        let mut sums = sums_before(simd, row.read(), map, want);
-        (sums.sum_exp, sums.parked) = park(simd, row, linear, sums.pivot);
-        sums
-    })
-}
-
-/// Everything that is known before the exponentials are summed.
-#[inline(always)]
-fn sums_before<S: Simd, T: Element>(
-    simd: S,
-    row: ReadRow<'_, T>,
-    map: &LogitMap,
-    want: Want<'_>,
-) -> RowSums {
-    let max = row_max(simd, row);
-    let pivot = LogitMap::pivot(map.apply(max));
-    let (mut sum_logits, mut sum_exp_logits) = (f64::NAN, f64::NAN);
-    if want.sum_logits || want.sum_exp_logits {
-        (sum_logits, sum_exp_logits) = match map.kind() {
-            Kind::Linear(map) => moments(simd, row, map, pivot, want),
-            Kind::Capped(map) => moments(simd, row, map, pivot, want),
-        };
-    }
-    RowSums { max, pivot, sum_exp: 0.0, sum_logits, sum_exp_logits, parked: false }
-}
-
-#[inline(always)]
-fn park<S: Simd, T: Element, G: Element>(
-    simd: S,
-    row: &mut RowMut<'_, T, G>,
-    map: Linear,
-    pivot: f32,
-) -> (f64, bool) {
-    match row {
-        RowMut::Split(source, target) => match G::as_f32_mut(target) {
-            Some(target) => {
-                let mut io = Split { source: *source, target };
-                (exp_sum(simd, &mut io, map, pivot), true)
-            }
-            None => (exp_sum(simd, source, map, pivot), false),
-        },
-        RowMut::InPlace(row, next) => {
-            if let Some(row) = T::as_f32_mut(row) {
-                return (exp_sum(simd, &mut InPlace { row, next: next.cast() }, map, pivot), true);
-            }
-            (exp_sum(simd, &mut ReadRow { row, next: *next }, map, pivot), false)
-        }
-    }
-}
-
 /// The first index of the largest logit.
-pub(crate) fn argmax<T: Element>(row: &[T]) -> usize {
+pub(crate) fn argmax<T: Lanes>(row: &[T]) -> usize {
     let mut best = (0, f32::NEG_INFINITY);
     for (index, z) in row.iter().enumerate() {
         if z.to_f32() > best.1 {

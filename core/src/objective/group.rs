@@ -54,12 +54,12 @@ impl<'a> Group<'a> {
     }
 
     /// Rows that are not ignored.
-    pub fn active_rows(&self) -> impl Iterator<Item = usize> + '_ {
+    pub fn active_rows(&self) -> impl Iterator<Item = usize> + Clone + '_ {
         self.active_in(0..self.stats.len())
     }
 
     /// Rows of a range that are not ignored.
-    pub fn active_in(&self, rows: Range<usize>) -> impl Iterator<Item = usize> + '_ {
+    pub fn active_in(&self, rows: Range<usize>) -> impl Iterator<Item = usize> + Clone + '_ {
         rows.filter(|&row| self.batch.target(row).is_some())
     }
 
@@ -97,7 +97,7 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// The lower median of at most `scratch.len()` values, as `torch.median`; `None` of none.
+    /// The lower median of at most `scratch.len()` values, as `torch.median`; `None` of none. NaN counts as the largest.
     pub fn lower_median(
         &self,
         scratch: &mut [TokenTerm],
@@ -105,7 +105,7 @@ impl<'a> Group<'a> {
     ) -> Option<f64> {
         let mut count = 0_usize;
         for (slot, value) in scratch.iter_mut().zip(values) {
-            slot.loss = value;
+            slot.loss = nan_last(value);
             count += 1;
         }
         let middle = count.checked_sub(1)? / 2;
@@ -113,6 +113,11 @@ impl<'a> Group<'a> {
             scratch[..count].select_nth_unstable_by(middle, |a, b| a.loss.total_cmp(&b.loss));
         Some(median.loss)
     }
+}
+
+/// The same value with a NaN that `total_cmp` puts behind everything: a row without a softmax counts as the worst.
+pub(crate) fn nan_last(value: f64) -> f64 {
+    if value.is_nan() { f64::NAN } else { value }
 }
 
 pub(crate) fn floor_log_p(log_p: f64) -> f64 {

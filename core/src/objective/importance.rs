@@ -121,7 +121,9 @@ impl Objective for Flow {
     }
 
     fn group_pass(&self, group: &Group<'_>, terms: &mut [TokenTerm]) {
-        let mean_nll = |rows| group.mean(rows, |row| -group.ref_log_p(row));
+        // Never negative, also where rounding left a log-probability above 0.
+        let nll = |row| Real::max(-group.ref_log_p(row), 0.0);
+        let mean_nll = |rows| group.mean(rows, nll);
         let median = || group.lower_median(terms, group.sequences().filter_map(mean_nll));
         // A reference that is certain of every sample has median 0: then every weight is 1 or 0, never NaN.
         let tau = self.tau.or_else(median).unwrap_or(1.0).max(f64::MIN_POSITIVE);

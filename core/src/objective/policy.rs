@@ -3,9 +3,12 @@
 use super::{Group, Objective, Real, Scope, Token, TokenTerm};
 use crate::error::{Argument, Error, check_parameter};
 
+/// Largest ln r: e^700 is a finite f64, so that an advantage of 0 silences any ratio.
+const LOG_RATIO_MAX: f64 = 700.0;
+
 /// r = p / p_old.
 fn ratio<R: Real>(t: &Token<R>) -> R {
-    (t.log_p - t.old_log_p).exp()
+    (t.log_p - t.old_log_p).min(R::lit(LOG_RATIO_MAX)).exp()
 }
 
 /// −min(r·A, clip(r, 1−low, 1+high)·A).
@@ -243,7 +246,7 @@ impl Default for Gspo {
 
 impl Objective for Gspo {
     fn loss<R: Real>(&self, t: &Token<R>) -> R {
-        let ratio = (t.log_p - t.log_p.stop() + t.group[0]).exp();
+        let ratio = (t.log_p - t.log_p.stop() + t.group[0]).min(R::lit(LOG_RATIO_MAX)).exp();
         clipped(ratio, t.advantage, self.clip_low, self.clip_high)
     }
 

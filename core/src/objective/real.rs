@@ -164,8 +164,8 @@ impl Real for Dual {
     }
 
     fn exp_m1(self) -> Self {
-        let value = libm::expm1(self.value);
-        self.chain(value, value + 1.0)
+        // Not value + 1, which loses everything where the exponential is small.
+        self.chain(libm::expm1(self.value), libm::exp(self.value))
     }
 
     fn ln(self) -> Self {

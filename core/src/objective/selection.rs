@@ -1,5 +1,6 @@
 //! Objectives that select: which samples, tokens or groups of tokens take part.
 
+use super::group::nan_last;
 use super::{Group, Objective, Real, Scope, Token, TokenTerm};
 use crate::error::{Argument, Error, check_parameter};
 
@@ -70,7 +71,7 @@ impl Objective for Rho1 {
     }
 
     fn group_pass(&self, group: &Group<'_>, terms: &mut [TokenTerm]) {
-        let excess = |row: usize| group.ref_log_p(row) - group.log_p(row);
+        let excess = |row: usize| nan_last(group.ref_log_p(row) - group.log_p(row));
         let mut count = 0;
         for row in group.active_rows() {
             terms[count] = TokenTerm::scalars(excess(row), row as f64);
@@ -147,7 +148,7 @@ impl Objective for SftGo {
             slot.loss -= group.log_p(row);
             slot.coef += 1.0;
         }
-        let mean = |slot: &TokenTerm| slot.loss / slot.coef;
+        let mean = |slot: &TokenTerm| nan_last(slot.loss / slot.coef);
         let worst = terms
             .iter()
             .enumerate()

@@ -1,5 +1,7 @@
 //! TALR: token-adaptive loss reweighting, with a given or an automatic temperature.
 
+use core::ops::Range;
+
 use super::{Group, Objective, Real, Scope, Token, TokenTerm};
 use crate::error::{Argument, Error, check_parameter};
 
@@ -24,9 +26,9 @@ impl Default for Talr {
     }
 }
 
-/// max(p^(1/τ), floor), formed in log space.
-fn weight<R: Real>(log_p: R, tau: R, floor: f64) -> R {
-    (log_p / tau).exp().max(R::lit(floor))
+/// ln max(p^(1/τ), floor).
+fn log_weight<R: Real>(log_p: R, tau: R, floor: f64) -> R {
+    (log_p / tau).max(R::lit(floor.ln()))
 }
 
 fn check_floor(floor: f64) -> Result<(), Error> {
@@ -35,7 +37,7 @@ fn check_floor(floor: f64) -> Result<(), Error> {
 
 impl Objective for Talr {
     fn loss<R: Real>(&self, t: &Token<R>) -> R {
-        -(weight(t.log_p, R::lit(self.tau), self.floor).stop() * t.log_p)
+        -(log_weight(t.log_p, R::lit(self.tau), self.floor).exp().stop() * t.log_p)
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -104,8 +106,8 @@ impl TalrAuto {
 
 impl Objective for TalrAuto {
     fn loss<R: Real>(&self, t: &Token<R>) -> R {
-        let [tau, factor] = t.group;
-        -((weight(t.log_p, tau, self.floor) * factor).stop() * t.log_p)
+        let [tau, log_norm] = t.group;
+        -((log_weight(t.log_p, tau, self.floor) - log_norm).exp().stop() * t.log_p)
     }
 
     fn scope(&self) -> Scope {
@@ -125,20 +127,23 @@ impl Objective for TalrAuto {
 
     fn group_pass(&self, group: &Group<'_>, terms: &mut [TokenTerm]) {
         let tau = self.tau(group, terms);
-        let raw = |row: usize| weight(group.log_p(row), tau, self.floor);
-        let sum = group.active_rows().map(raw).sum::<f64>();
-        let factor = match self.normalize {
-            Normalize::None => 1.0,
-            Normalize::Sum1Batch => 1.0 / sum,
-            Normalize::Mean1Batch => group.active_rows().count() as f64 / sum,
+        let log_weight = |row: usize| log_weight(group.log_p(row), tau, self.floor);
+        let log_sum = |rows: Range<usize>| log_sum_exp(group.active_in(rows).map(log_weight));
+        let all = 0..terms.len();
+        let log_norm = match self.normalize {
+            Normalize::None => 0.0,
+            Normalize::Sum1Batch => log_sum(all),
+            Normalize::Mean1Batch => log_sum(all) - (group.active_rows().count() as f64).ln(),
             Normalize::Sum1Sequence => {
-                for rows in group.sequences() {
-                    let sum: f64 = group.active_in(rows.clone()).map(raw).sum();
-                    terms[rows].fill(TokenTerm::scalars(tau, 1.0 / sum));
-                }
-                return;
+                return group.per_sequence(terms, |rows| TokenTerm::scalars(tau, log_sum(rows)));
             }
         };
-        terms.fill(TokenTerm::scalars(tau, factor));
+        terms.fill(TokenTerm::scalars(tau, log_norm));
     }
+}
+
+/// ln Σ e^x: a normaliser that does not underflow where every weight does.
+fn log_sum_exp(values: impl Iterator<Item = f64> + Clone) -> f64 {
+    let max = values.clone().fold(f64::MIN, Real::max);
+    max + values.map(|x| (x - max).exp()).sum::<f64>().ln()
 }

@@ -1,0 +1,231 @@
+//! The model: a small decoder-only transformer over bytes.
+//!
+//! Pre-norm blocks with RMS normalisation, learned positions, and squared ReLU in the feed-forward
+//! layer. It knows nothing of losses: it gives logits and holds variables.
+
+use crate::attention::PackedSoftmax;
+use crate::pack::Tokens;
+use crate::rng::Rng;
+use candle_core::{D, Device, Result, Tensor, Var};
+use std::collections::HashMap;
+
+/// One logit per byte.
+pub(crate) const VOCAB: usize = 256;
+
+/// The sizes of the model.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Config {
+    /// Transformer blocks.
+    pub(crate) layers: usize,
+    /// Attention heads.
+    pub(crate) heads: usize,
+    /// Length of a token's vector.
+    pub(crate) width: usize,
+    /// Tokens in a row.
+    pub(crate) context: usize,
+}
+
+/// Normalises each vector to unit mean square and scales it.
+#[derive(Debug, Clone)]
+struct RmsNorm(Var);
+
+impl RmsNorm {
+    /// `x / sqrt(mean(x²)) · scale`.
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let mean_square = x.sqr()?.mean_keepdim(D::Minus1)?;
+        x.broadcast_div(&(mean_square + 1e-6)?.sqrt()?)?.broadcast_mul(&self.0)
+    }
+}
+
+/// One pre-norm block.
+#[derive(Debug, Clone)]
+struct Block {
+    norm_attention: RmsNorm,
+    qkv: Var,
+    out: Var,
+    norm_feed: RmsNorm,
+    up: Var,
+    down: Var,
+}
+
+/// The model and its variables.
+#[derive(Debug, Clone)]
+pub(crate) struct Transformer {
+    config: Config,
+    embedding: Var,
+    positions: Var,
+    blocks: Vec<Block>,
+    norm: RmsNorm,
+    head: Var,
+    named: Vec<(String, Var)>,
+}
+
+/// Where the variables come from: drawn, or copied from tensors of the same names.
+enum Source<'a> {
+    Drawn(Rng),
+    Copied(&'a HashMap<String, Tensor>),
+}
+
+/// Collects the variables under their names while the model is put together.
+struct Weights<'a> {
+    source: Source<'a>,
+    named: Vec<(String, Var)>,
+}
+
+impl Weights<'_> {
+    /// A matrix, drawn with standard deviation `scale`.
+    fn matrix(&mut self, name: String, rows: usize, columns: usize, scale: f32) -> Result<Var> {
+        let fresh = match &mut self.source {
+            Source::Drawn(rng) => {
+                let values: Vec<f32> = (0..rows * columns).map(|_| scale * rng.normal()).collect();
+                Tensor::from_vec(values, (rows, columns), &Device::Cpu)?
+            }
+            Source::Copied(tensors) => copy_of(tensors, &name, &[rows, columns])?,
+        };
+        self.keep(name, &fresh)
+    }
+
+    /// The scale of a normalisation, which begins at 1.
+    fn scale(&mut self, name: String, width: usize) -> Result<RmsNorm> {
+        let fresh = match &mut self.source {
+            Source::Drawn(_) => Tensor::ones(width, candle_core::DType::F32, &Device::Cpu)?,
+            Source::Copied(tensors) => copy_of(tensors, &name, &[width])?,
+        };
+        self.keep(name, &fresh).map(RmsNorm)
+    }
+
+    /// Makes a variable of a tensor that nobody else holds, and remembers its name.
+    fn keep(&mut self, name: String, fresh: &Tensor) -> Result<Var> {
+        let var = Var::from_tensor(fresh)?;
+        self.named.push((name, var.clone()));
+        Ok(var)
+    }
+}
+
+/// A detached copy of the tensor called `name`, whose shape is checked.
+fn copy_of(tensors: &HashMap<String, Tensor>, name: &str, shape: &[usize]) -> Result<Tensor> {
+    match tensors.get(name) {
+        Some(tensor) if tensor.dims() == shape => tensor.detach().copy(),
+        Some(tensor) => candle_core::bail!("{name} has shape {:?}, not {shape:?}", tensor.dims()),
+        None => candle_core::bail!("{name} is missing"),
+    }
+}
+
+impl Transformer {
+    /// A new model with random weights.
+    pub(crate) fn random(config: Config, seed: u64) -> Result<Self> {
+        Self::build(config, Source::Drawn(Rng::new(seed, "weights")))
+    }
+
+    /// A model with the weights given. They are copied: training it leaves the tensors as they were.
+    pub(crate) fn from_tensors(config: Config, tensors: &HashMap<String, Tensor>) -> Result<Self> {
+        Self::build(config, Source::Copied(tensors))
+    }
+
+    /// Puts the model together.
+    fn build(config: Config, source: Source<'_>) -> Result<Self> {
+        let mut weights = Weights { source, named: Vec::new() };
+        let (width, inner) = (config.width, 4 * config.width);
+        let scale = |fan_in: usize| (fan_in as f32).sqrt().recip();
+        // Each block adds to the residual stream twice; smaller outputs keep its size in check.
+        let residual = |fan_in: usize| scale(fan_in) / (2.0 * config.layers as f32).sqrt();
+        let embedding = weights.matrix("embedding".into(), VOCAB, width, 0.1)?;
+        let positions = weights.matrix("positions".into(), config.context, width, 0.1)?;
+        let mut blocks = Vec::with_capacity(config.layers);
+        for layer in 0..config.layers {
+            let name = |part: &str| format!("block.{layer}.{part}");
+            blocks.push(Block {
+                norm_attention: weights.scale(name("norm_attention"), width)?,
+                qkv: weights.matrix(name("qkv"), width, 3 * width, scale(width))?,
+                out: weights.matrix(name("out"), width, width, residual(width))?,
+                norm_feed: weights.scale(name("norm_feed"), width)?,
+                up: weights.matrix(name("up"), width, inner, scale(width))?,
+                down: weights.matrix(name("down"), inner, width, residual(inner))?,
+            });
+        }
+        let norm = weights.scale("norm".into(), width)?;
+        let head = weights.matrix("head".into(), width, VOCAB, 0.5 * scale(width))?;
+        Ok(Self { config, embedding, positions, blocks, norm, head, named: weights.named })
+    }
+
+    /// The variables, for the optimiser.
+    pub(crate) fn variables(&self) -> Vec<Var> {
+        self.named.iter().map(|(_, var)| var.clone()).collect()
+    }
+
+    /// The weights by name, cut off from the graph.
+    pub(crate) fn tensors(&self) -> HashMap<String, Tensor> {
+        self.named.iter().map(|(name, var)| (name.clone(), var.as_detached_tensor())).collect()
+    }
+
+    /// Logits of every token, `[rows * context, VOCAB]`.
+    pub(crate) fn forward(&self, tokens: &Tokens) -> Result<Tensor> {
+        let count = tokens.inputs.len();
+        let inputs = Tensor::from_slice(&tokens.inputs, count, &Device::Cpu)?;
+        let positions = Tensor::from_slice(&tokens.positions, count, &Device::Cpu)?;
+        let mut x = (self.embedding.index_select(&inputs, 0)?
+            + self.positions.index_select(&positions, 0)?)?;
+        for block in &self.blocks {
+            x = (&x + self.attend(block, &block.norm_attention.forward(&x)?, tokens)?)?;
+            let up = block.norm_feed.forward(&x)?.matmul(&block.up)?.relu()?.sqr()?;
+            x = (x + up.matmul(&block.down)?)?;
+        }
+        self.norm.forward(&x)?.matmul(&self.head)
+    }
+
+    /// Causal self-attention within each packed sequence.
+    fn attend(&self, block: &Block, x: &Tensor, tokens: &Tokens) -> Result<Tensor> {
+        let Config { heads, width, .. } = self.config;
+        let (rows, context) = (tokens.rows, tokens.context);
+        let qkv = x.matmul(&block.qkv)?.reshape((rows, context, 3, heads, width / heads))?;
+        let part =
+            |index: usize| qkv.narrow(2, index, 1)?.squeeze(2)?.transpose(1, 2)?.contiguous();
+        let (query, key, value) = (part(0)?, part(1)?, part(2)?);
+        let query = (query * ((width / heads) as f64).sqrt().recip())?;
+        let softmax = PackedSoftmax { positions: tokens.positions.clone(), heads, context };
+        let weights = query.matmul(&key.transpose(2, 3)?)?.apply_op1(softmax)?;
+        weights
+            .matmul(&value)?
+            .transpose(1, 2)?
+            .reshape((rows * context, width))?
+            .matmul(&block.out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Config, Transformer};
+    use crate::data::{Sample, sequences};
+    use crate::pack::in_order;
+    use candle_core::Result;
+
+    const SMALL: Config = Config { layers: 2, heads: 2, width: 16, context: 24 };
+
+    #[test]
+    fn a_packed_sequence_has_the_logits_it_has_alone() -> Result<()> {
+        let model = Transformer::random(SMALL, 1)?;
+        let first = sequences(&Sample::text("abcdef".into()), 24);
+        let second = sequences(&Sample::text("xyz".into()), 24);
+        let alone = model.forward(&in_order(&second, 1, 24, 1)[0])?.narrow(0, 0, 4)?;
+        let both = [first, second].concat();
+        let packed = model.forward(&in_order(&both, 1, 24, 1)[0])?.narrow(0, 7, 4)?;
+        let gap = (alone - packed)?.abs()?.max_all()?.to_scalar::<f32>()?;
+        assert!(gap < 1e-5, "{gap}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_copy_is_equal_and_independent() -> Result<()> {
+        let model = Transformer::random(SMALL, 1)?;
+        let copy = Transformer::from_tensors(SMALL, &model.tensors())?;
+        let batch = &in_order(&sequences(&Sample::text("abc".into()), 24), 1, 24, 1)[0];
+        let before = model.forward(batch)?.sum_all()?.to_scalar::<f32>()?;
+        assert_eq!(before.to_bits(), copy.forward(batch)?.sum_all()?.to_scalar::<f32>()?.to_bits());
+        copy.head.set(&copy.head.zeros_like()?)?;
+        assert_eq!(
+            before.to_bits(),
+            model.forward(batch)?.sum_all()?.to_scalar::<f32>()?.to_bits()
+        );
+        Ok(())
+    }
+}

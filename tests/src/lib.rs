@@ -1,0 +1,13 @@
+//! What the tests, benches and fuzz targets of surprisal share: problems, ways to run them, comparators, tolerances, and the
+//! PyTorch vectors.
+//!
+//! Truth has an order: the f64 oracle (`surprisal::reference`), properties that need no oracle, vectors from PyTorch, agreement between
+//! backends. A backend is a closure from [`Problem`](problem::Problem) to [`Outcome`](problem::Outcome), so that each of them gets
+//! the same tests.
+
+pub mod cases;
+pub mod compare;
+pub mod problem;
+pub mod run;
+pub mod tolerance;
+pub mod vectors;

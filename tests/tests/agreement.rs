@@ -1,0 +1,177 @@
+//! Same bits for every way, row split, thread count and SIMD level with FMA.
+
+use surprisal::objective::{Dft, Sft, TalrAuto};
+use surprisal::{
+    Batch, Element, ExtrasScale, GradientOf, Logits, LogitsMut, Loss, Reduction, RowStats, bf16,
+    f16,
+};
+use surprisal_tests::cases::problems;
+use surprisal_tests::compare::assert_same_bits;
+use surprisal_tests::problem::{From16, Problem};
+use surprisal_tests::run::{WAYS, is_fused, levels, run};
+
+fn same_bits<T: Element + From16>(problem: &Problem)
+where
+    f32: GradientOf<T>,
+{
+    let problem = problem.clone().rounded::<T>();
+    let levels: Vec<_> = levels().into_iter().filter(|&level| is_fused(level)).collect();
+    for way in WAYS {
+        // Ways that write another type agree with themselves across levels only.
+        let reference = if way.is_f32() { way } else { WAYS[0] };
+        let expected = run::<T>(&problem, reference, levels[0]);
+        for &level in &levels {
+            let actual = run::<T>(&problem, way, level);
+            let what = format!("{} {way:?} {level:?}", problem.name);
+            assert_same_bits(&format!("{what} dlogits"), &actual.dlogits, &expected.dlogits);
+            assert_same_bits(&format!("{what} nll"), &actual.nll, &expected.nll);
+            let (a, e) = (actual.report, expected.report);
+            assert_same_bits(
+                &what,
+                &[a.loss, a.loss_sum, a.nll_sum],
+                &[e.loss, e.loss_sum, e.nll_sum],
+            );
+        }
+    }
+}
+
+#[test]
+fn ways_and_levels_agree() {
+    for problem in problems() {
+        same_bits::<f32>(&problem.clone().objective(Sft.into()));
+        same_bits::<bf16>(&problem.clone().objective(Dft.into()));
+        same_bits::<f16>(&problem.objective(TalrAuto::default().into()));
+    }
+}
+
+#[test]
+fn ways_and_levels_agree_with_extras() {
+    for problem in problems().filter(|problem| problem.vocab < 300) {
+        let problem = problem.with_ignored_rows().with_token_weights();
+        same_bits::<f32>(&problem.with_extras(ExtrasScale::One));
+    }
+}
+
+/// Micro-batches with the caller's denominator give the gradient of the whole batch, bit for bit, wherever they are cut.
+#[test]
+fn micro_batches_agree() {
+    let problem = Problem::random(23, 301, 7).with_ignored_rows();
+    let loss = Loss::new(Dft).reduction(Reduction::By(15.0));
+    let whole = run::<f32>(
+        &problem.clone().objective(Dft.into()).reduction(Reduction::By(15.0)),
+        WAYS[0],
+        levels()[0],
+    );
+    for size in [1, 2, 4, 5, 22] {
+        let mut dlogits = vec![0.0_f32; problem.logits.len()];
+        let (mut loss_sum, mut tokens) = (0.0, 0);
+        for start in (0..problem.rows).step_by(size) {
+            let end = (start + size).min(problem.rows);
+            let range = start * problem.vocab..end * problem.vocab;
+            let logits =
+                Logits::new(&problem.logits[range.clone()], end - start, problem.vocab).unwrap();
+            let out = LogitsMut::new(&mut dlogits[range], end - start, problem.vocab).unwrap();
+            let batch = Batch::new(&problem.targets[start..end]).ignore_index(-100);
+            let report = loss.forward_backward(logits, &batch, out).unwrap();
+            loss_sum += report.loss_sum;
+            tokens += report.tokens;
+        }
+        let wide: Vec<f64> = dlogits.into_iter().map(f64::from).collect();
+        assert_same_bits(&format!("micro-batches of {size}"), &wide, &whole.dlogits);
+        assert_eq!(tokens, whole.report.tokens);
+        assert!((loss_sum - whole.report.loss_sum).abs() <= 1e-12 * whole.report.loss_sum.abs());
+    }
+}
+
+/// 16-bit storage: every bit pattern is widened exactly, in full chunks and in tails, at every level.
+#[test]
+fn every_16_bit_pattern_is_widened_exactly() {
+    fn check<T: Element + From16>(from_bits: fn(u16) -> T)
+    where
+        f32: GradientOf<T>,
+    {
+        for vocab in [1, 16] {
+            let z: Vec<T> = (0..=u16::MAX)
+                .flat_map(|bits| std::iter::repeat_with(move || from_bits(bits)).take(vocab))
+                .collect();
+            let rows = z.len() / vocab;
+            let targets = vec![0_i32; rows];
+            for level in levels() {
+                // The largest logit of a row of equal ones is the widened value.
+                let mut stats = vec![RowStats::EMPTY; rows];
+                let logits = Logits::new(&z, rows, vocab).unwrap().level(level);
+                Loss::new(Sft).row_stats(logits, &Batch::new(&targets), &mut stats).unwrap();
+                for (stats, z) in stats.iter().zip(z.chunks(vocab)) {
+                    let z = z[0].widen();
+                    if z.is_nan() {
+                        assert!(stats.sum_exp.is_nan());
+                    } else if z == f32::NEG_INFINITY {
+                        assert_eq!(stats.sum_exp, 0.0);
+                    } else {
+                        assert_eq!(stats.max, f64::from(z), "{level:?}");
+                    }
+                }
+            }
+        }
+    }
+    check::<bf16>(bf16::from_bits);
+    check::<f16>(f16::from_bits);
+}
+
+/// The SIMD rounding to 16 bits is the nearest-even rounding of `half`, over values that stress it.
+#[test]
+fn conversions_round_once() {
+    fn check<T: Element + From16 + std::fmt::Debug>(to_bits: fn(T) -> u16)
+    where
+        f32: GradientOf<T>,
+    {
+        // The gradient carries the value: the target is all but impossible, so the other class has p = 1 and its entry is the
+        // token weight, rounded by the kernel.
+        let weights: Vec<f32> = (0..200_000_u32)
+            .map(|i| f32::from_bits(i.wrapping_mul(21_474).wrapping_add(17) & 0x7f7f_ffff))
+            .chain((0..4096).map(|i| 5.9e-8 * (1.0 + i as f32 / 512.0)))
+            .collect();
+        for level in levels() {
+            for chunk in weights.chunks(1000) {
+                let z: Vec<T> =
+                    chunk.iter().flat_map(|_| [T::round(-1e4), T::round(0.0)]).collect();
+                let targets = vec![0_i32; chunk.len()];
+                let batch = Batch::new(&targets).token_weights(chunk);
+                let mut out = z.clone();
+                let logits = Logits::new(&z, chunk.len(), 2).unwrap().level(level);
+                let result = LogitsMut::new(&mut out, chunk.len(), 2).unwrap();
+                Loss::new(Sft)
+                    .reduction(Reduction::Sum)
+                    .forward_backward(logits, &batch, result)
+                    .unwrap();
+                for (weight, pair) in chunk.iter().zip(out.chunks(2)) {
+                    let expected = T::round(*weight);
+                    assert_eq!(to_bits(pair[1]), to_bits(expected), "{weight:e} {level:?}");
+                }
+            }
+        }
+    }
+    check::<bf16>(bf16::to_bits);
+    check::<f16>(f16::to_bits);
+}
+
+#[cfg(feature = "rayon")]
+#[test]
+fn thread_counts_agree() {
+    let problem = Problem::random(1037, 257, 11).with_ignored_rows();
+    let in_pool = |threads: usize, problem: &Problem| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| run::<f32>(problem, WAYS[0], levels()[0]))
+    };
+    for reduction in [Reduction::MeanTokens, Reduction::MeanSequences] {
+        for objective in [Dft.into(), TalrAuto::default().into()] {
+            let problem = problem.clone().objective(objective).reduction(reduction);
+            let one = in_pool(1, &problem);
+            for threads in [2, 3, 8] {
+                let many = in_pool(threads, &problem);
+                assert_same_bits("dlogits", &many.dlogits, &one.dlogits);
+                assert_eq!(many.report, one.report, "{threads} threads");
+            }
+        }
+    }
+}
