@@ -69,14 +69,14 @@ impl<'a> Batch<'a> {
         self
     }
 
-    /// ln p of each target under a frozen reference model.
+    /// ln p of each target under a frozen reference model; at most 1 (a negative log-likelihood by mistake is refused), −inf is allowed.
     #[must_use]
     pub fn ref_log_probs(mut self, log_probs: &'a [f32]) -> Self {
         self.ref_log_probs = Some(log_probs);
         self
     }
 
-    /// ln p of each target under the policy that sampled it (or a snapshot of the model).
+    /// ln p of each target under the policy that sampled it (or a snapshot of the model); as [`Batch::ref_log_probs`].
     #[must_use]
     pub fn old_log_probs(mut self, log_probs: &'a [f32]) -> Self {
         self.old_log_probs = Some(log_probs);
@@ -170,9 +170,8 @@ impl<'a> Batch<'a> {
         }
         let per_row: [(_, _, fn(f32) -> bool); 4] = [
             (Argument::TokenWeights, self.token_weights, |w| w >= 0.0 && w.is_finite()),
-            // A log-probability may be −inf (the token was impossible), never NaN or above 0 by more than rounding.
-            (Argument::RefLogProbs, self.ref_log_probs, |p| p <= 1e-3),
-            (Argument::OldLogProbs, self.old_log_probs, |p| p <= 1e-3),
+            (Argument::RefLogProbs, self.ref_log_probs, is_log_prob),
+            (Argument::OldLogProbs, self.old_log_probs, is_log_prob),
             (Argument::Advantages, self.advantages, f32::is_finite),
         ];
         for (argument, values, allowed) in per_row {
@@ -221,4 +220,10 @@ impl<'a> Batch<'a> {
         }
         Ok(())
     }
+}
+
+/// −inf is allowed (the token was impossible). So is a little above 0, where another library rounded in 16 bits; what stands above 1 is
+/// no log-probability but most likely its negative.
+fn is_log_prob(p: f32) -> bool {
+    p <= 1.0
 }

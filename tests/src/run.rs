@@ -35,7 +35,7 @@ impl Way {
     }
 }
 
-/// Every SIMD level of this machine, the best first, the scalar fallback last.
+/// Every SIMD level of this machine, the best first; with feature `fallback` the scalar one last.
 pub fn levels() -> Vec<Level> {
     let best = surprisal::default_level();
     let mut levels = vec![best];
@@ -49,6 +49,7 @@ pub fn levels() -> Vec<Level> {
         let name = |level: &Level| std::mem::discriminant(level);
         levels.extend(lower.into_iter().flatten().filter(|level| name(level) != name(&best)));
     }
+    #[cfg(feature = "fallback")]
     levels.push(Level::fallback());
     levels
 }

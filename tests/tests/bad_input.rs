@@ -189,8 +189,8 @@ fn side_inputs() {
         value(Argument::TokenWeights, 0, f64::INFINITY)
     );
     assert_eq!(
-        refused_batch(&batch.ref_log_probs(&[-1.0, 0.5, 0.0, 0.0])),
-        value(Argument::RefLogProbs, 1, 0.5)
+        refused_batch(&batch.ref_log_probs(&[-1.0, 1.5, 0.0, 0.0])),
+        value(Argument::RefLogProbs, 1, 1.5)
     );
     assert_eq!(refused_batch(&batch.groups(&[0, 4, 0, 0])), value(Argument::Groups, 1, 4.0));
     for (argument, batch) in [

@@ -146,9 +146,9 @@ proptest! {
         }
     }
 
-    /// Doubling the token weights doubles loss and gradient exactly; a permutation of the rows permutes the gradient.
+    /// Doubling the token weights doubles loss and gradient.
     #[test]
-    fn weights_scale_and_rows_permute(
+    fn token_weights_scale(
         seed in 0_u64..1000, which in 0..objectives().len(), level in level(),
     ) {
         let objective = objectives()[which];
@@ -159,7 +159,8 @@ proptest! {
         problem.token_weights = Some(vec![2.0; 8]);
         let twice = run::<f32>(&problem, Way::Separate, level);
         let doubled: Vec<f64> = once.dlogits.iter().map(|d| 2.0 * d).collect();
-        assert_same_bits("dlogits", &twice.dlogits, &doubled);
+        // Exact but where a subnormal loses bits.
+        assert_close("dlogits", &twice.dlogits, &doubled, |_| f64::from(f32::MIN_POSITIVE));
         prop_assert_eq!(twice.report.loss, 2.0 * once.report.loss);
     }
 }

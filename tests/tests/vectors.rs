@@ -6,7 +6,7 @@ use surprisal::objective::Builtin;
 use surprisal_tests::compare::assert_close;
 use surprisal_tests::problem::{Outcome, Problem};
 use surprisal_tests::run::{WAYS, Way, levels, run};
-use surprisal_tests::tolerance::{F32, assert_outcome};
+use surprisal_tests::tolerance::{F32_VECTORS, assert_outcome};
 use surprisal_tests::vectors::{Case, load_all};
 
 fn cases() -> Vec<Case> {
@@ -37,7 +37,7 @@ fn library_agrees_with_pytorch() {
         for level in levels() {
             for way in WAYS.into_iter().chain([Way::Shards(2), Way::Shards(3)]) {
                 let actual = run::<f32>(&problem, way, level);
-                assert_outcome(&problem, &actual, &expected, F32);
+                assert_outcome(&problem, &actual, &expected, F32_VECTORS);
                 count += 1;
             }
         }
