@@ -73,10 +73,10 @@ impl Sensitivity {
         match problem.objective {
             // β·(ln p − ln p_ref) vanishes where the models agree.
             Builtin::Grpo(grpo) => Self { absolute: grpo.beta, relative: 1.0 },
+            // 1 − logit(p)/logit(P) vanishes at P.
+            Builtin::InfoSft(_) => Self { absolute: 2.0, relative: 1.0 },
             // σ(−β·D), where D sums over the sequence.
-            Builtin::Dpo(dpo) => {
-                Self { absolute: 0.0, relative: dpo.beta * problem.rows as f64 }
-            }
+            Builtin::Dpo(dpo) => Self { absolute: 0.0, relative: dpo.beta * problem.rows as f64 },
             Builtin::Talr(talr) => Self { absolute: 0.0, relative: 1.0 / talr.tau },
             Builtin::Power(power) => Self { absolute: 0.0, relative: power.alpha },
             _ => Self { absolute: 0.0, relative: 1.0 },

@@ -1,7 +1,7 @@
 //! Offsets beyond 2^32 elements.
 
-use surprisal::objective::Dft;
 use half::slice::HalfBitsSliceExt;
+use surprisal::objective::Dft;
 use surprisal::{Batch, Logits, LogitsMut, Loss, bf16};
 
 /// Three rows 2^31 + 7 elements apart: the last one starts beyond 2^32. The memory between them is never touched, so the pages
