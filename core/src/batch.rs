@@ -168,17 +168,11 @@ impl<'a> Batch<'a> {
                 return Err(Error::Target { row, target });
             }
         }
-        let per_row: [(_, _, fn(f32) -> bool); 4] = [
-            (Argument::TokenWeights, self.token_weights, |w| w >= 0.0 && w.is_finite()),
-            (Argument::RefLogProbs, self.ref_log_probs, is_log_prob),
-            (Argument::OldLogProbs, self.old_log_probs, is_log_prob),
-            (Argument::Advantages, self.advantages, f32::is_finite),
-        ];
-        for (argument, values, allowed) in per_row {
-            if let Some(values) = values {
-                self.check_active(argument, values, allowed)?;
-            }
-        }
+        let is_weight = |w: f32| w >= 0.0 && w.is_finite();
+        self.check_active(Argument::TokenWeights, self.token_weights, is_weight)?;
+        self.check_active(Argument::RefLogProbs, self.ref_log_probs, is_log_prob)?;
+        self.check_active(Argument::OldLogProbs, self.old_log_probs, is_log_prob)?;
+        self.check_active(Argument::Advantages, self.advantages, f32::is_finite)?;
         if let Some(groups) = self.groups {
             check_len(Argument::Groups, groups.len(), rows)?;
             if let Some(index) = self.active_rows().find(|&row| groups[row] as usize >= rows) {
@@ -193,9 +187,10 @@ impl<'a> Batch<'a> {
     fn check_active(
         &self,
         argument: Argument,
-        values: &[f32],
-        allowed: fn(f32) -> bool,
+        values: Option<&[f32]>,
+        allowed: impl Fn(f32) -> bool,
     ) -> Result<(), Error> {
+        let Some(values) = values else { return Ok(()) };
         check_len(argument, values.len(), self.rows())?;
         match self.active_rows().find(|&row| !allowed(values[row])) {
             None => Ok(()),

@@ -8,7 +8,7 @@ use crate::kernel::{LogitKernels, ResultKernels};
 /// Lanes of the virtual vector that every SIMD level works with.
 pub(crate) const LANES: usize = 16;
 
-/// A storage type of logits or gradients: `f32`, [`bf16`](crate::bf16) or [`f16`](crate::f16).
+/// A storage type of logits or gradients: `f32`, `bf16` or `f16`.
 ///
 /// Arithmetic happens in f32 and f64. Values are widened exactly and rounded once, to nearest, ties to even,
 /// whatever the SIMD level. Sealed: the library owns the list.

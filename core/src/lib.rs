@@ -26,7 +26,7 @@
 //! * `std` (default): finds the SIMD level of the machine at run time. Without it the crate is `no_std` without `alloc` and uses the level of the
 //!   compile target, or the one that the caller gives ([`Logits::level`]).
 //! * `rayon`: calls over many elements run on the current rayon pool. Results have the same bits for any number of threads.
-//! * `reference`: [`reference`], the f64 oracle and the gradient checker.
+//! * `reference`: module `reference`, the f64 oracle and the gradient checker.
 //!
 //! # Memory
 //! The caller owns every buffer; nothing is allocated, and no state is kept. In-place calls need no memory, separate ones the output.

@@ -11,3 +11,8 @@ pub mod problem;
 pub mod run;
 pub mod tolerance;
 pub mod vectors;
+
+/// The examples of the README, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

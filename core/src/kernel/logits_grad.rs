@@ -86,14 +86,11 @@ pub(super) fn shift_split<T: Lanes, G: Lanes>(
 
 /// From exponentials to gradient entries.
 #[inline(always)]
-fn finish<'g, S: Simd>(
+fn finish<'g, S: Simd + 'g>(
     simd: S,
     grad: &'g RowGrad,
     class_weights: Option<&'g [f32]>,
-) -> impl Fn(usize, usize, f32x16<S>) -> f32x16<S> + Copy + 'g
-where
-    S: 'g,
-{
+) -> impl Fn(usize, usize, f32x16<S>) -> f32x16<S> + Copy + 'g {
     #[inline(always)]
     move |start, lanes, e| {
         let scaled = e * grad.factor;

@@ -84,16 +84,16 @@ impl<S: Simd> Wide<S> {
     #[inline(always)]
     fn add(&mut self, simd: S, lanes: f32x16<S>) {
         let (low, high) = simd.widen_f32x16(lanes);
-        self.0 = self.0 + low;
-        self.1 = self.1 + high;
+        self.0 += low;
+        self.1 += high;
     }
 
     #[inline(always)]
     fn mul_add(&mut self, simd: S, a: f32x16<S>, b: f32x16<S>) {
         let ((a0, a1), (b0, b1)) = (simd.widen_f32x16(a), simd.widen_f32x16(b));
         // The product of two f32 is exact in f64, so this is the same with and without FMA.
-        self.0 = self.0 + a0 * b0;
-        self.1 = self.1 + a1 * b1;
+        self.0 += a0 * b0;
+        self.1 += a1 * b1;
     }
 
     /// Sum of the lanes, in a fixed order.
@@ -148,7 +148,7 @@ fn sum<S: Simd>(simd: S, io: &mut impl RowIo<S>, map: impl LaneMap<S>, pivot: f3
                 // A soft-cap gives the padding mass.
                 e = simd.select_f32x16(inside(simd, lanes), e, simd.splat_f32x16(0.0));
             }
-            block = block + e;
+            block += e;
             in_block += 1;
             if in_block == BLOCK {
                 sum.add(simd, block);
