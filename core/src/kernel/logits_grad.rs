@@ -3,9 +3,9 @@
 use fearless_simd::{Level, Simd, dispatch, f32x16, prelude::*};
 
 use super::exp::exp;
+use super::lanes::{LANES, Lanes};
 use super::map::{Kind, LaneMap, LogitMap};
 use super::row::{InPlace, ReadRow, RowIo, Split};
-use crate::element::{LANES, sealed::Lanes};
 
 /// Coefficients of a gradient row: `dz[j] = (factor·exp(z'[j] − pivot) − uniform·w[j]) · slope[j]`, then the target's entry.
 #[derive(Clone, Copy, Debug)]

@@ -3,6 +3,7 @@
 //! Every path computes the same `exp(z' − pivot)` per element, so in place and separate, fused and staged agree in their bits.
 
 mod exp;
+mod lanes;
 mod logits_grad;
 mod map;
 mod prefetch;
@@ -12,7 +13,7 @@ mod table;
 
 use fearless_simd::Level;
 
-use crate::element::{Element, GradientOf};
+pub use lanes::Lanes;
 pub use logits_grad::RowGrad;
 use map::Kind;
 pub use map::LogitMap;
@@ -41,7 +42,7 @@ pub(crate) struct RowSums {
 
 impl RowSums {
     /// Everything but the sum of the exponentials.
-    fn before<T: Element>(level: Level, row: &[T], map: &LogitMap, want: Want<'_>) -> Self {
+    fn before<T: LogitKernels>(level: Level, row: &[T], map: &LogitMap, want: Want<'_>) -> Self {
         let max = map.apply(T::max(level, row)).max(f64::from(f32::MIN));
         let pivot = LogitMap::pivot(max);
         let (sum_logits, sum_exp_logits) = if want.sum_logits || want.sum_exp_logits {
@@ -54,7 +55,7 @@ impl RowSums {
 }
 
 /// Sums of a row whose logits stay as they are.
-pub(crate) fn row_stats<T: Element>(
+pub(crate) fn row_stats<T: LogitKernels>(
     level: Level,
     row: ReadRow<'_, T>,
     map: &LogitMap,
@@ -65,7 +66,7 @@ pub(crate) fn row_stats<T: Element>(
 }
 
 /// Sums of a row that a gradient will overwrite: where the result is f32, the exponentials are parked in it.
-pub(crate) fn row_stats_parked<T: Element, G: GradientOf<T>>(
+pub(crate) fn row_stats_parked<T: LogitKernels, G: Lanes>(
     level: Level,
     row: &mut RowMut<'_, T, G>,
     map: &LogitMap,
@@ -90,7 +91,7 @@ pub(crate) fn row_stats_parked<T: Element, G: GradientOf<T>>(
 }
 
 /// Writes the gradient of a row.
-pub(crate) fn logits_grad_row<T: Element, G: GradientOf<T>>(
+pub(crate) fn logits_grad_row<T: LogitKernels, G: ResultKernels<T>>(
     level: Level,
     row: &mut RowMut<'_, T, G>,
     parked: bool,
@@ -116,7 +117,7 @@ pub(crate) fn logits_grad_row<T: Element, G: GradientOf<T>>(
 }
 
 /// Writes (z − pivot) − shift: log-probabilities, if shift is ln Σ exp(z − pivot).
-pub(crate) fn shift_row<T: Element, G: GradientOf<T>>(
+pub(crate) fn shift_row<T: LogitKernels, G: ResultKernels<T>>(
     level: Level,
     row: &mut RowMut<'_, T, G>,
     pivot: f32,

@@ -3,8 +3,8 @@
 
 use fearless_simd::{Simd, f32x16};
 
+use super::lanes::{LANES, Lanes};
 use super::prefetch::prefetch;
-use crate::element::{LANES, sealed::Lanes};
 
 /// What a loop over a row reads from, and perhaps writes to.
 pub(super) trait RowIo<S: Simd> {

@@ -3,9 +3,9 @@
 use fearless_simd::{Level, Simd, dispatch, f32x16, f64x8, prelude::*};
 
 use super::exp::exp;
+use super::lanes::{LANES, Lanes};
 use super::map::{Kind, LaneMap, Linear, LogitMap};
 use super::row::{InPlace, ReadRow, RowIo, Split};
-use crate::element::{LANES, sealed::Lanes};
 
 /// What to sum besides the exponentials; each costs a pass of its own over the row while it is in cache.
 #[derive(Clone, Copy, Debug, Default)]

@@ -3,11 +3,11 @@
 use fearless_simd::Level;
 use half::{bf16, f16};
 
+use super::lanes::Lanes;
 use super::map::{Linear, LogitMap};
 use super::row::ReadRow;
 use super::row_stats::Want;
 use super::{RowGrad, logits_grad, row_stats};
-use crate::element::sealed::Lanes;
 
 /// Kernels over logits of one type.
 pub trait LogitKernels: Lanes {

@@ -1,0 +1,151 @@
+//! Storage types as the loops see them: 16 lanes, widened to f32 exactly, rounded once to nearest even by the same integer
+//! arithmetic on every SIMD level.
+
+use fearless_simd::{Simd, f32x16, prelude::*, u16x16, u32x16};
+use half::{bf16, f16};
+
+/// Lanes of the virtual vector that every SIMD level works with.
+pub(crate) const LANES: usize = 16;
+
+/// What the kernels need of a storage type.
+pub trait Lanes: Copy + Send + Sync + core::fmt::Debug + 'static {
+    const ZERO: Self;
+    const NEG_INFINITY: Self;
+    fn to_f32(self) -> f32;
+    fn from_f32(value: f32) -> Self;
+    fn load<S: Simd>(simd: S, lanes: &[Self; LANES]) -> f32x16<S>;
+    fn store<S: Simd>(simd: S, value: f32x16<S>, lanes: &mut [Self; LANES]);
+    /// The same row as f32, where `Self` is f32: such a row can park intermediate values.
+    fn as_f32_mut(_row: &mut [Self]) -> Option<&mut [f32]> {
+        None
+    }
+}
+
+impl Lanes for f32 {
+    const ZERO: Self = 0.0;
+    const NEG_INFINITY: Self = Self::NEG_INFINITY;
+
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        self
+    }
+
+    #[inline(always)]
+    fn from_f32(value: f32) -> Self {
+        value
+    }
+
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, lanes: &[Self; LANES]) -> f32x16<S> {
+        f32x16::from_slice(simd, lanes)
+    }
+
+    #[inline(always)]
+    fn store<S: Simd>(_: S, value: f32x16<S>, lanes: &mut [Self; LANES]) {
+        value.store_slice(lanes);
+    }
+
+    #[inline(always)]
+    fn as_f32_mut(row: &mut [Self]) -> Option<&mut [f32]> {
+        Some(row)
+    }
+}
+
+/// The 16-bit patterns of a vector, each in a lane of 32 bits.
+#[inline(always)]
+fn widen<S: Simd>(simd: S, bits: [u16; LANES]) -> u32x16<S> {
+    let (low, high) = simd.widen_u16x16(u16x16::from_slice(simd, &bits));
+    simd.combine_u32x8(low, high)
+}
+
+/// The lower 16 bits of each lane.
+#[inline(always)]
+fn narrow<S: Simd>(simd: S, bits: u32x16<S>) -> [u16; LANES] {
+    let (low, _) = simd.split_u16x32(simd.narrow_u32x16(bits, bits));
+    let mut lanes = [0; LANES];
+    low.store_slice(&mut lanes);
+    lanes
+}
+
+impl Lanes for bf16 {
+    const ZERO: Self = Self::ZERO;
+    const NEG_INFINITY: Self = Self::NEG_INFINITY;
+
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        self.to_f32()
+    }
+
+    #[inline(always)]
+    fn from_f32(value: f32) -> Self {
+        Self::from_f32(value)
+    }
+
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, lanes: &[Self; LANES]) -> f32x16<S> {
+        let bits = widen(simd, lanes.map(Self::to_bits));
+        (bits << 16).bitcast()
+    }
+
+    #[inline(always)]
+    fn store<S: Simd>(simd: S, value: f32x16<S>, lanes: &mut [Self; LANES]) {
+        let bits: u32x16<S> = value.bitcast();
+        let odd = (bits >> 16) & 1;
+        let rounded = (bits + odd + 0x7fff) >> 16;
+        // A NaN stays a NaN: rounding up could carry it into another class.
+        let quiet = (bits >> 16) | 0x40;
+        let bits = simd.select_u32x16(simd.is_nan_f32x16(value), quiet, rounded);
+        *lanes = narrow(simd, bits).map(Self::from_bits);
+    }
+}
+
+impl Lanes for f16 {
+    const ZERO: Self = Self::ZERO;
+    const NEG_INFINITY: Self = Self::NEG_INFINITY;
+
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        self.to_f32()
+    }
+
+    #[inline(always)]
+    fn from_f32(value: f32) -> Self {
+        Self::from_f32(value)
+    }
+
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, lanes: &[Self; LANES]) -> f32x16<S> {
+        let bits = widen(simd, lanes.map(Self::to_bits));
+        let magnitude = bits & 0x7fff;
+        let sign = (bits & 0x8000) << 16;
+        // Exponent and mantissa in the places that f32 has for them; the product moves the bias (exact, also for subnormals).
+        let shifted: f32x16<S> = (magnitude << 13).bitcast();
+        let finite: u32x16<S> = (shifted * f32::from_bits(0x7780_0000)).bitcast();
+        let special = (magnitude << 13) | 0x7f80_0000;
+        let is_special = simd.simd_ge_u32x16(magnitude, simd.splat_u32x16(0x7c00));
+        (simd.select_u32x16(is_special, special, finite) | sign).bitcast()
+    }
+
+    #[inline(always)]
+    fn store<S: Simd>(simd: S, value: f32x16<S>, lanes: &mut [Self; LANES]) {
+        let bits: u32x16<S> = value.bitcast();
+        let sign = (bits & 0x8000_0000) >> 16;
+        let magnitude = bits & 0x7fff_ffff;
+        // Normal range: rebias the exponent (127 to 15) and round the 13 bits that go.
+        let odd = (magnitude >> 13) & 1;
+        let normal = (magnitude + odd + 0xc800_0fff) >> 13;
+        // Below 2^-14 the sum with 1/2 leaves the rounded mantissa in the low bits.
+        let small: f32x16<S> = magnitude.bitcast();
+        let subnormal: u32x16<S> = (small + 0.5).bitcast();
+        let subnormal = subnormal - 0x3f00_0000;
+        let is_subnormal = simd.simd_lt_u32x16(magnitude, simd.splat_u32x16(0x3880_0000));
+        let finite = simd.select_u32x16(is_subnormal, subnormal, normal);
+        // 65520 and above round to infinity; NaN keeps the upper bits of its payload.
+        let quiet = ((magnitude >> 13) & 0x3ff) | 0x7e00;
+        let infinity = simd.splat_u32x16(0x7c00);
+        let special = simd.select_u32x16(simd.is_nan_f32x16(value), quiet, infinity);
+        let fits = simd.simd_lt_u32x16(magnitude, simd.splat_u32x16(0x477f_f000));
+        let rounded = simd.select_u32x16(fits, finite, special);
+        *lanes = narrow(simd, rounded | sign).map(Self::from_bits);
+    }
+}
