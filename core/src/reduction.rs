@@ -21,7 +21,8 @@ pub enum Reduction {
     MeanWeights,
     /// Mean over the preference pairs.
     MeanPairs,
-    /// Their sum over the caller's number: the tokens of all micro-batches and ranks (`num_items_in_batch`).
+    /// Their sum over the caller's number: the tokens of all micro-batches and ranks (Hugging Face's `num_items_in_batch`), the number of
+    /// sequences (verl's `seq-mean-token-sum`), a fixed length times that (Dr. GRPO).
     By(f64),
 }
 

@@ -108,8 +108,47 @@ impl RowStats {
         self.sum_exp > 0.0
     }
 
-    /// ln sum_exp; NaN for a row without a softmax.
+    /// ln sum_exp, within 1 ULP of f64 and so rounded once in f32; NaN for a row without a softmax.
     pub(crate) fn ln_sum_exp(&self) -> f64 {
         if self.is_valid() { libm::log(self.sum_exp) } else { f64::NAN }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use super::*;
+
+    /// Largest error of `log_sum_exp`, rounded to f32, over every `step`-th positive f32 as the sum, in ULP of the true logarithm.
+    fn worst(step: usize) -> f64 {
+        let error = |bits: u32| {
+            let sum_exp = f64::from(f32::from_bits(bits));
+            let stats = RowStats { max: 0.0, sum_exp, ..RowStats::EMPTY };
+            let exact = sum_exp.ln();
+            if exact == 0.0 {
+                return stats.log_sum_exp().abs();
+            }
+            let ulp = (exact.abs().log2().floor() - 23.0).exp2();
+            #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
+            let actual = f64::from(stats.log_sum_exp() as f32);
+            (actual - exact).abs() / ulp
+        };
+        let positive = (1..f32::INFINITY.to_bits()).step_by(step);
+        positive.map(error).fold(0.0, |worst, e| if e <= worst { worst } else { e })
+    }
+
+    #[test]
+    fn ln_is_rounded_once_by_stride() {
+        let error = worst(997);
+        assert!(error <= 0.500_001, "{error} ulp");
+    }
+
+    #[test]
+    #[ignore = "every positive f32, minutes: cargo test -p surprisal --release -- --ignored"]
+    fn ln_is_rounded_once_exhaustively() {
+        let error = worst(1);
+        std::println!("ln: {error:.7} ulp");
+        assert!(error <= 0.500_001, "{error} ulp");
     }
 }

@@ -81,7 +81,7 @@ pub fn objectives() -> Vec<Builtin> {
     let auto = |tau_from, normalize| TalrAuto { floor: 0.05, tau_from, normalize };
     let grpo = |kl| Grpo { beta: 0.3, kl, ..Grpo::default() };
     let mut all: Vec<Builtin> = Builtin::all().collect();
-    all.extend::<[Builtin; 19]>([
+    all.extend::<[Builtin; 20]>([
         Talr { tau: 0.3, floor: 0.0 }.into(),
         Talr { tau: 1e9, floor: 0.2 }.into(),
         Focal { gamma: 0.5 }.into(),
@@ -94,6 +94,7 @@ pub fn objectives() -> Vec<Builtin> {
         grpo(Kl::K1).into(),
         grpo(Kl::K2).into(),
         grpo(Kl::K3).into(),
+        grpo(Kl::K3Corrected).into(),
         grpo(Kl::K3Clamped).into(),
         auto(TauFrom::SequenceMedian, Normalize::Sum1Sequence).into(),
         auto(TauFrom::SequenceMedian, Normalize::Sum1Batch).into(),

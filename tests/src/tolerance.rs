@@ -79,7 +79,8 @@ impl Sensitivity {
             Builtin::Dpo(dpo) => Self { absolute: 0.0, relative: dpo.beta * problem.rows as f64 },
             Builtin::Talr(talr) => Self { absolute: 0.0, relative: 1.0 / talr.tau },
             Builtin::Power(power) => Self { absolute: 0.0, relative: power.alpha },
-            _ => Self { absolute: 0.0, relative: 1.0 },
+            // The contract as it stands.
+            _ => Self { absolute: 0.0, relative: 0.0 },
         }
     }
 }

@@ -109,6 +109,8 @@ pub enum Kl {
     /// e^k − k − 1: unbiased and ≥ 0 (GRPO's own). coef β·(e^k − 1).
     #[default]
     K3,
+    /// r·K3, K3 corrected for tokens that the old policy sampled (TRL's `use_bias_correction_kl`). coef β·r·k.
+    K3Corrected,
     /// K3 with k limited to ±20 and the value to 10 (verl's `low_var_kl`): no gradient beyond k ≈ 2.61.
     K3Clamped,
 }
@@ -143,6 +145,7 @@ impl Grpo {
             Kl::K1 => -k,
             Kl::K2 => k * k * R::lit(0.5),
             Kl::K3 => k3(k),
+            Kl::K3Corrected => ratio(t) * k3(k),
             Kl::K3Clamped => k3(k.max(R::lit(-20.0)).min(R::lit(20.0))).min(R::lit(10.0)),
         }
     }

@@ -47,22 +47,24 @@ fn k3(k: f64) -> f64 {
     if k == f64::INFINITY { f64::INFINITY } else { libm::expm1(k) - k }
 }
 
-/// A KL estimator at k = ln p_ref − ln p.
-pub(super) fn kl_loss(kl: Kl, k: f64) -> f64 {
+/// A KL estimator at k = ln p_ref − ln p and r = p/p_old.
+pub(super) fn kl_loss(kl: Kl, k: f64, ratio: f64) -> f64 {
     match kl {
         Kl::K1 => -k,
         Kl::K2 => k * k / 2.0,
         Kl::K3 => k3(k),
+        Kl::K3Corrected => times(ratio, k3(k)),
         Kl::K3Clamped => at_most(10.0, k3(at_least(-20.0, at_most(20.0, k)))),
     }
 }
 
-/// −∂/∂ln p of it, which is ∂/∂k: K1 −1, K2 k, K3 e^k − 1; 0 beyond a clamp.
-pub(super) fn kl_coef(kl: Kl, k: f64) -> f64 {
+/// −∂/∂ln p of it, which is ∂/∂k: K1 −1, K2 k, K3 e^k − 1, 0 beyond a clamp. r·K3: r·(e^k − 1) − r·K3 = r·k.
+pub(super) fn kl_coef(kl: Kl, k: f64, ratio: f64) -> f64 {
     match kl {
         Kl::K1 => -1.0,
         Kl::K2 => k,
         Kl::K3 => libm::expm1(k),
+        Kl::K3Corrected => times(ratio, k),
         Kl::K3Clamped => {
             let clamped = !(-20.0..=20.0).contains(&k) || k3(k) > 10.0;
             if clamped { 0.0 } else { libm::expm1(k) }

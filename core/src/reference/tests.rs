@@ -84,6 +84,7 @@ fn objectives() -> impl Iterator<Item = Builtin> {
         Ppo { dual_clip: Some(1.5), ..Ppo::default() }.into(),
         Grpo { kl: Kl::K1, ..grpo }.into(),
         Grpo { kl: Kl::K2, ..grpo }.into(),
+        Grpo { kl: Kl::K3Corrected, ..grpo }.into(),
         Grpo { kl: Kl::K3Clamped, ..grpo }.into(),
         Gspo { clip_low: 0.4, clip_high: 0.4 }.into(),
         Dpo { beta: 2.0 }.into(),

@@ -41,7 +41,7 @@ pub(super) fn loss(objective: &Builtin, t: &Token, log_p: f64) -> f64 {
         Builtin::Ppo(o) => clipped_loss(ratio, t.advantage, o.clip_low, o.clip_high, o.dual_clip),
         Builtin::Grpo(o) => {
             let policy = clipped_loss(ratio, t.advantage, o.clip_low, o.clip_high, None);
-            policy + times(o.beta, kl_loss(o.kl, difference(t.ref_log_p, log_p)))
+            policy + times(o.beta, kl_loss(o.kl, difference(t.ref_log_p, log_p), ratio))
         }
         Builtin::Dapo(o) => clipped_loss(ratio, t.advantage, o.clip_low, o.clip_high, None),
         Builtin::Cispo(o) => {
@@ -141,5 +141,5 @@ fn iw_weight(t: &Token, o: &IwToken) -> f64 {
 /// A·r where unclipped, plus β times the estimator's coefficient.
 fn grpo_coef(t: &Token, ratio: f64, o: &Grpo) -> f64 {
     let policy = clipped_coef(ratio, t.advantage, o.clip_low, o.clip_high, None);
-    policy + times(o.beta, kl_coef(o.kl, difference(t.ref_log_p, t.at)))
+    policy + times(o.beta, kl_coef(o.kl, difference(t.ref_log_p, t.at), ratio))
 }
