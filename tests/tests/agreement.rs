@@ -129,7 +129,16 @@ fn conversions_round_once() {
         // token weight, rounded by the kernel.
         let weights: Vec<f32> = (0..200_000_u32)
             .map(|i| f32::from_bits(i.wrapping_mul(21_474).wrapping_add(17) & 0x7f7f_ffff))
+            // f16 subnormals.
             .chain((0..4096).map(|i| 5.9e-8 * (1.0 + i as f32 / 512.0)))
+            // Ties of both types and their neighbours, over all exponents of f16 and around 1 for bf16.
+            .chain((0..0x4000_u32).flat_map(|i| {
+                let bits = 0x3300_0000 + (i << 13);
+                [0x0fff, 0x1000, 0x1001].map(|low| f32::from_bits(bits | low))
+            }))
+            .chain((0x3f00_u32..0x4080).flat_map(|high| {
+                [0x7fff, 0x8000, 0x8001].map(|low| f32::from_bits((high << 16) | low))
+            }))
             .collect();
         for level in levels() {
             for chunk in weights.chunks(1000) {
