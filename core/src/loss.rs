@@ -24,8 +24,11 @@ use crate::view::{Logits, LogitsMut};
 ///
 /// # Accuracy
 /// Against f64 on the same inputs: −ln p within 2e-7 relative + 2e-7, at any common offset of the logits; an f32 gradient entry within
-/// `2^-23 · (2 + |z_j − max|) · coef · p_j` plus the smallest normal; the target's entry within 4e-7·coef; 16-bit gradients are rounded once.
-/// Logit scale and soft-cap add a rounding of the transformed logit: `2^-22 · |z'|` relative to an entry.
+/// `2^-23 · (2 + |z_j − max|) · coef · p_j` plus the smallest normal times max(1, coef·scale); the target's entry within 4e-7·coef; 16-bit
+/// gradients are rounded once. coef here is the one computed: where it is steep in ln p, the error of ln p moves it. Label smoothing adds
+/// 1.5·2^-23 of its uniform part; a soft-cap adds the rounding of the capped logit and its slope, `2^-23 · (8 + 4·cap)` of an entry. A
+/// coefficient beyond the range of f32 saturates.
+///
 /// Same bits for any number of threads, any cut of the rows, in place or not, and on every SIMD level that has FMA.
 ///
 /// # Special values
@@ -86,7 +89,8 @@ impl<'a, O: Objective> Loss<'a, O> {
         self
     }
 
-    /// Multiplies the logits before everything else; 1/T for a temperature T. The gradient is with respect to the raw logits.
+    /// Multiplies the logits before everything else; 1/T for a temperature T. The gradient is with respect to the raw logits. A row whose
+    /// largest logit leaves the range of f32 when scaled counts as one with an infinity.
     #[must_use]
     pub fn logit_scale(mut self, scale: f32) -> Self {
         self.extras.logit_scale = scale;
@@ -283,6 +287,9 @@ impl<'a, O: Objective> Loss<'a, O> {
         rows: usize,
         vocab_total: usize,
     ) -> Result<Context<'c, O>, Error> {
+        if vocab_total == 0 {
+            return Err(Error::EmptyVocab);
+        }
         self.objective.check()?;
         self.extras.check(vocab_total)?;
         if let Some(&missing) = self.objective.inputs().iter().find(|&&input| !batch.has(input)) {

@@ -56,7 +56,7 @@ impl RowStats {
     pub fn rebase(self, max: f64) -> Self {
         let shift = self.max - max;
         if shift == 0.0 {
-            return self;
+            return Self { max, ..self };
         }
         let factor = libm::exp(shift);
         // factor is 0 where the shift is huge, and 0 · −inf would be NaN.

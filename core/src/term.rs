@@ -132,9 +132,10 @@ pub(crate) fn stats_of(sums: &RowSums, target_logit: Option<f32>, map: &LogitMap
     let relative_to_pivot = RowStats {
         max: f64::from(sums.pivot),
         sum_exp: sums.sum_exp,
-        target_logit: target_logit.map_or(0.0, |z| map.apply(z)),
+        // + 0.0 makes a −0 positive: merging compares and adds, where the sign of a zero would depend on the order.
+        target_logit: target_logit.map_or(0.0, |z| map.apply(z) + 0.0),
         sum_logits: sums.sum_logits,
         sum_exp_logits: sums.sum_exp_logits,
     };
-    relative_to_pivot.rebase(sums.max)
+    relative_to_pivot.rebase(sums.max + 0.0)
 }

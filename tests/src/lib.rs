@@ -8,7 +8,9 @@
 pub mod cases;
 pub mod compare;
 pub mod problem;
+pub mod rng;
 pub mod run;
+pub mod storage;
 pub mod tolerance;
 pub mod vectors;
 

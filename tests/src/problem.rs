@@ -3,6 +3,8 @@
 use surprisal::objective::{Builtin, Objective};
 use surprisal::{Argument, Batch, Element, ExtrasScale, Loss, LossReport, Pair, Reduction};
 
+use crate::rng::Rng;
+use crate::storage::Storage;
 use crate::vectors;
 
 /// A batch, its logits and a loss. Logits are f32 here; a run rounds them to its own type first.
@@ -209,7 +211,7 @@ impl Problem {
 
     /// The same problem with the logits rounded to `T`.
     #[must_use]
-    pub fn rounded<T: Element + From16>(mut self) -> Self {
+    pub fn rounded<T: Element + Storage>(mut self) -> Self {
         for z in &mut self.logits {
             *z = T::round(*z).widen();
         }
@@ -332,78 +334,5 @@ impl From<&vectors::Case> for Problem {
             },
             ..Self::new(case.rows, case.vocab, case.logits.clone(), case.targets.clone())
         }
-    }
-}
-
-/// Rounds to a storage type and back, independently of the library.
-pub trait From16: Sized {
-    /// Nearest value, ties to even.
-    fn round(value: f32) -> Self;
-    /// Exact.
-    fn widen(self) -> f32;
-}
-
-impl From16 for f32 {
-    fn round(value: f32) -> Self {
-        value
-    }
-
-    fn widen(self) -> f32 {
-        self
-    }
-}
-
-impl From16 for half::bf16 {
-    fn round(value: f32) -> Self {
-        Self::from_f32(value)
-    }
-
-    fn widen(self) -> f32 {
-        self.to_f32()
-    }
-}
-
-impl From16 for half::f16 {
-    fn round(value: f32) -> Self {
-        Self::from_f32(value)
-    }
-
-    fn widen(self) -> f32 {
-        self.to_f32()
-    }
-}
-
-/// A small deterministic generator (SplitMix64).
-#[derive(Clone, Debug)]
-pub struct Rng(u64);
-
-impl Rng {
-    /// Same seed, same numbers.
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5bd1_e995)
-    }
-
-    /// 64 random bits.
-    pub fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Uniform in [0, 1).
-    pub fn unit(&mut self) -> f64 {
-        (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    /// Uniform in 0..n.
-    pub fn below(&mut self, n: usize) -> i64 {
-        i64::try_from(self.bits() % n as u64).unwrap()
-    }
-
-    /// Standard normal (Box–Muller).
-    pub fn normal(&mut self) -> f32 {
-        let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
-        (radius * (std::f64::consts::TAU * self.unit()).cos()) as f32
     }
 }

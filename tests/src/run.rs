@@ -5,7 +5,8 @@ use surprisal::{
     objective::TokenTerm,
 };
 
-use crate::problem::{From16, Outcome, Problem};
+use crate::problem::{Outcome, Problem};
+use crate::storage::Storage;
 
 /// A way to compute a loss with its gradient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +76,7 @@ struct Padded<T> {
     stride: usize,
 }
 
-impl<T: Element + From16> Padded<T> {
+impl<T: Element + Storage> Padded<T> {
     /// The columns of a row-major matrix from `start` on.
     fn new(values: &[f32], rows: usize, all: usize, start: usize, vocab: usize) -> Self {
         let stride = vocab + PADDING;
@@ -111,7 +112,7 @@ impl<T: Element + From16> Padded<T> {
 ///
 /// # Panics
 /// Where the library returns an error.
-pub fn run<T: Element + From16>(problem: &Problem, way: Way, level: Level) -> Outcome
+pub fn run<T: Element + Storage>(problem: &Problem, way: Way, level: Level) -> Outcome
 where
     f32: GradientOf<T>,
 {
@@ -148,7 +149,7 @@ where
 }
 
 /// The three stages over vocabulary shards.
-fn sharded<T: Element + From16>(
+fn sharded<T: Element + Storage>(
     problem: &Problem,
     shards: usize,
     level: Level,

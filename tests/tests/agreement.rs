@@ -7,10 +7,11 @@ use surprisal::{
 };
 use surprisal_tests::cases::problems;
 use surprisal_tests::compare::assert_same_bits;
-use surprisal_tests::problem::{From16, Problem};
+use surprisal_tests::problem::Problem;
 use surprisal_tests::run::{WAYS, is_fused, levels, run};
+use surprisal_tests::storage::Storage;
 
-fn same_bits<T: Element + From16>(problem: &Problem)
+fn same_bits<T: Element + Storage>(problem: &Problem)
 where
     f32: GradientOf<T>,
 {
@@ -86,7 +87,7 @@ fn micro_batches_agree() {
 /// 16-bit storage: every bit pattern is widened exactly, in full chunks and in tails, at every level.
 #[test]
 fn every_16_bit_pattern_is_widened_exactly() {
-    fn check<T: Element + From16>(from_bits: fn(u16) -> T)
+    fn check<T: Element + Storage>(from_bits: fn(u16) -> T)
     where
         f32: GradientOf<T>,
     {
@@ -121,7 +122,7 @@ fn every_16_bit_pattern_is_widened_exactly() {
 /// The SIMD rounding to 16 bits is the nearest-even rounding of `half`, over values that stress it.
 #[test]
 fn conversions_round_once() {
-    fn check<T: Element + From16 + std::fmt::Debug>(to_bits: fn(T) -> u16)
+    fn check<T: Element + Storage + std::fmt::Debug>(to_bits: fn(T) -> u16)
     where
         f32: GradientOf<T>,
     {

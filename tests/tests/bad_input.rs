@@ -90,6 +90,8 @@ fn shapes() {
     assert_eq!(Logits::new(&z, 5, 6).unwrap_err(), length(30, 24));
     assert_eq!(Logits::new(&z, 3, 6).unwrap_err(), length(18, 24));
     assert_eq!(Logits::strided(&z, 5, 5, 6).unwrap_err(), length(29, 24));
+    let nothing = Loss::new(Sft).token_terms(&[], &Batch::new(&[0_i32; 0]), 0, &mut []);
+    assert_eq!(nothing.unwrap_err(), Error::EmptyVocab);
     assert_eq!(
         Logits::strided(&z, 4, 6, 5).unwrap_err(),
         Error::Stride { argument: Argument::Logits, row_stride: 5, vocab: 6 }

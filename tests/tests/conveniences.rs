@@ -9,14 +9,15 @@ use surprisal::{
 };
 use surprisal_tests::cases::{objectives, problems};
 use surprisal_tests::compare::{assert_close, assert_same_bits, close};
-use surprisal_tests::problem::{From16, Problem};
+use surprisal_tests::problem::Problem;
 use surprisal_tests::run::levels;
+use surprisal_tests::storage::Storage;
 
-fn wide<T: From16 + Copy>(values: &[T]) -> Vec<f64> {
+fn wide<T: Storage + Copy>(values: &[T]) -> Vec<f64> {
     values.iter().map(|v| f64::from(v.widen())).collect()
 }
 
-fn log_softmax_agrees<T: Element + From16>(half_ulp: f64)
+fn log_softmax_agrees<T: Element + Storage>(half_ulp: f64)
 where
     f32: GradientOf<T>,
 {

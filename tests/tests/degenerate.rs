@@ -4,8 +4,9 @@ use surprisal::objective::{Builtin, Dft, Sft, Talr};
 use surprisal::{
     Batch, Element, Error, GradientOf, Logits, Loss, Outputs, Reduction, RowStats, bf16, f16,
 };
-use surprisal_tests::problem::{From16, Outcome, Problem};
+use surprisal_tests::problem::{Outcome, Problem};
 use surprisal_tests::run::{WAYS, Way, levels, run};
+use surprisal_tests::storage::Storage;
 
 const INF: f32 = f32::INFINITY;
 const NAN: f32 = f32::NAN;
@@ -18,7 +19,7 @@ fn around(middle: impl Fn(usize) -> f32) -> Problem {
 }
 
 fn each_way(problem: &Problem, check: impl Fn(&Outcome, &str)) {
-    fn one<T: Element + From16>(problem: &Problem, check: &impl Fn(&Outcome, &str))
+    fn one<T: Element + Storage>(problem: &Problem, check: &impl Fn(&Outcome, &str))
     where
         f32: GradientOf<T>,
     {

@@ -3,11 +3,12 @@
 use surprisal::objective::{Dft, Sft};
 use surprisal::{Element, ExtrasScale, GradientOf, Reduction, bf16, f16};
 use surprisal_tests::cases::problems;
-use surprisal_tests::problem::{From16, Problem};
+use surprisal_tests::problem::Problem;
 use surprisal_tests::run::{Way, levels, run};
+use surprisal_tests::storage::Storage;
 use surprisal_tests::tolerance::{BF16, F16, F32, Rounding, assert_outcome};
 
-fn check<T: Element + From16>(problem: &Problem, rounding: Rounding)
+fn check<T: Element + Storage>(problem: &Problem, rounding: Rounding)
 where
     f32: GradientOf<T>,
 {

@@ -14,7 +14,7 @@ fn logits(len: impl Into<proptest::collection::SizeRange>) -> impl Strategy<Valu
         12 => -20.0_f32..20.0,
         1 => Just(f32::NEG_INFINITY),
         1 => -2000.0_f32..2000.0,
-        1 => Just(0.0_f32),
+        1 => prop_oneof![Just(0.0_f32), Just(-0.0_f32)],
     ];
     proptest::collection::vec(logit, len)
 }

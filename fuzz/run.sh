@@ -1,0 +1,33 @@
+#!/bin/sh
+# Runs every fuzz target for SECONDS with a fixed seed and a fresh corpus; stops at the first finding. Installs nothing.
+set -eu
+
+if [ $# -ne 1 ]; then
+    echo "usage: $0 SECONDS"
+    exit 2
+fi
+seconds=$1
+cd "$(dirname -- "$0")"
+if ! cargo fuzz --version >/dev/null 2>&1; then
+    echo "fuzz: cargo-fuzz is missing: cargo install cargo-fuzz --locked"
+    exit 1
+fi
+# cargo-fuzz needs -Z flags: this lets a stable compiler take them.
+export RUSTC_BOOTSTRAP=1
+corpus=$(mktemp -d)
+trap 'rm -rf "$corpus"' EXIT
+
+cargo fuzz build
+for target in row_stats logits_grad simd_levels bad_input; do
+    echo "fuzz: $target for $seconds s"
+    mkdir "$corpus/$target"
+    # Large inputs from the start: a short run would not grow to them. A stuck input is a finding, too.
+    if ! cargo fuzz run "$target" "$corpus/$target" -- -seed=1 -max_total_time="$seconds" \
+        -rss_limit_mb=2048 -timeout=20 -len_control=0 >"$corpus/log" 2>&1; then
+        # Without the progress lines.
+        grep -v '^#' "$corpus/log"
+        echo "fuzz: FAILED, $target"
+        exit 1
+    fi
+    grep '^Done' "$corpus/log"
+done
