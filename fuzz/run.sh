@@ -1,12 +1,14 @@
 #!/bin/sh
-# Runs every fuzz target for SECONDS with a fixed seed and a fresh corpus; stops at the first finding. Installs nothing.
+# Runs every fuzz target for SECONDS with a fixed seed and a fresh corpus; stops at the first finding. Installs nothing. What follows
+# SECONDS goes to libFuzzer: -runs=N makes a run that is the same every time.
 set -eu
 
-if [ $# -ne 1 ]; then
-    echo "usage: $0 SECONDS"
+if [ $# -lt 1 ]; then
+    echo "usage: $0 SECONDS [libFuzzer options]"
     exit 2
 fi
 seconds=$1
+shift
 cd "$(dirname -- "$0")"
 if ! cargo fuzz --version >/dev/null 2>&1; then
     echo "fuzz: cargo-fuzz is missing: cargo install cargo-fuzz --locked"
@@ -23,9 +25,9 @@ for target in row_stats logits_grad simd_levels bad_input; do
     mkdir "$corpus/$target"
     # Large inputs from the start: a short run would not grow to them. A stuck input is a finding, too.
     if ! cargo fuzz run "$target" "$corpus/$target" -- -seed=1 -max_total_time="$seconds" \
-        -rss_limit_mb=2048 -timeout=20 -len_control=0 >"$corpus/log" 2>&1; then
+        -rss_limit_mb=2048 -timeout=20 -len_control=0 "$@" >"$corpus/log" 2>&1; then
         # Without the progress lines.
-        grep -v '^#' "$corpus/log"
+        grep -vE '^#|NEW_FUNC' "$corpus/log"
         echo "fuzz: FAILED, $target"
         exit 1
     fi

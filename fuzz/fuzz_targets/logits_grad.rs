@@ -11,8 +11,8 @@ use surprisal_fuzz::logits::Storage;
 use surprisal_fuzz::problem::Input;
 use surprisal_fuzz::rounding::{BF16, F16, F32, Rounding};
 use surprisal_tests::compare::assert_same_bits;
-use surprisal_tests::problem::Storage;
 use surprisal_tests::run::{WAYS, Way, run};
+use surprisal_tests::storage;
 
 fuzz_target!(|input: Input| match input.storage {
     Storage::F32 => check::<f32>(&input, F32),
@@ -20,7 +20,7 @@ fuzz_target!(|input: Input| match input.storage {
     Storage::F16 => check::<f16>(&input, F16),
 });
 
-fn check<T: Element + Storage>(input: &Input, rounding: Rounding)
+fn check<T: Element + storage::Storage>(input: &Input, rounding: Rounding)
 where
     f32: GradientOf<T>,
 {

@@ -7,8 +7,8 @@ use libfuzzer_sys::fuzz_target;
 use surprisal::{Batch, Element, Level, Logits, Loss, Outputs, RowStats, objective::Sft};
 use surprisal_fuzz::logits::{Storage, WildContent};
 use surprisal_tests::compare::close;
-use surprisal_tests::problem::Storage;
 use surprisal_tests::run::levels;
+use surprisal_tests::storage;
 
 /// One row, and where it is cut.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ fuzz_target!(|row: Row| match row.storage {
     Storage::F16 => check::<f16>(&row),
 });
 
-fn check<T: Element + Storage>(row: &Row) {
+fn check<T: Element + storage::Storage>(row: &Row) {
     let z: Vec<T> = row.logits.iter().map(|&z| T::round(z)).collect();
     let vocab = z.len();
     let part = |start: usize, end: usize| stats(row, &z[start..end], start);

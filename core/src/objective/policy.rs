@@ -145,7 +145,11 @@ impl Grpo {
             Kl::K1 => -k,
             Kl::K2 => k * k * R::lit(0.5),
             Kl::K3 => k3(k),
-            Kl::K3Corrected => ratio(t) * k3(k),
+            Kl::K3Corrected => {
+                // The derivative is −r·k, in which two terms of e^k have cancelled: formed here, not by the product rule.
+                let r = ratio(t);
+                (r * k3(k)).stop() + (t.log_p.stop() - t.log_p) * (r * k).stop()
+            }
             Kl::K3Clamped => k3(k.max(R::lit(-20.0)).min(R::lit(20.0))).min(R::lit(10.0)),
         }
     }
