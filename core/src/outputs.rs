@@ -86,10 +86,10 @@ outputs! {
     correct: bool => Correct,
 }
 
-/// Writes one entry where the slice was asked for.
-fn put<T>(slice: &mut Option<&mut [T]>, row: usize, value: T) {
+/// Writes one entry where the slice was asked for; only then is it computed.
+fn put<T>(slice: &mut Option<&mut [T]>, row: usize, value: impl FnOnce() -> T) {
     if let Some(slice) = slice {
-        slice[row] = value;
+        slice[row] = value();
     }
 }
 
@@ -97,33 +97,31 @@ fn put<T>(slice: &mut Option<&mut [T]>, row: usize, value: T) {
 impl Outputs<'_> {
     /// Writes what stage 1 knows of a row.
     pub(crate) fn put_stats(&mut self, row: usize, stats: &RowStats) {
-        put(&mut self.stats, row, *stats);
-        put(&mut self.nll, row, stats.nll() as f32);
-        put(&mut self.log_probs, row, stats.log_prob() as f32);
-        put(&mut self.entropy, row, stats.entropy() as f32);
-        put(&mut self.correct, row, stats.is_correct());
+        put(&mut self.stats, row, || *stats);
+        put(&mut self.nll, row, || stats.nll() as f32);
+        put(&mut self.log_probs, row, || stats.log_prob() as f32);
+        put(&mut self.entropy, row, || stats.entropy() as f32);
+        put(&mut self.correct, row, || stats.is_correct());
     }
 
     /// Writes what stage 2 knows of a row.
     pub(crate) fn put_term(&mut self, row: usize, term: &TokenTerm, weight: f64) {
-        put(&mut self.terms, row, *term);
-        put(&mut self.weights, row, weight as f32);
+        put(&mut self.terms, row, || *term);
+        put(&mut self.weights, row, || weight as f32);
     }
 
     pub(crate) fn put_argmax(&mut self, row: usize, argmax: impl FnOnce() -> usize) {
-        if self.argmax.is_some() {
-            put(&mut self.argmax, row, argmax() as u32);
-        }
+        put(&mut self.argmax, row, || argmax() as u32);
     }
 
     /// Writes the entries of an ignored row.
     pub(crate) fn put_ignored(&mut self, row: usize) {
-        put(&mut self.stats, row, RowStats::EMPTY);
-        put(&mut self.nll, row, 0.0);
-        put(&mut self.log_probs, row, 0.0);
-        put(&mut self.entropy, row, 0.0);
-        put(&mut self.correct, row, false);
-        put(&mut self.argmax, row, u32::MAX);
+        put(&mut self.stats, row, || RowStats::EMPTY);
+        put(&mut self.nll, row, || 0.0);
+        put(&mut self.log_probs, row, || 0.0);
+        put(&mut self.entropy, row, || 0.0);
+        put(&mut self.correct, row, || false);
+        put(&mut self.argmax, row, || u32::MAX);
         self.put_term(row, &TokenTerm::default(), 0.0);
     }
 }
