@@ -1,6 +1,7 @@
 //! Properties that need no oracle, on generated batches.
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use surprisal::objective::{Builtin, Dft, Sft};
 use surprisal::{Batch, ExtrasScale, Level, Logits, Loss, Reduction, RowStats};
 use surprisal_tests::cases::objectives;
@@ -39,7 +40,12 @@ fn close_stats(a: RowStats, b: RowStats) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    // A fixed seed: the fuzz targets look for new cases, these check the same ones every time.
+    #![proptest_config(ProptestConfig {
+        cases: 200,
+        rng_seed: RngSeed::Fixed(1),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn merge_is_a_monoid(rows in proptest::collection::vec(logits(1..40), 3), level in level()) {
