@@ -67,9 +67,15 @@ impl Lora {
     /// [`Error::Length`]; [`Error::Parameter`] for a scale that is not finite.
     pub fn merge(&self, a: &[f32], b: &[f32], weights: &mut [f32]) -> Result<(), Error> {
         self.check(a, b, weights.len())?;
-        for (i, row) in self.rows_of(weights.len()) {
-            for (j, w) in weights[row].iter_mut().enumerate() {
-                let dot = self.sum(|k| at(b, i * self.rank + k) * at(a, k * self.columns + j));
+        if weights.is_empty() {
+            return Ok(());
+        }
+        for i in 0..self.rows {
+            for j in 0..self.columns {
+                let dot = (0..self.rank)
+                    .map(|k| at(b, i * self.rank + k) * at(a, k * self.columns + j))
+                    .sum::<f64>();
+                let w = &mut weights[i * self.columns + j];
                 *w = round(f64::from(*w) + self.scale * dot);
             }
         }
@@ -89,6 +95,10 @@ impl Lora {
         self.check(a, b, gradient.len())?;
         check_len(Argument::LoraA, da.len(), a.len())?;
         check_len(Argument::LoraB, db.len(), b.len())?;
+        if a.is_empty() && b.is_empty() {
+            // Nothing to write, however large the rank.
+            return Ok(());
+        }
         for k in 0..self.rank {
             for j in 0..self.columns {
                 let column = (0..self.rows)
@@ -112,16 +122,6 @@ impl Lora {
         let expected = extent(Argument::Parameters, self.rows, self.columns)?;
         check_len(Argument::Parameters, weights, expected)?;
         check_parameter("scale", self.scale, self.scale.is_finite(), "a finite number")
-    }
-
-    fn rows_of(&self, len: usize) -> impl Iterator<Item = (usize, core::ops::Range<usize>)> {
-        let columns = self.columns;
-        let rows = if len == 0 { 0 } else { self.rows };
-        (0..rows).map(move |i| (i, i * columns..(i + 1) * columns))
-    }
-
-    fn sum(&self, term: impl Fn(usize) -> f64) -> f64 {
-        (0..self.rank).map(term).sum()
     }
 }
 

@@ -224,6 +224,12 @@ fn lora_merge_and_gradients() {
     let check = reference::check_gradient(value, &mut x, &analytic, 1e-3);
     assert!(check.within(1e-6), "{check:?}");
 
+    // Empty matrices end at once, whatever the other extents are.
+    let empty = Lora { rows: 0, columns: 0, rank: usize::MAX, scale: 1.0 };
+    assert_eq!(empty.gradients(&[], (&[], &mut []), (&[], &mut [])), Ok(()));
+    let empty = Lora { rows: usize::MAX, columns: 0, rank: 0, scale: 1.0 };
+    assert_eq!(empty.merge(&[], &[], &mut []), Ok(()));
+
     assert!(lora.merge(&a[..2], &b, &mut w).is_err());
     assert!(Lora { rank: usize::MAX, ..lora }.merge(&a, &b, &mut w).is_err());
     assert!(Lora { scale: f64::NAN, ..lora }.merge(&a, &b, &mut w).is_err());
