@@ -1,5 +1,7 @@
 //! What the caller knows of each row: targets and side inputs, by name. Nothing is positional, nothing is copied.
 
+use core::ops::Range;
+
 use crate::error::{Argument, Error, check_len};
 use crate::view::{Ids, Sequences};
 
@@ -35,6 +37,8 @@ pub struct Batch<'a> {
     pub(crate) sequences: Option<Sequences<'a>>,
     pub(crate) pairs: Option<&'a [Pair]>,
     pub(crate) keep: Option<&'a [bool]>,
+    /// First row and end of the rows that a call works on; all without.
+    row_range: Option<(usize, usize)>,
 }
 
 impl<'a> Batch<'a> {
@@ -52,6 +56,7 @@ impl<'a> Batch<'a> {
             sequences: None,
             pairs: None,
             keep: None,
+            row_range: None,
         }
     }
 
@@ -118,6 +123,27 @@ impl<'a> Batch<'a> {
         self
     }
 
+    /// Works on these rows only. Logits, statistics, terms and outputs then have one row (entry) for each of them, while targets, side inputs,
+    /// sequences and denominators stay those of the whole batch: so a caller's threads share a batch, and their reports add up
+    /// ([`LossReport::merge`](crate::LossReport::merge)).
+    ///
+    /// Objectives whose [`Scope`](crate::objective::Scope) is wider than the token take ranges in stages 1 and 3, and the whole batch in between.
+    ///
+    /// ```
+    /// use surprisal::{Batch, Logits, Loss, objective::Sft};
+    ///
+    /// let (z, batch, loss) = ([0.0_f32; 12], Batch::new(&[3, 1, 0]), Loss::new(Sft));
+    /// let a = loss.forward(Logits::new(&z[..4], 1, 4)?, &batch.row_range(0..1))?;
+    /// let b = loss.forward(Logits::new(&z[4..], 2, 4)?, &batch.row_range(1..3))?;
+    /// assert_eq!(a.merge(b).loss, loss.forward(Logits::new(&z, 3, 4)?, &batch)?.loss);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    #[must_use]
+    pub fn row_range(mut self, rows: Range<usize>) -> Self {
+        self.row_range = Some((rows.start, rows.end));
+        self
+    }
+
     /// Number of rows that the targets describe.
     #[must_use]
     pub fn rows(&self) -> usize {
@@ -137,6 +163,16 @@ impl<'a> Batch<'a> {
     /// Indices of the rows that are not ignored.
     pub fn active_rows(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.rows()).filter(|&row| self.target(row).is_some())
+    }
+
+    /// The rows that a call works on.
+    pub(crate) fn range(&self) -> Range<usize> {
+        self.row_range.map_or(0..self.rows(), |(start, end)| start..end)
+    }
+
+    /// Objectives of a group look at every row.
+    pub(crate) fn check_whole(&self) -> Result<(), Error> {
+        if self.range() == (0..self.rows()) { Ok(()) } else { Err(Error::NeedsWholeBatch) }
     }
 
     pub(crate) fn token_weight(&self, row: usize) -> f64 {
@@ -159,9 +195,13 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Checks everything that can be checked without logits.
-    pub(crate) fn check(&self, rows: usize, vocab_total: usize) -> Result<(), Error> {
-        check_len(Argument::Targets, self.rows(), rows)?;
+    /// Checks everything that can be checked without logits, of which there are `call_rows`.
+    pub(crate) fn check(&self, call_rows: usize, vocab_total: usize) -> Result<(), Error> {
+        let (rows, range) = (self.rows(), self.range());
+        if range.start > range.end || range.end > rows {
+            return Err(Error::RowRange { start: range.start, end: range.end, rows });
+        }
+        check_len(Argument::Targets, range.len(), call_rows)?;
         for row in self.active_rows() {
             let target = self.targets.get(row);
             if !usize::try_from(target).is_ok_and(|t| t < vocab_total) {

@@ -21,14 +21,14 @@ use crate::error::{Argument, Error, check_len, check_parameter};
 /// # Ok::<(), surprisal::Error>(())
 /// ```
 pub fn histogram(batch: &Batch<'_>, log_probs: &[f32], bins: &mut [u64]) -> Result<(), Error> {
-    check_len(Argument::LogProbs, log_probs.len(), batch.rows())?;
+    check_len(Argument::LogProbs, log_probs.len(), batch.range().len())?;
     let last = bins.len().checked_sub(1).ok_or(Error::Length {
         argument: Argument::Output,
         expected: 1,
         actual: 0,
     })?;
-    for row in batch.active_rows() {
-        let p = probability(log_probs[row]);
+    for log_prob in of_active(batch, log_probs) {
+        let p = probability(log_prob);
         if !p.is_nan() {
             #[expect(
                 clippy::cast_possible_truncation,
@@ -51,11 +51,14 @@ pub fn hard_token_share(
     log_probs: &[f32],
     threshold: f64,
 ) -> Result<f64, Error> {
-    check_len(Argument::LogProbs, log_probs.len(), batch.rows())?;
+    check_len(Argument::LogProbs, log_probs.len(), batch.range().len())?;
     let allowed = (0.0..=1.0).contains(&threshold);
     check_parameter("threshold", threshold, allowed, "a probability")?;
-    let hard = batch.active_rows().filter(|&row| probability(log_probs[row]) < threshold).count();
-    let tokens = batch.active_rows().count();
+    let (mut hard, mut tokens) = (0_usize, 0_usize);
+    for log_prob in of_active(batch, log_probs) {
+        hard += usize::from(probability(log_prob) < threshold);
+        tokens += 1;
+    }
     Ok(if tokens == 0 { 0.0 } else { hard as f64 / tokens as f64 })
 }
 
@@ -78,15 +81,21 @@ pub fn second_moment(batch: &Batch<'_>, weights: &[f32]) -> Result<f64, Error> {
     Ok(if tokens == 0 { 0.0 } else { squares / tokens as f64 })
 }
 
+/// The entries of the call's rows that are not ignored.
+fn of_active(batch: &Batch<'_>, values: &[f32]) -> impl Iterator<Item = f32> {
+    let rows = batch.range().zip(values);
+    rows.filter(|(row, _)| batch.target(*row).is_some()).map(|(_, value)| *value)
+}
+
 fn probability(log_prob: f32) -> f64 {
     libm::exp(f64::from(log_prob))
 }
 
 /// Tokens, Σw, Σw².
 fn moments(batch: &Batch<'_>, weights: &[f32]) -> Result<(usize, f64, f64), Error> {
-    check_len(Argument::Weights, weights.len(), batch.rows())?;
-    Ok(batch.active_rows().fold((0, 0.0, 0.0), |(tokens, sum, squares), row| {
-        let w = f64::from(weights[row]);
+    check_len(Argument::Weights, weights.len(), batch.range().len())?;
+    Ok(of_active(batch, weights).fold((0, 0.0, 0.0), |(tokens, sum, squares), w| {
+        let w = f64::from(w);
         (tokens + 1, sum + w, squares + w * w)
     }))
 }

@@ -139,6 +139,17 @@ pub enum Error {
     },
     /// The call composes all stages and needs whole rows, but was given a vocabulary shard.
     NeedsWholeRows,
+    /// A range of rows that does not lie inside the batch.
+    RowRange {
+        /// Its first row.
+        start: usize,
+        /// Its end.
+        end: usize,
+        /// Rows of the batch.
+        rows: usize,
+    },
+    /// The objective looks at every row of the batch, but the call was given a range of them.
+    NeedsWholeBatch,
     /// A target outside `0..vocab` that is not `ignore_index`.
     Target {
         /// The row.
@@ -176,6 +187,11 @@ pub enum Error {
         /// What is allowed.
         expected: &'static str,
     },
+    /// The objective has no parameter of this name.
+    UnknownParameter {
+        /// The objective's name.
+        objective: &'static str,
+    },
     /// The objective has no meaning under this reduction.
     Reduction {
         /// The reductions that it allows.
@@ -207,6 +223,12 @@ impl fmt::Display for Error {
             Self::NeedsWholeRows => f.write_str(
                 "this call needs whole rows; for shards use row_stats, token_terms, logits_grad",
             ),
+            Self::RowRange { start, end, rows } => {
+                write!(f, "rows {start}..{end} are not inside a batch of {rows}")
+            }
+            Self::NeedsWholeBatch => f.write_str(
+                "the objective needs the whole batch; for ranges of rows use row_stats, token_terms, logits_grad",
+            ),
             Self::Target { row, target } => {
                 write!(f, "target {target} of row {row} is outside the vocabulary")
             }
@@ -220,6 +242,9 @@ impl fmt::Display for Error {
             Self::Pair { index } => write!(f, "pairs[{index}] does not name two sequences"),
             Self::Parameter { name, value, expected } => {
                 write!(f, "{name} = {value}, expected {expected}")
+            }
+            Self::UnknownParameter { objective } => {
+                write!(f, "{objective} has no such parameter")
             }
             Self::Reduction { expected } => {
                 write!(f, "the objective needs another reduction: {expected}")

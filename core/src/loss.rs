@@ -239,6 +239,9 @@ impl<'a, O: Objective> Loss<'a, O> {
     ) -> Result<LossReport, Error> {
         let context = self.check_batch(batch, stats.len(), vocab_total)?;
         check_len(Argument::Terms, terms.len(), stats.len())?;
+        if self.objective.scope() != Scope::Token {
+            batch.check_whole()?;
+        }
         Ok(passes::terms(&context, stats, terms, None))
     }
 
@@ -312,8 +315,9 @@ impl<'a, O: Objective> Loss<'a, O> {
         let context = self.check(&logits, batch)?;
         outputs.check(logits.rows())?;
         if self.objective.scope() == Scope::Token {
-            Ok(passes::fused(&context, Rows::new(matrix, outputs)))
+            Ok(passes::fused(&context, Rows::new(batch.range().start, matrix, outputs)))
         } else {
+            batch.check_whole()?;
             passes::grouped(&context, matrix, outputs)
         }
     }
@@ -327,8 +331,8 @@ impl<'a, O: Objective> Loss<'a, O> {
         terms: &[TokenTerm],
     ) -> Result<(), Error> {
         let context = self.check(&matrix.logits(), batch)?;
-        check_len(Argument::Stats, stats.len(), batch.rows())?;
-        check_len(Argument::Terms, terms.len(), batch.rows())?;
+        check_len(Argument::Stats, stats.len(), batch.range().len())?;
+        check_len(Argument::Terms, terms.len(), batch.range().len())?;
         passes::grad(&context, matrix, stats, terms);
         Ok(())
     }

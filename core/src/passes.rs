@@ -94,7 +94,8 @@ pub(crate) fn stats<T: Element, O: Objective>(
     outputs: Outputs<'_>,
 ) {
     let map = context.extras.map();
-    Rows::<T, T>::new(Matrix::Read(logits), outputs).run(&mut (), &|mut rows, ()| {
+    let first = context.batch.range().start;
+    Rows::<T, T>::new(first, Matrix::Read(logits), outputs).run(&mut (), &|mut rows, ()| {
         let shape = rows.matrix.logits().shape;
         let columns = shape.vocab_start..shape.vocab_start + shape.vocab;
         for local in 0..rows.len() {
@@ -124,30 +125,36 @@ pub(crate) fn terms<O: Objective>(
     mut weights: Option<&mut [f32]>,
 ) -> LossReport {
     let (objective, batch) = (context.objective, context.batch);
+    let first = batch.range().start;
     terms.fill(TokenTerm::default());
     objective.group_pass(&Group { stats, batch }, terms);
     let counts =
         |row: usize, scalars: &TokenTerm| batch.target(row).is_some() && objective.counts(scalars);
-    let scale = context.scale(&|row| counts(row, &terms[row]));
+    // Rows of other calls have no scalars: only objectives of a token come here with a part of the batch.
+    let scalars_of = |terms: &[TokenTerm], row: usize| {
+        terms.get(row.wrapping_sub(first)).copied().unwrap_or_default()
+    };
+    let scale = context.scale(&|row| counts(row, &scalars_of(terms, row)));
     let mut cursor = ScaleCursor::new(scale);
     let totals = sum_rows(0..stats.len(), &mut |rows| {
         let mut totals = Totals::default();
-        for row in rows {
+        for local in rows {
+            let row = first + local;
             // The cursor looks at this row and later ones, whose scalars are still in place.
-            let scale = cursor.at(row, batch, &|row| counts(row, &terms[row]));
-            let scalars = terms[row];
+            let scale = cursor.at(row, batch, &|row| counts(row, &scalars_of(terms, row)));
+            let (stats, scalars) = (&stats[local], terms[local]);
             let target = context.target(row).filter(|_| counts(row, &scalars));
-            let mut weight = 0.0;
-            terms[row] = TokenTerm::default();
+            let (mut term, mut weight) = (TokenTerm::default(), 0.0);
             if let Some(target) = target {
-                (terms[row], weight) = context.term(row, target, &stats[row], &scalars, scale);
+                (term, weight) = context.term(row, target, stats, &scalars, scale);
                 let caller_weight = context.caller_weight(row, target);
-                totals.count(row, &stats[row], &terms[row], caller_weight, scale);
+                totals.count(row, stats, &term, caller_weight, scale);
             }
+            terms[local] = term;
             if let Some(weights) = &mut weights {
                 #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
                 let weight = weight as f32;
-                weights[row] = weight;
+                weights[local] = weight;
             }
         }
         totals
@@ -163,7 +170,8 @@ pub(crate) fn grad<T: Element, G: GradientOf<T>, O: Objective>(
     terms: &[TokenTerm],
 ) {
     let map = context.extras.map();
-    Rows::new(matrix, Outputs::new()).run(&mut (), &|mut rows, ()| {
+    let first = context.batch.range().start;
+    Rows::new(first, matrix, Outputs::new()).run(&mut (), &|mut rows, ()| {
         let shape = rows.matrix.logits().shape;
         let columns = shape.vocab_start..shape.vocab_start + shape.vocab;
         let class_weights = context.extras.class_weights.map(|weights| &weights[columns.clone()]);
@@ -177,7 +185,8 @@ pub(crate) fn grad<T: Element, G: GradientOf<T>, O: Objective>(
             let Row::Write(mut out) = rows.matrix.row(local) else { continue };
             let column = columns.contains(&class).then(|| class - columns.start);
             let target = column.map(|column| (column, out.read().row[column].to_f32()));
-            let grad = context.row_grad(&stats[row], &terms[row], class, target);
+            let (stats, term) = (&stats[row - first], &terms[row - first]);
+            let grad = context.row_grad(stats, term, class, target);
             kernel::logits_grad_row(level, &mut out, false, &map, &grad, class_weights);
         }
         Totals::default()

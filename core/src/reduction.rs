@@ -48,6 +48,20 @@ pub struct LossReport {
 }
 
 impl LossReport {
+    /// The report of two disjoint ranges of a batch's rows together ([`Batch::row_range`](crate::Batch::row_range)).
+    #[must_use]
+    pub fn merge(self, other: Self) -> Self {
+        Self {
+            loss: self.loss + other.loss,
+            loss_sum: self.loss_sum + other.loss_sum,
+            nll_sum: self.nll_sum + other.nll_sum,
+            weight_sum: self.weight_sum + other.weight_sum,
+            tokens: self.tokens + other.tokens,
+            correct: self.correct + other.correct,
+            invalid_row: self.invalid_row.into_iter().chain(other.invalid_row).min(),
+        }
+    }
+
     /// Mean −ln p over the tokens, in nats; 0 without tokens.
     #[must_use]
     pub fn mean_nll(&self) -> f64 {
@@ -105,19 +119,7 @@ impl Totals {
 
     /// Sums of this range followed by a later one.
     pub(crate) fn then(self, later: Self) -> Self {
-        let (a, b) = (self.report, later.report);
-        Self {
-            scaled: self.scaled + later.scaled,
-            report: LossReport {
-                loss: 0.0,
-                loss_sum: a.loss_sum + b.loss_sum,
-                nll_sum: a.nll_sum + b.nll_sum,
-                weight_sum: a.weight_sum + b.weight_sum,
-                tokens: a.tokens + b.tokens,
-                correct: a.correct + b.correct,
-                invalid_row: a.invalid_row.or(b.invalid_row),
-            },
-        }
+        Self { scaled: self.scaled + later.scaled, report: self.report.merge(later.report) }
     }
 }
 

@@ -98,8 +98,8 @@ pub(crate) struct Rows<'a, T, G> {
 }
 
 impl<'a, T: Element, G: GradientOf<T>> Rows<'a, T, G> {
-    pub(crate) fn new(matrix: Matrix<'a, T, G>, outputs: Outputs<'a>) -> Self {
-        Self { first: 0, matrix, outputs }
+    pub(crate) fn new(first: usize, matrix: Matrix<'a, T, G>, outputs: Outputs<'a>) -> Self {
+        Self { first, matrix, outputs }
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -48,7 +48,7 @@ pub fn log_softmax_in_place<T: Element>(logits: LogitsMut<'_, T>) -> Result<(), 
 
 fn log_softmax_of<T: Element, G: GradientOf<T>>(matrix: Matrix<'_, T, G>) -> Result<(), Error> {
     matrix.logits().shape.check_whole()?;
-    Rows::new(matrix, Outputs::new()).run(&mut (), &|mut rows, ()| {
+    Rows::new(0, matrix, Outputs::new()).run(&mut (), &|mut rows, ()| {
         for local in 0..rows.len() {
             let level = rows.matrix.level();
             let Row::Write(mut row) = rows.matrix.row(local) else { continue };
@@ -94,7 +94,7 @@ fn per_row<T: Element>(
     check_len(Argument::Output, out.len(), logits.rows())?;
     // `nll` is merely the slot that carries one f32 a row through the tree.
     let outputs = Outputs::new().nll(out);
-    Rows::<T, T>::new(Matrix::Read(logits), outputs).run(&mut (), &|mut rows, ()| {
+    Rows::<T, T>::new(0, Matrix::Read(logits), outputs).run(&mut (), &|mut rows, ()| {
         for local in 0..rows.len() {
             let level = rows.matrix.level();
             let sums = kernel::row_stats(level, rows.matrix.row(local).read(), &IDENTITY, want);

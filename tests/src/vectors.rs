@@ -8,10 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Deserializer};
-use surprisal::objective::{
-    Builtin, Cispo, Dapo, Dpo, Flow, Focal, FocalDetached, Grpo, Gspo, InfoSft, IwSequence,
-    IwToken, Kl, Normalize, Power, Ppo, Psft, Rho1, SftGo, Talr, TalrAuto, TauFrom,
-};
+use surprisal::objective::Builtin;
 
 /// One file of test vectors.
 #[derive(Debug, Clone, Deserialize)]
@@ -87,42 +84,6 @@ pub struct Case {
     pub source: String,
     /// What the case must give.
     pub expected: Expected,
-}
-
-impl Case {
-    /// A number among the objective's parameters.
-    ///
-    /// # Panics
-    ///
-    /// If it is missing or a text.
-    pub fn number(&self, parameter: &str) -> f64 {
-        self.optional_number(parameter)
-            .unwrap_or_else(|| panic!("{}: parameter {parameter}", self.name))
-    }
-
-    /// A number among the objective's parameters that may be absent.
-    ///
-    /// # Panics
-    ///
-    /// If it is a text.
-    pub fn optional_number(&self, parameter: &str) -> Option<f64> {
-        self.parameters.get(parameter).map(|found| match found {
-            Parameter::Number(number) => *number,
-            Parameter::Text(_) => panic!("{}: parameter {parameter} is a text", self.name),
-        })
-    }
-
-    /// A text among the objective's parameters.
-    ///
-    /// # Panics
-    ///
-    /// If it is missing or a number.
-    pub fn text(&self, parameter: &str) -> &str {
-        match self.parameters.get(parameter) {
-            Some(Parameter::Text(text)) => text,
-            _ => panic!("{}: parameter {parameter}", self.name),
-        }
-    }
 }
 
 /// A parameter of an objective.
@@ -274,76 +235,17 @@ impl Case {
     ///
     /// If the library has no such objective.
     pub fn builtin(&self) -> Builtin {
-        let n = |name| self.number(name);
-        let clip = || (n("clip_low"), n("clip_high"));
-        match self.objective.as_str() {
-            "talr" => Talr { tau: n("tau"), floor: n("floor") }.into(),
-            "talr-auto" => TalrAuto {
-                floor: n("floor"),
-                tau_from: self.tau_from(),
-                normalize: self.normalize(),
-            }
-            .into(),
-            "focal" => Focal { gamma: n("gamma") }.into(),
-            "focal-detached" => FocalDetached { gamma: n("gamma") }.into(),
-            "power" => Power { alpha: n("alpha") }.into(),
-            "infosft" => InfoSft { p_max: n("p_max") }.into(),
-            "iw-token" => {
-                IwToken { temperature: n("temperature"), low: n("low"), high: n("high") }.into()
-            }
-            "iw-sequence" => IwSequence { temperature: n("temperature"), max: n("max") }.into(),
-            "flow" => Flow { tau: self.optional_number("tau") }.into(),
-            "psft" => Psft { clip_high: n("clip_high") }.into(),
-            "cispo" => Cispo { clip_high: n("clip_high") }.into(),
-            "ppo" => {
-                let (clip_low, clip_high) = clip();
-                Ppo { clip_low, clip_high, dual_clip: self.optional_number("dual_clip") }.into()
-            }
-            "grpo" => {
-                let (clip_low, clip_high) = clip();
-                Grpo { clip_low, clip_high, beta: n("beta"), kl: self.kl() }.into()
-            }
-            "dapo" => {
-                let (clip_low, clip_high) = clip();
-                Dapo { clip_low, clip_high }.into()
-            }
-            "gspo" => {
-                let (clip_low, clip_high) = clip();
-                Gspo { clip_low, clip_high }.into()
-            }
-            "dpo" => Dpo { beta: n("beta") }.into(),
-            "rho1" => Rho1 { keep: n("keep") }.into(),
-            "sft-go" => SftGo { lambda: n("lambda") }.into(),
-            // No parameters.
-            name => Builtin::from_name(name).unwrap_or_else(|| panic!("objective {name}")),
+        let name = &self.objective;
+        let mut builtin =
+            Builtin::from_name(name).unwrap_or_else(|| panic!("{}: objective {name}", self.name));
+        for (parameter, value) in &self.parameters {
+            let set = match value {
+                Parameter::Number(number) => builtin.set(parameter, *number),
+                Parameter::Text(text) => builtin.set(parameter, text.as_str()),
+            };
+            set.unwrap_or_else(|error| panic!("{}: {parameter}: {error}", self.name));
         }
-    }
-
-    fn tau_from(&self) -> TauFrom {
-        match self.text("tau_from") {
-            "sequence-median" => TauFrom::SequenceMedian,
-            "token-median" => TauFrom::TokenMedian,
-            other => panic!("tau_from {other}"),
-        }
-    }
-
-    fn normalize(&self) -> Normalize {
-        match self.text("normalize") {
-            "none" => Normalize::None,
-            "sum1-sequence" => Normalize::Sum1Sequence,
-            "sum1-batch" => Normalize::Sum1Batch,
-            "mean1-batch" => Normalize::Mean1Batch,
-            other => panic!("normalize {other}"),
-        }
-    }
-
-    fn kl(&self) -> Kl {
-        match self.text("kl") {
-            "k1" => Kl::K1,
-            "k2" => Kl::K2,
-            "k3" => Kl::K3,
-            other => panic!("kl {other}"),
-        }
+        builtin
     }
 }
 

@@ -1,9 +1,11 @@
 //! Same bits for every way, row split, thread count and SIMD level with FMA.
 
-use surprisal::objective::{Dft, Sft, TalrAuto};
+use std::ops::Range;
+
+use surprisal::objective::{Builtin, Dft, Objective, Scope, Sft, TalrAuto, TokenTerm};
 use surprisal::{
-    Batch, Element, ExtrasScale, GradientOf, Logits, LogitsMut, Loss, Reduction, RowStats, bf16,
-    f16,
+    Batch, Element, Error, ExtrasScale, GradientOf, Logits, LogitsMut, Loss, LossReport, Reduction,
+    RowStats, bf16, f16,
 };
 use surprisal_tests::cases::problems;
 use surprisal_tests::compare::assert_same_bits;
@@ -82,6 +84,72 @@ fn micro_batches_agree() {
         assert_eq!(tokens, whole.report.tokens);
         assert!((loss_sum - whole.report.loss_sum).abs() <= 1e-12 * whole.report.loss_sum.abs());
     }
+}
+
+/// Ranges of a batch's rows give the gradient of the whole, bit for bit, under every reduction and objective; their reports add up.
+#[test]
+fn row_ranges_agree() {
+    let random = Problem::random(23, 61, 7).with_ignored_rows().with_token_weights();
+    for objective in Builtin::all() {
+        let problem = random.clone().objective(objective);
+        let reductions = [Reduction::MeanTokens, Reduction::MeanSequences, Reduction::MeanWeights];
+        let of_pairs = problem.reduction == Reduction::MeanPairs;
+        for reduction in if of_pairs { &[Reduction::MeanPairs][..] } else { &reductions } {
+            let problem = problem.clone().reduction(*reduction);
+            let whole = run::<f32>(&problem, WAYS[0], levels()[0]);
+            for size in [1, 4, 5, 22] {
+                let (report, dlogits) = in_ranges(&problem, size);
+                let what = format!("{} {reduction:?} by {size}", objective.name());
+                assert_same_bits(&what, &dlogits, &whole.dlogits);
+                let expected = whole.report;
+                let close = |a: f64, b: f64| (a - b).abs() <= 1e-13 * b.abs();
+                assert!(close(report.loss, expected.loss), "{what}: {report:?} {expected:?}");
+                assert!(close(report.loss_sum, expected.loss_sum), "{what}");
+                assert!(close(report.nll_sum, expected.nll_sum), "{what}");
+                assert!(close(report.weight_sum, expected.weight_sum), "{what}");
+                assert_eq!((report.tokens, report.correct), (expected.tokens, expected.correct));
+            }
+        }
+    }
+}
+
+/// A problem by ranges of `size` rows: one pass each where the objective allows it, else in stages.
+fn in_ranges(problem: &Problem, size: usize) -> (LossReport, Vec<f64>) {
+    let (rows, vocab) = (problem.rows, problem.vocab);
+    let (loss, batch) = (problem.loss(), problem.batch());
+    let mut dlogits = vec![f32::NAN; rows * vocab];
+    let mut stats = vec![RowStats::EMPTY; rows];
+    let mut terms = vec![TokenTerm::default(); rows];
+    let mut report = LossReport::default();
+    let ranges: Vec<_> = (0..rows).step_by(size).map(|a| a..(a + size).min(rows)).collect();
+    let view = |range: &Range<usize>| {
+        let part = &problem.logits[range.start * vocab..range.end * vocab];
+        Logits::new(part, range.len(), vocab).unwrap()
+    };
+    let of_tokens = problem.objective.scope() == Scope::Token;
+    for range in &ranges {
+        let part = batch.row_range(range.clone());
+        loss.row_stats(view(range), &part, &mut stats[range.clone()]).unwrap();
+    }
+    if !of_tokens {
+        report = loss.token_terms(&stats, &batch, vocab, &mut terms).unwrap();
+    }
+    for range in &ranges {
+        let part = batch.row_range(range.clone());
+        let out = &mut dlogits[range.start * vocab..range.end * vocab];
+        let out = LogitsMut::new(out, range.len(), vocab).unwrap();
+        let (stats, terms) = (&stats[range.clone()], &mut terms[range.clone()]);
+        if of_tokens {
+            let fused = loss.forward_backward(view(range), &part, out).unwrap();
+            let staged = loss.token_terms(stats, &part, vocab, terms).unwrap();
+            assert_eq!(fused, staged);
+            report = report.merge(fused);
+        } else {
+            assert_eq!(loss.forward(view(range), &part), Err(Error::NeedsWholeBatch));
+            loss.logits_grad(view(range), &part, stats, terms, out).unwrap();
+        }
+    }
+    (report, dlogits.into_iter().map(f64::from).collect())
 }
 
 /// 16-bit storage: every bit pattern is widened exactly, in full chunks and in tails, at every level.

@@ -155,6 +155,38 @@ fn targets() {
 }
 
 #[test]
+fn row_ranges() {
+    let batch = Batch::new(&[0, 1, 2, 3, 4, 5]);
+    let outside = |start, end| Error::RowRange { start, end, rows: 6 };
+    assert_eq!(refused_batch(&batch.row_range(3..7)), outside(3, 7));
+    #[expect(clippy::reversed_empty_ranges, reason = "the mistake")]
+    let reversed = 5..1;
+    assert_eq!(refused_batch(&batch.row_range(reversed)), outside(5, 1));
+    // The logits have four rows.
+    assert_eq!(
+        refused_batch(&batch.row_range(0..3)),
+        Error::Length { argument: Argument::Targets, expected: 4, actual: 3 }
+    );
+}
+
+#[test]
+fn parameters_by_name() {
+    let mut talr = Builtin::from_name("talr-auto").unwrap();
+    assert_eq!(talr.set("gamma", 2.0), Err(Error::UnknownParameter { objective: "talr-auto" }));
+    let refused = |set: Result<(), Error>, parameter: &str| {
+        assert!(matches!(set, Err(Error::Parameter { name, .. }) if name == parameter), "{set:?}");
+    };
+    refused(talr.set("floor", "high"), "floor");
+    refused(talr.set("normalize", 1.0), "normalize");
+    refused(talr.set("normalize", "sum"), "normalize");
+    assert_eq!(talr, TalrAuto::default().into());
+    talr.set("normalize", "mean1-batch").unwrap();
+    talr.set("floor", 0.25).unwrap();
+    let expected = TalrAuto { normalize: Normalize::Mean1Batch, floor: 0.25, ..Default::default() };
+    assert_eq!(talr, expected.into());
+}
+
+#[test]
 fn side_inputs() {
     let nan = f32::NAN;
     let targets = [0, 1, -1, 3];

@@ -2,13 +2,87 @@
 
 use super::{
     Cispo, Dapo, Dft, DftSequence, Dpo, Flow, Focal, FocalDetached, Group, Grpo, Gspo, InfoSft,
-    IwSequence, IwToken, Objective, Power, Ppo, Psft, Real, Rft, Rho1, Scope, Sft, SftGo, Talr,
-    TalrAuto, Token, TokenTerm,
+    IwSequence, IwToken, Kl, Normalize, Objective, Power, Ppo, Psft, Real, Rft, Rho1, Scope, Sft,
+    SftGo, Talr, TalrAuto, TauFrom, Token, TokenTerm,
 };
 use crate::error::{Argument, Error};
 
+/// The value of a parameter that is set by name: a number, or the name of a variant.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value<'a> {
+    /// A temperature, a bound, a factor.
+    Number(f64),
+    /// A variant, as `k3` or `sequence-median`.
+    Name(&'a str),
+}
+
+impl From<f64> for Value<'_> {
+    fn from(number: f64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl<'a> From<&'a str> for Value<'a> {
+    fn from(name: &'a str) -> Self {
+        Self::Name(name)
+    }
+}
+
+/// A parameter that can be set by name.
+trait Parameter: Sized {
+    /// What it takes, for the error.
+    const EXPECTED: &'static str;
+    fn from_value(value: Value<'_>) -> Option<Self>;
+}
+
+impl Parameter for f64 {
+    const EXPECTED: &'static str = "a number";
+    fn from_value(value: Value<'_>) -> Option<Self> {
+        if let Value::Number(number) = value { Some(number) } else { None }
+    }
+}
+
+impl Parameter for Option<f64> {
+    const EXPECTED: &'static str = "a number";
+    fn from_value(value: Value<'_>) -> Option<Self> {
+        f64::from_value(value).map(Some)
+    }
+}
+
+/// Names the variants of a parameter.
+macro_rules! named {
+    ($type:ident: $expected:literal, $($name:literal => $variant:ident),*) => {
+        impl Parameter for $type {
+            const EXPECTED: &'static str = $expected;
+            fn from_value(value: Value<'_>) -> Option<Self> {
+                match value {
+                    $(Value::Name($name) => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+named!(Kl: "k1, k2, k3, k3-corrected or k3-clamped",
+    "k1" => K1, "k2" => K2, "k3" => K3, "k3-corrected" => K3Corrected, "k3-clamped" => K3Clamped);
+named!(TauFrom: "sequence-median or token-median",
+    "sequence-median" => SequenceMedian, "token-median" => TokenMedian);
+named!(Normalize: "none, sum1-sequence, sum1-batch or mean1-batch",
+    "none" => None, "sum1-sequence" => Sum1Sequence, "sum1-batch" => Sum1Batch, "mean1-batch" => Mean1Batch);
+
+fn assign<P: Parameter>(
+    name: &'static str,
+    parameter: &mut P,
+    value: Value<'_>,
+) -> Result<(), Error> {
+    let number = if let Value::Number(number) = value { number } else { f64::NAN };
+    let error = Error::Parameter { name, value: number, expected: P::EXPECTED };
+    *parameter = P::from_value(value).ok_or(error)?;
+    Ok(())
+}
+
 macro_rules! builtins {
-    ($($name:literal => $objective:ident),* $(,)?) => {
+    ($($name:literal => $objective:ident { $($parameter:ident),* }),* $(,)?) => {
         /// Any objective of the library, chosen at run time. A caller that knows the objective uses its own type instead.
         #[derive(Clone, Copy, Debug, PartialEq)]
         #[non_exhaustive]
@@ -27,6 +101,25 @@ macro_rules! builtins {
                 match name {
                     $($name => Some(Self::$objective($objective::default())),)*
                     _ => None,
+                }
+            }
+
+            /// Sets a parameter by the name of its field, for instance `set("tau", 0.5)` or `set("kl", "k1")`.
+            ///
+            /// # Errors
+            /// [`Error::UnknownParameter`]; [`Error::Parameter`] where a number stands for a name or the other way round. The range is
+            /// checked when the objective is used.
+            pub fn set<'v>(
+                &mut self,
+                parameter: &str,
+                value: impl Into<Value<'v>>,
+            ) -> Result<(), Error> {
+                let (value, objective) = (value.into(), self.name());
+                match self {
+                    $(Self::$objective(_o) => match parameter {
+                        $(stringify!($parameter) => assign(stringify!($parameter), &mut _o.$parameter, value),)*
+                        _ => Err(Error::UnknownParameter { objective }),
+                    },)*
                 }
             }
 
@@ -74,28 +167,28 @@ macro_rules! builtins {
 }
 
 builtins! {
-    "sft" => Sft,
-    "dft" => Dft,
-    "talr" => Talr,
-    "focal" => Focal,
-    "focal-detached" => FocalDetached,
-    "power" => Power,
-    "infosft" => InfoSft,
-    "iw-token" => IwToken,
-    "psft" => Psft,
-    "ppo" => Ppo,
-    "grpo" => Grpo,
-    "dapo" => Dapo,
-    "cispo" => Cispo,
-    "talr-auto" => TalrAuto,
-    "iw-sequence" => IwSequence,
-    "flow" => Flow,
-    "dft-sequence" => DftSequence,
-    "gspo" => Gspo,
-    "dpo" => Dpo,
-    "rft" => Rft,
-    "rho1" => Rho1,
-    "sft-go" => SftGo,
+    "sft" => Sft {},
+    "dft" => Dft {},
+    "talr" => Talr { tau, floor },
+    "focal" => Focal { gamma },
+    "focal-detached" => FocalDetached { gamma },
+    "power" => Power { alpha },
+    "infosft" => InfoSft { p_max },
+    "iw-token" => IwToken { temperature, low, high },
+    "psft" => Psft { clip_high },
+    "ppo" => Ppo { clip_low, clip_high, dual_clip },
+    "grpo" => Grpo { clip_low, clip_high, beta, kl },
+    "dapo" => Dapo { clip_low, clip_high },
+    "cispo" => Cispo { clip_high },
+    "talr-auto" => TalrAuto { floor, tau_from, normalize },
+    "iw-sequence" => IwSequence { temperature, max },
+    "flow" => Flow { tau },
+    "dft-sequence" => DftSequence {},
+    "gspo" => Gspo { clip_low, clip_high },
+    "dpo" => Dpo { beta },
+    "rft" => Rft {},
+    "rho1" => Rho1 { keep },
+    "sft-go" => SftGo { lambda },
 }
 
 impl Builtin {

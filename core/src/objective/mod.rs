@@ -33,7 +33,7 @@ mod selection;
 mod talr;
 mod weighted;
 
-pub use builtin::Builtin;
+pub use builtin::{Builtin, Value};
 pub use group::Group;
 pub(crate) use group::{floor_log_p, side_log_p};
 pub use importance::{DftSequence, Flow, IwSequence, IwToken};

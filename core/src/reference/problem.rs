@@ -53,6 +53,7 @@ impl<'a> Problem<'a> {
         }
         reduction.check(objective, batch)?;
         batch.check(rows, vocab)?;
+        batch.check_whole()?;
         Ok(Self { objective, reduction, extras, batch, rows, vocab })
     }
 
