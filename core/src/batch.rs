@@ -2,6 +2,7 @@
 
 use core::ops::Range;
 
+use crate::entry;
 use crate::error::{Argument, Error, check_len};
 use crate::view::{Ids, Sequences};
 
@@ -150,14 +151,10 @@ impl<'a> Batch<'a> {
         self.targets.len()
     }
 
-    /// The target of a row; `None` where it is ignored.
-    ///
-    /// # Panics
-    /// Where `row >= rows`.
+    /// The target of a row; `None` where it is ignored, or there is no such row.
     #[must_use]
     pub fn target(&self, row: usize) -> Option<i64> {
-        let target = self.targets.get(row);
-        (Some(target) != self.ignore_index).then_some(target)
+        self.targets.get(row).filter(|&target| Some(target) != self.ignore_index)
     }
 
     /// Indices of the rows that are not ignored.
@@ -176,7 +173,17 @@ impl<'a> Batch<'a> {
     }
 
     pub(crate) fn token_weight(&self, row: usize) -> f64 {
-        self.token_weights.map_or(1.0, |weights| f64::from(weights[row]))
+        self.token_weights.map_or(1.0, |weights| entry::read(weights, row))
+    }
+
+    /// Group id of a token; 0 where none was given.
+    pub(crate) fn group(&self, row: usize) -> usize {
+        self.groups.map_or(0, |groups| groups.get(row).map_or(usize::MAX, |&id| id as usize))
+    }
+
+    /// Whether the caller keeps a sequence.
+    pub(crate) fn keeps(&self, sequence: usize) -> bool {
+        self.keep.is_none_or(|keep| keep.get(sequence) == Some(&true))
     }
 
     /// Whether an input was given.
@@ -202,8 +209,8 @@ impl<'a> Batch<'a> {
             return Err(Error::RowRange { start: range.start, end: range.end, rows });
         }
         check_len(Argument::Targets, range.len(), call_rows)?;
-        for row in self.active_rows() {
-            let target = self.targets.get(row);
+        for row in 0..rows {
+            let Some(target) = self.target(row) else { continue };
             if !usize::try_from(target).is_ok_and(|t| t < vocab_total) {
                 return Err(Error::Target { row, target });
             }
@@ -213,28 +220,23 @@ impl<'a> Batch<'a> {
         self.check_active(Argument::RefLogProbs, self.ref_log_probs, is_log_prob)?;
         self.check_active(Argument::OldLogProbs, self.old_log_probs, is_log_prob)?;
         self.check_active(Argument::Advantages, self.advantages, f32::is_finite)?;
-        if let Some(groups) = self.groups {
-            check_len(Argument::Groups, groups.len(), rows)?;
-            if let Some(index) = self.active_rows().find(|&row| groups[row] as usize >= rows) {
-                let value = f64::from(groups[index]);
-                return Err(Error::Value { argument: Argument::Groups, index, value });
-            }
-        }
+        self.check_active(Argument::Groups, self.groups, |id| (id as usize) < rows)?;
         self.check_sequences(rows)
     }
 
     /// Entries of ignored rows may hold anything.
-    fn check_active(
+    fn check_active<T: Copy + Into<f64>>(
         &self,
         argument: Argument,
-        values: Option<&[f32]>,
-        allowed: impl Fn(f32) -> bool,
+        values: Option<&[T]>,
+        allowed: impl Fn(T) -> bool,
     ) -> Result<(), Error> {
         let Some(values) = values else { return Ok(()) };
         check_len(argument, values.len(), self.rows())?;
-        match self.active_rows().find(|&row| !allowed(values[row])) {
+        let wrong = |row, value| self.target(row).is_some() && !allowed(value);
+        match values.iter().enumerate().find(|&(row, &value)| wrong(row, value)) {
             None => Ok(()),
-            Some(index) => Err(Error::Value { argument, index, value: f64::from(values[index]) }),
+            Some((index, &value)) => Err(Error::Value { argument, index, value: value.into() }),
         }
     }
 

@@ -36,7 +36,9 @@ pub fn histogram(batch: &Batch<'_>, log_probs: &[f32], bins: &mut [u64]) -> Resu
                 reason = "p is in [0, 1]"
             )]
             let bin = (p * bins.len() as f64) as usize;
-            bins[bin.min(last)] += 1;
+            if let Some(count) = bins.get_mut(bin.min(last)) {
+                *count += 1;
+            }
         }
     }
     Ok(())

@@ -266,9 +266,9 @@ pub(crate) fn check_values(
     values: &[f32],
     allowed: impl Fn(f32) -> bool,
 ) -> Result<(), Error> {
-    match values.iter().position(|&v| !allowed(v)) {
+    match values.iter().enumerate().find(|&(_, &value)| !allowed(value)) {
         None => Ok(()),
-        Some(index) => Err(Error::Value { argument, index, value: f64::from(values[index]) }),
+        Some((index, &value)) => Err(Error::Value { argument, index, value: f64::from(value) }),
     }
 }
 

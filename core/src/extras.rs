@@ -6,6 +6,9 @@
 //!
 //! where x is 1, or the objective's own coefficient ([`ExtrasScale`]). Without extras this is u·ℓ.
 
+use core::ops::Range;
+
+use crate::entry;
 use crate::error::{Argument, Error, check_len, check_parameter, check_values};
 use crate::kernel::LogitMap;
 use crate::objective::TokenTerm;
@@ -33,7 +36,7 @@ pub(crate) struct Extras<'a> {
     pub(crate) scale: ExtrasScale,
 }
 
-impl Extras<'_> {
+impl<'a> Extras<'a> {
     pub(crate) const NONE: Self = Self {
         label_smoothing: 0.0,
         z_loss: 0.0,
@@ -64,7 +67,12 @@ impl Extras<'_> {
     }
 
     pub(crate) fn class_weight(&self, class: usize) -> f64 {
-        self.class_weights.map_or(1.0, |weights| f64::from(weights[class]))
+        self.class_weights.map_or(1.0, |weights| entry::read(weights, class))
+    }
+
+    /// The class weights of a part of the vocabulary.
+    pub(crate) fn class_weights_of(&self, classes: Range<usize>) -> Option<&'a [f32]> {
+        self.class_weights.and_then(|weights| weights.get(classes))
     }
 
     /// What multiplies the objective on a row with this target.

@@ -40,6 +40,7 @@ extern crate std;
 mod batch;
 pub mod diagnose;
 mod element;
+mod entry;
 mod error;
 mod extras;
 #[allow(unreachable_pub, reason = "kernel types stand in the signatures of sealed traits")]

@@ -1,12 +1,13 @@
 //! What a call writes per token when asked, and the workspace of group-coupled objectives: the caller's slices, by name.
 
+use crate::entry;
 use crate::error::{Argument, Error, check_len};
 use crate::objective::TokenTerm;
 use crate::stats::RowStats;
 
 /// Per-token outputs of the same pass; each slice has one entry a row.
 ///
-/// Ignored rows get [`RowStats::EMPTY`], a zero term, 0, `u32::MAX` and `false`. Objectives whose [`Scope`](crate::objective::Scope) is a
+/// Ignored rows get [`RowStats::EMPTY`], a zero term, 0 and, for the argmax, `u32::MAX`. Objectives whose [`Scope`](crate::objective::Scope) is a
 /// sequence or the batch need `stats` and `terms` as workspace.
 ///
 /// ```
@@ -27,7 +28,7 @@ pub struct Outputs<'a> {
     pub(crate) entropy: Option<&'a mut [f32]>,
     pub(crate) weights: Option<&'a mut [f32]>,
     pub(crate) argmax: Option<&'a mut [u32]>,
-    pub(crate) correct: Option<&'a mut [bool]>,
+    pub(crate) correct: Option<&'a mut [u8]>,
 }
 
 macro_rules! outputs {
@@ -55,7 +56,7 @@ macro_rules! outputs {
 
             /// The outputs of the rows before `row`, and of the others.
             pub(crate) fn split_at(self, row: usize) -> (Self, Self) {
-                $(let $name = self.$name.map(|slice| slice.split_at_mut(row)).unzip();)*
+                $(let $name = self.$name.map(|slice| slice.split_at_mut(row.min(slice.len()))).unzip();)*
                 (Self { $($name: $name.0),* }, Self { $($name: $name.1),* })
             }
 
@@ -82,14 +83,14 @@ outputs! {
     weights: f32 => Weights,
     /// Index of the largest logit; the first among equals.
     argmax: u32 => Argmax,
-    /// Whether the target has the largest logit (ties count).
-    correct: bool => Correct,
+    /// 1 where the target has the largest logit (ties count), else 0.
+    correct: u8 => Correct,
 }
 
 /// Writes one entry where the slice was asked for; only then is it computed.
 fn put<T>(slice: &mut Option<&mut [T]>, row: usize, value: impl FnOnce() -> T) {
     if let Some(slice) = slice {
-        slice[row] = value();
+        entry::write(slice, row, value());
     }
 }
 
@@ -101,7 +102,7 @@ impl Outputs<'_> {
         put(&mut self.nll, row, || stats.nll() as f32);
         put(&mut self.log_probs, row, || stats.log_prob() as f32);
         put(&mut self.entropy, row, || stats.entropy() as f32);
-        put(&mut self.correct, row, || stats.is_correct());
+        put(&mut self.correct, row, || u8::from(stats.is_correct()));
     }
 
     /// Writes what stage 2 knows of a row.
@@ -120,7 +121,7 @@ impl Outputs<'_> {
         put(&mut self.nll, row, || 0.0);
         put(&mut self.log_probs, row, || 0.0);
         put(&mut self.entropy, row, || 0.0);
-        put(&mut self.correct, row, || false);
+        put(&mut self.correct, row, || 0);
         put(&mut self.argmax, row, || u32::MAX);
         self.put_term(row, &TokenTerm::default(), 0.0);
     }

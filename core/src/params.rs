@@ -1,5 +1,6 @@
 //! Parameter-space baselines against forgetting: L2 to the initial weights, WiSE-FT averaging, LoRA.
 
+use crate::entry::{self, read as at};
 use crate::error::{Argument, Error, check_len, check_parameter};
 
 /// L2 to the initial weights: returns λ·Σ(θ−θ₀)² / d and **adds** its gradient 2λ(θ−θ₀)/d to `gradient`. d = 1 is the textbook form;
@@ -75,8 +76,9 @@ impl Lora {
                 let dot = (0..self.rank)
                     .map(|k| at(b, i * self.rank + k) * at(a, k * self.columns + j))
                     .sum::<f64>();
-                let w = &mut weights[i * self.columns + j];
-                *w = round(f64::from(*w) + self.scale * dot);
+                let index = i * self.columns + j;
+                let sum = at(weights, index) + self.scale * dot;
+                entry::write(weights, index, round(sum));
             }
         }
         Ok(())
@@ -103,12 +105,14 @@ impl Lora {
             for j in 0..self.columns {
                 let column = (0..self.rows)
                     .map(|i| at(b, i * self.rank + k) * at(gradient, i * self.columns + j));
-                da[k * self.columns + j] = round(self.scale * column.sum::<f64>());
+                let sum = column.sum::<f64>();
+                entry::write(da, k * self.columns + j, round(self.scale * sum));
             }
             for i in 0..self.rows {
                 let row = (0..self.columns)
                     .map(|j| at(gradient, i * self.columns + j) * at(a, k * self.columns + j));
-                db[i * self.rank + k] = round(self.scale * row.sum::<f64>());
+                let sum = row.sum::<f64>();
+                entry::write(db, i * self.rank + k, round(self.scale * sum));
             }
         }
         Ok(())
@@ -123,10 +127,6 @@ impl Lora {
         check_len(Argument::Parameters, weights, expected)?;
         check_parameter("scale", self.scale, self.scale.is_finite(), "a finite number")
     }
-}
-
-fn at(values: &[f32], index: usize) -> f64 {
-    f64::from(values[index])
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]

@@ -1,6 +1,7 @@
 //! The passes over a batch's rows: one for objectives of a token, three for those of a group.
 
 use crate::element::{Element, GradientOf};
+use crate::entry;
 use crate::error::{Argument, Error};
 use crate::kernel::{self, Want};
 use crate::objective::{Group, Objective, TokenTerm};
@@ -49,7 +50,7 @@ fn fused_row<T: Element, G: GradientOf<T>, O: Objective>(
     let want = want(context, &rows.outputs, 0..rows.matrix.logits().vocab());
     let mut row = rows.matrix.row(local);
     // Before anything is parked over it.
-    let target_logit = row.read().row[target].to_f32();
+    let target_logit = row.read().logit(target).unwrap_or(f32::NAN);
     rows.outputs.put_argmax(local, || kernel::argmax(row.read().row));
     let sums = match &mut row {
         Row::Read(row) => kernel::row_stats(level, *row, &map, want),
@@ -108,8 +109,9 @@ pub(crate) fn stats<T: Element, O: Objective>(
             let row = rows.matrix.row(local);
             let row = row.read();
             let sums = kernel::row_stats(level, row, &map, want);
-            let target = columns.contains(&target).then(|| row.row[target - columns.start]);
-            let stats = stats_of(&sums, target.map(|z| z.to_f32()), &map);
+            let column = target.checked_sub(columns.start);
+            let target_logit = column.and_then(|column| row.logit(column));
+            let stats = stats_of(&sums, target_logit, &map);
             rows.outputs.put_argmax(local, || kernel::argmax(row.row));
             rows.outputs.put_stats(local, &stats);
         }
@@ -142,7 +144,9 @@ pub(crate) fn terms<O: Objective>(
             let row = first + local;
             // The cursor looks at this row and later ones, whose scalars are still in place.
             let scale = cursor.at(row, batch, &|row| counts(row, &scalars_of(terms, row)));
-            let (stats, scalars) = (&stats[local], terms[local]);
+            let (Some(stats), Some(&scalars)) = (stats.get(local), terms.get(local)) else {
+                continue;
+            };
             let target = context.target(row).filter(|_| counts(row, &scalars));
             let (mut term, mut weight) = (TokenTerm::default(), 0.0);
             if let Some(target) = target {
@@ -150,11 +154,11 @@ pub(crate) fn terms<O: Objective>(
                 let caller_weight = context.caller_weight(row, target);
                 totals.count(row, stats, &term, caller_weight, scale);
             }
-            terms[local] = term;
+            entry::write(terms, local, term);
             if let Some(weights) = &mut weights {
                 #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
                 let weight = weight as f32;
-                weights[local] = weight;
+                entry::write(weights, local, weight);
             }
         }
         totals
@@ -174,7 +178,7 @@ pub(crate) fn grad<T: Element, G: GradientOf<T>, O: Objective>(
     Rows::new(first, matrix, Outputs::new()).run(&mut (), &|mut rows, ()| {
         let shape = rows.matrix.logits().shape;
         let columns = shape.vocab_start..shape.vocab_start + shape.vocab;
-        let class_weights = context.extras.class_weights.map(|weights| &weights[columns.clone()]);
+        let class_weights = context.extras.class_weights_of(columns.clone());
         for local in 0..rows.len() {
             let row = rows.first + local;
             let Some(class) = context.target(row) else {
@@ -183,9 +187,11 @@ pub(crate) fn grad<T: Element, G: GradientOf<T>, O: Objective>(
             };
             let level = rows.matrix.level();
             let Row::Write(mut out) = rows.matrix.row(local) else { continue };
-            let column = columns.contains(&class).then(|| class - columns.start);
-            let target = column.map(|column| (column, out.read().row[column].to_f32()));
-            let (stats, term) = (&stats[row - first], &terms[row - first]);
+            let (Some(stats), Some(term)) = (stats.get(row - first), terms.get(row - first)) else {
+                continue;
+            };
+            let column = class.checked_sub(columns.start);
+            let target = column.and_then(|column| Some((column, out.read().logit(column)?)));
             let grad = context.row_grad(stats, term, class, target);
             kernel::logits_grad_row(level, &mut out, false, &map, &grad, class_weights);
         }
@@ -201,7 +207,7 @@ fn want<'w, O>(
 ) -> Want<'w> {
     Want {
         sum_logits: context.extras.label_smoothing > 0.0,
-        class_weights: context.extras.class_weights.map(|weights| &weights[columns]),
+        class_weights: context.extras.class_weights_of(columns),
         sum_exp_logits: outputs.entropy.is_some(),
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::batch::Batch;
 use crate::element::{Element, GradientOf};
+use crate::entry;
 use crate::error::{Argument, Error, check_len};
 use crate::kernel::{self, LogitMap, Want};
 use crate::loss::Loss;
@@ -102,7 +103,7 @@ fn per_row<T: Element>(
             if let Some(out) = &mut rows.outputs.nll {
                 #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
                 let value = value as f32;
-                out[local] = value;
+                entry::write(out, local, value);
             }
         }
         Totals::default()

@@ -1,6 +1,7 @@
 //! From statistics to term to gradient row: the arithmetic of one token, in f64.
 
 use crate::batch::Batch;
+use crate::entry;
 use crate::extras::{Constants, Extras, ExtrasScale};
 use crate::kernel::{LogitMap, RowGrad, RowSums};
 use crate::objective::{Dual, Objective, Real, Token, TokenTerm, floor_log_p, side_log_p};
@@ -71,7 +72,7 @@ impl<'a, O: Objective> Context<'a, O> {
             log_p: Dual::variable(floor_log_p(stats.log_prob())),
             ref_log_p: Dual::lit(side_log_p(batch.ref_log_probs, row)),
             old_log_p: Dual::lit(side_log_p(batch.old_log_probs, row)),
-            advantage: Dual::lit(batch.advantages.map_or(0.0, |a| f64::from(a[row]))),
+            advantage: Dual::lit(batch.advantages.map_or(0.0, |a| entry::read(a, row))),
             group: [Dual::lit(scalars.loss), Dual::lit(scalars.coef)],
         };
         let Dual { value, slope } = self.objective.loss(&token);

@@ -51,9 +51,10 @@ impl Shape {
         Ok(self)
     }
 
+    /// Where a row lies; behind the end of the data if there is no such row.
     fn row(self, row: usize) -> Range<usize> {
-        let start = row * self.row_stride;
-        start..start + self.vocab
+        let start = row.saturating_mul(self.row_stride);
+        start..start.saturating_add(self.vocab)
     }
 
     pub(crate) fn check_whole(self) -> Result<(), Error> {
@@ -144,13 +145,10 @@ impl<'a, T: Element> Logits<'a, T> {
         self.shape.vocab
     }
 
-    /// One row, without its padding.
-    ///
-    /// # Panics
-    /// Where `row >= rows`.
+    /// One row, without its padding; empty where `row >= rows`.
     #[must_use]
     pub fn row(&self, row: usize) -> &'a [T] {
-        &self.data[self.shape.row(row)]
+        self.data.get(self.shape.row(row)).unwrap_or_default()
     }
 
     pub(crate) fn split_at(self, row: usize) -> (Self, Self) {
@@ -228,7 +226,7 @@ impl<'a, T: Element> LogitsMut<'a, T> {
     }
 
     pub(crate) fn row_mut(&mut self, row: usize) -> &mut [T] {
-        &mut self.data[self.shape.row(row)]
+        self.data.get_mut(self.shape.row(row)).unwrap_or_default()
     }
 
     pub(crate) fn split_at(self, row: usize) -> (Self, Self) {
@@ -268,11 +266,11 @@ impl Ids<'_> {
         }
     }
 
-    pub(crate) fn get(self, index: usize) -> i64 {
+    pub(crate) fn get(self, index: usize) -> Option<i64> {
         match self {
-            Self::I32(ids) => i64::from(ids[index]),
-            Self::U32(ids) => i64::from(ids[index]),
-            Self::I64(ids) => ids[index],
+            Self::I32(ids) => ids.get(index).map(|&id| i64::from(id)),
+            Self::U32(ids) => ids.get(index).map(|&id| i64::from(id)),
+            Self::I64(ids) => ids.get(index).copied(),
         }
     }
 }
@@ -313,8 +311,7 @@ impl Sequences<'_> {
             return check_len(Argument::Sequences, 0, 1);
         }
         let mut last = 0;
-        for index in 0..offsets.len() {
-            let offset = offsets.get(index);
+        for (index, offset) in (0..).map_while(|i| offsets.get(i)).enumerate() {
             let starts = index > 0 || offset == 0;
             let ends = index + 1 < offsets.len() || usize::try_from(offset) == Ok(rows);
             if offset < last || !starts || !ends {
@@ -329,10 +326,11 @@ impl Sequences<'_> {
         self.0.len() - 1
     }
 
-    /// The rows of a sequence; the offsets have been checked.
+    /// The rows of a sequence, none where there is no such sequence; the offsets have been checked.
     pub(crate) fn rows(self, sequence: usize) -> Range<usize> {
-        let offset = |i| usize::try_from(self.0.get(i)).unwrap_or(0);
-        offset(sequence)..offset(sequence + 1)
+        let offset = |i| self.0.get(i).and_then(|offset| usize::try_from(offset).ok());
+        let end = offset(sequence.saturating_add(1));
+        offset(sequence).zip(end).map_or(0..0, |(start, end)| start..end)
     }
 
     /// The sequence that a row lies in: the last one that starts at or before it.

@@ -98,7 +98,7 @@ fn stats<T: Element>(row: &Row, z: &[T], start: usize) -> RowStats {
 /// The same statistics, and what is derived from them, out of the fused pass.
 fn fused<T: Element>(row: &Row, z: &[T], staged: RowStats, wide: &[f64]) -> RowStats {
     let (mut stats, mut entropy) = ([RowStats::EMPTY], [9.0]);
-    let (mut argmax, mut correct, mut log_sum_exp) = ([9], [false], [9.0]);
+    let (mut argmax, mut correct, mut log_sum_exp) = ([9], [9], [9.0]);
     let logits = Logits::new(z, 1, z.len()).unwrap().level(row.level);
     let outputs = Outputs::new()
         .stats(&mut stats)
@@ -120,7 +120,7 @@ fn fused<T: Element>(row: &Row, z: &[T], staged: RowStats, wide: &[f64]) -> RowS
     if staged.is_valid() {
         let first = wide.iter().position(|&z| z == staged.max);
         assert_eq!(usize::try_from(argmax[0]).ok(), first, "argmax");
-        assert_eq!(correct[0], wide[row.target] == staged.max, "correct");
+        assert_eq!(correct[0] == 1, wide[row.target] == staged.max, "correct");
     }
     stats[0]
 }

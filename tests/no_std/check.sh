@@ -1,6 +1,6 @@
 #!/bin/sh
-# Proves that surprisal links without std, alloc and libc: builds it into a freestanding program, runs that, and looks for
-# undefined symbols. Then lets std, alloc and libc in, one by one, each of which must fail.
+# Proves that surprisal links without std, alloc and libc, and that it cannot panic: builds it into a freestanding program, runs that, and
+# looks for undefined symbols and for those of panics. Then lets std, alloc, libc and a panic in, one by one, each of which must fail.
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
@@ -17,14 +17,16 @@ Linux-x86_64 | Linux-aarch64) ;;
     ;;
 esac
 
-# build FEATURES: the library and the program, everything that is said into the log.
+# build FEATURES: the library and the program, everything that is said into the log. Fails where the program can panic.
 build() {
     cargo build --release --manifest-path "$here/Cargo.toml" --target-dir "$target" \
         --features "$1" >"$log" 2>&1 &&
         "${CC:-gcc}" -O2 -std=c11 -Wall -Wextra -Werror -ffreestanding -fno-builtin \
             -fno-stack-protector -fno-tree-loop-distribute-patterns -nostdlib -nostartfiles -static \
             -Wl,--gc-sections "$here/main.c" "$target/release/libsurprisal_no_std.a" \
-            -o "$target/no_std" >>"$log" 2>&1
+            -o "$target/no_std" >>"$log" 2>&1 &&
+        ! nm "$target/no_std" |
+        grep -E 'panicking|panic_fmt|slice_index_fail|unwrap_failed|expect_failed' >>"$log"
 }
 
 for features in "" reference; do
@@ -39,7 +41,7 @@ for features in "" reference; do
         echo "no_std: FAILED, undefined symbols"
         exit 1
     fi
-    echo "no_std: no undefined symbol"
+    echo "no_std: no undefined symbol, no panic"
     status=0
     "$target/no_std" || status=$?
     if [ "$status" -ne 0 ]; then
@@ -66,3 +68,4 @@ control() {
 control control-std 'duplicate lang item'
 control control-alloc 'no global memory allocator'
 control control-libc 'undefined reference'
+control control-panic 'panic_bounds_check'

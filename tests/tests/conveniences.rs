@@ -102,7 +102,7 @@ fn per_token_outputs() {
         let (mut stats, mut terms) = (vec![RowStats::EMPTY; n], vec![TokenTerm::default(); n]);
         let (mut nll, mut log_probs) = (vec![9.0; n], vec![9.0; n]);
         let (mut entropy, mut weights) = (vec![9.0; n], vec![9.0; n]);
-        let (mut argmax, mut correct) = (vec![9; n], vec![true; n]);
+        let (mut argmax, mut correct) = (vec![9; n], vec![9; n]);
         let outputs = Outputs::new()
             .stats(&mut stats)
             .terms(&mut terms)
@@ -122,7 +122,7 @@ fn per_token_outputs() {
                     (nll[row], log_probs[row], entropy[row], weights[row]),
                     (0., 0., 0., 0.)
                 );
-                assert_eq!((argmax[row], correct[row]), (u32::MAX, false));
+                assert_eq!((argmax[row], correct[row]), (u32::MAX, 0));
                 assert_eq!((stats[row], terms[row]), (RowStats::EMPTY, TokenTerm::default()));
                 continue;
             };
@@ -132,7 +132,7 @@ fn per_token_outputs() {
             assert!(close(f64::from(entropy[row]), reference::entropy(&exact), 2e-6));
             let first = (0..29).rev().max_by(|&a, &b| z[a].total_cmp(&z[b])).unwrap();
             assert_eq!(argmax[row] as usize, first);
-            assert_eq!(correct[row], i64::try_from(first).unwrap() == target);
+            assert_eq!(correct[row] == 1, i64::try_from(first).unwrap() == target);
         }
         let sum: f64 = terms.iter().map(|term| term.loss).sum();
         assert!(close(sum, report.loss_sum, 1e-12 * sum.abs() + 1e-12));

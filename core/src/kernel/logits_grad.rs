@@ -1,11 +1,11 @@
 //! Second half of a row: the exponentials, parked or computed again, become the gradient or the log-probabilities.
 
-use fearless_simd::{Level, Simd, dispatch, f32x16, prelude::*};
+use fearless_simd::{Level, Simd, dispatch, f32x16};
 
 use super::exp::exp;
-use super::lanes::{LANES, Lanes};
+use super::lanes::Lanes;
 use super::map::{Kind, LaneMap, LogitMap};
-use super::row::{InPlace, ReadRow, RowIo, Split};
+use super::row::{InPlace, ReadRow, RowIo, Split, load_weights};
 
 /// Coefficients of a gradient row: `dz[j] = (factor·exp(z'[j] − pivot) − uniform·w[j]) · slope[j]`, then the target's entry.
 #[derive(Clone, Copy, Debug)]
@@ -97,11 +97,11 @@ fn finish<'g, S: Simd + 'g>(
         if grad.uniform == 0.0 {
             return scaled;
         }
-        let mut weights = [1.0; LANES];
-        if let Some(all) = class_weights {
-            weights[..lanes].copy_from_slice(&all[start..start + lanes]);
-        }
-        scaled - f32x16::from_slice(simd, &weights) * grad.uniform
+        let weights = match class_weights {
+            Some(weights) => load_weights(simd, weights, start, lanes),
+            None => simd.splat_f32x16(1.0),
+        };
+        scaled - weights * grad.uniform
     }
 }
 

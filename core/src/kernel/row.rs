@@ -5,6 +5,7 @@ use fearless_simd::{Simd, f32x16};
 
 use super::lanes::{LANES, Lanes};
 use super::prefetch::prefetch;
+use crate::entry;
 
 /// What a loop over a row reads from, and perhaps writes to.
 pub(super) trait RowIo<S: Simd> {
@@ -13,19 +14,42 @@ pub(super) trait RowIo<S: Simd> {
     fn each(&mut self, simd: S, step: impl FnMut(usize, usize, f32x16<S>) -> f32x16<S>);
 }
 
-/// A tail with −inf behind its end.
+/// A tail with `padding` behind its end.
 #[inline(always)]
-fn padded<T: Lanes>(tail: &[T]) -> [T; LANES] {
-    let mut lanes = [T::NEG_INFINITY; LANES];
-    lanes[..tail.len()].copy_from_slice(tail);
+fn padded<T: Copy>(tail: &[T], padding: T) -> [T; LANES] {
+    let mut lanes = [padding; LANES];
+    for (lane, &value) in lanes.iter_mut().zip(tail) {
+        *lane = value;
+    }
     lanes
+}
+
+#[inline(always)]
+fn load_tail<S: Simd, T: Lanes>(simd: S, tail: &[T]) -> f32x16<S> {
+    T::load(simd, &padded(tail, T::NEG_INFINITY))
 }
 
 #[inline(always)]
 fn store_tail<S: Simd, T: Lanes>(simd: S, value: f32x16<S>, tail: &mut [T]) {
     let mut lanes = [T::ZERO; LANES];
     T::store(simd, value, &mut lanes);
-    tail.copy_from_slice(&lanes[..tail.len()]);
+    for (entry, lane) in tail.iter_mut().zip(lanes) {
+        *entry = lane;
+    }
+}
+
+/// The class weights of a chunk; 1 behind the row's end.
+#[inline(always)]
+pub(super) fn load_weights<S: Simd>(
+    simd: S,
+    weights: &[f32],
+    start: usize,
+    lanes: usize,
+) -> f32x16<S> {
+    match weights.get(start..start + lanes) {
+        Some(weights) => f32::load(simd, &padded(weights, 1.0)),
+        None => simd.splat_f32x16(f32::NAN),
+    }
 }
 
 /// Reads only.
@@ -48,6 +72,13 @@ impl<'a, T> ReadRow<'a, T> {
     }
 }
 
+impl<T: Lanes> ReadRow<'_, T> {
+    /// One logit; `None` where the row has no such column.
+    pub(crate) fn logit(&self, column: usize) -> Option<f32> {
+        self.row.get(column).map(|z| z.to_f32())
+    }
+}
+
 impl<S: Simd, T: Lanes> RowIo<S> for ReadRow<'_, T> {
     #[inline(always)]
     fn each(&mut self, simd: S, mut step: impl FnMut(usize, usize, f32x16<S>) -> f32x16<S>) {
@@ -57,7 +88,7 @@ impl<S: Simd, T: Lanes> RowIo<S> for ReadRow<'_, T> {
             step(i * LANES, LANES, T::load(simd, chunk));
         }
         if !tail.is_empty() {
-            step(chunks.len() * LANES, tail.len(), T::load(simd, &padded(tail)));
+            step(chunks.len() * LANES, tail.len(), load_tail(simd, tail));
         }
     }
 }
@@ -78,7 +109,7 @@ impl<S: Simd, T: Lanes, G: Lanes> RowIo<S> for Split<'_, T, G> {
             G::store(simd, step(i * LANES, LANES, T::load(simd, chunk)), out);
         }
         if !tail.is_empty() {
-            let value = step(chunks.len() * LANES, tail.len(), T::load(simd, &padded(tail)));
+            let value = step(chunks.len() * LANES, tail.len(), load_tail(simd, tail));
             store_tail(simd, value, out_tail);
         }
     }
@@ -109,7 +140,7 @@ impl<S: Simd, T: Lanes> RowIo<S> for InPlace<'_, T> {
             T::store(simd, value, chunk);
         }
         if !tail.is_empty() {
-            let value = step(start, tail.len(), T::load(simd, &padded(tail)));
+            let value = step(start, tail.len(), load_tail(simd, tail));
             store_tail(simd, value, tail);
         }
     }
@@ -155,8 +186,8 @@ impl<T: Lanes, G: Lanes> RowMut<'_, T, G> {
         #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
         let value = value as f32;
         match self {
-            Self::Split(_, target) => target[index] = G::from_f32(value),
-            Self::InPlace(row, _) => row[index] = T::from_f32(value),
+            Self::Split(_, target) => entry::write(target, index, G::from_f32(value)),
+            Self::InPlace(row, _) => entry::write(row, index, T::from_f32(value)),
         }
     }
 }

@@ -5,7 +5,7 @@ use fearless_simd::{Level, Simd, dispatch, f32x16, f64x8, prelude::*};
 use super::exp::exp;
 use super::lanes::{LANES, Lanes};
 use super::map::{Kind, LaneMap, Linear, LogitMap};
-use super::row::{InPlace, ReadRow, RowIo, Split};
+use super::row::{InPlace, ReadRow, RowIo, Split, load_weights};
 
 /// What to sum besides the exponentials; each costs a pass of its own over the row while it is in cache.
 #[derive(Clone, Copy, Debug, Default)]
@@ -170,37 +170,74 @@ fn sum_moments<S: Simd, T: Lanes>(
     pivot: f32,
     want: Want<'_>,
 ) -> (f64, f64) {
-    let (mut logits, mut exp_logits) = (Wide::zero(simd), Wide::zero(simd));
-    let zero = simd.splat_f32x16(0.0);
+    let mut moments = (f64::NAN, f64::NAN);
+    if want.sum_logits {
+        // A loop each, so that the one without weights looks for none.
+        moments.0 = match want.class_weights {
+            None => sum_logits(
+                simd,
+                row,
+                map,
+                #[inline(always)]
+                |_, _| simd.splat_f32x16(1.0),
+            ),
+            Some(weights) => sum_logits(
+                simd,
+                row,
+                map,
+                #[inline(always)]
+                |start, lanes| load_weights(simd, weights, start, lanes),
+            ),
+        };
+    }
+    if want.sum_exp_logits {
+        moments.1 = sum_exp_logits(simd, row, map, pivot);
+    }
+    moments
+}
+
+/// Σ w·z'.
+#[inline(always)]
+fn sum_logits<S: Simd, T: Lanes>(
+    simd: S,
+    row: &[T],
+    map: impl LaneMap<S>,
+    weights: impl Fn(usize, usize) -> f32x16<S>,
+) -> f64 {
+    let (mut sum, zero) = (Wide::zero(simd), simd.splat_f32x16(0.0));
     ReadRow::cached(row).each(
         simd,
         #[inline(always)]
         |start, lanes, z| {
-            let inside = inside(simd, lanes);
-            if want.sum_logits {
-                let mut weights = [1.0; LANES];
-                if let Some(all) = want.class_weights {
-                    weights[..lanes].copy_from_slice(&all[start..start + lanes]);
-                }
-                let weights = f32x16::from_slice(simd, &weights);
-                // 0·(−inf) is 0: a class without weight has no part in the sum.
-                let weighted = simd.simd_gt_f32x16(weights, zero) & inside;
-                let value = simd.select_f32x16(weighted, map.apply(simd, z), zero);
-                logits.mul_add(simd, value, weights);
-            }
-            if want.sum_exp_logits {
-                let x = map.centred(simd, z, pivot);
-                let e = exp(simd, x);
-                // Nor has a class without mass in the entropy, or padding.
-                let massive = simd.simd_ne_f32x16(e, zero) & inside;
-                let x = simd.select_f32x16(massive, x, zero);
-                exp_logits.mul_add(simd, e, x);
-            }
+            let weights = weights(start, lanes);
+            // 0·(−inf) is 0: a class without weight has no part in the sum.
+            let weighted = simd.simd_gt_f32x16(weights, zero) & inside(simd, lanes);
+            let value = simd.select_f32x16(weighted, map.apply(simd, z), zero);
+            sum.mul_add(simd, value, weights);
             z
         },
     );
-    let of = |wanted, sum: Wide<S>| if wanted { sum.sum() } else { f64::NAN };
-    (of(want.sum_logits, logits), of(want.sum_exp_logits, exp_logits))
+    sum.sum()
+}
+
+/// Σ exp(z' − pivot)·(z' − pivot).
+#[inline(always)]
+fn sum_exp_logits<S: Simd, T: Lanes>(simd: S, row: &[T], map: impl LaneMap<S>, pivot: f32) -> f64 {
+    let (mut sum, zero) = (Wide::zero(simd), simd.splat_f32x16(0.0));
+    ReadRow::cached(row).each(
+        simd,
+        #[inline(always)]
+        |_, lanes, z| {
+            let x = map.centred(simd, z, pivot);
+            let e = exp(simd, x);
+            // A class without mass has no part in the sum, nor has padding.
+            let massive = simd.simd_ne_f32x16(e, zero) & inside(simd, lanes);
+            let x = simd.select_f32x16(massive, x, zero);
+            sum.mul_add(simd, e, x);
+            z
+        },
+    );
+    sum.sum()
 }
 
 /// Lanes below `count`.

@@ -2,8 +2,9 @@
 
 use core::ops::Range;
 
-use super::TokenTerm;
+use super::{TokenTerm, order};
 use crate::batch::{Batch, Pair};
+use crate::entry;
 use crate::stats::RowStats;
 
 /// The least ln p that an objective sees: finite, so that weights which vanish there win over it.
@@ -20,7 +21,7 @@ impl<'a> Group<'a> {
     /// ln p of the target of an active row; at least −1e300.
     #[must_use]
     pub fn log_p(&self, row: usize) -> f64 {
-        floor_log_p(self.stats[row].log_prob())
+        self.stats.get(row).map_or(f64::NAN, |stats| floor_log_p(stats.log_prob()))
     }
 
     /// ln p of the target under the reference model; 0 where none was given.
@@ -38,13 +39,13 @@ impl<'a> Group<'a> {
     /// Group id of the token; 0 where none was given.
     #[must_use]
     pub fn group_id(&self, row: usize) -> usize {
-        self.batch.groups.map_or(0, |groups| groups[row] as usize)
+        self.batch.group(row)
     }
 
     /// Whether the caller keeps a sequence.
     #[must_use]
     pub fn keeps(&self, sequence: usize) -> bool {
-        self.batch.keep.is_none_or(|keep| keep[sequence])
+        self.batch.keeps(sequence)
     }
 
     /// The preference pairs.
@@ -63,10 +64,7 @@ impl<'a> Group<'a> {
         rows.filter(|&row| self.batch.target(row).is_some())
     }
 
-    /// Rows of a sequence.
-    ///
-    /// # Panics
-    /// Where the batch has no such sequence.
+    /// Rows of a sequence; none where the batch has no such sequence.
     #[must_use]
     pub fn sequence(&self, sequence: usize) -> Range<usize> {
         self.batch.sequences.map_or(0..0, |sequences| sequences.rows(sequence))
@@ -93,7 +91,7 @@ impl<'a> Group<'a> {
     ) {
         for rows in self.sequences() {
             let value = scalars(rows.clone());
-            terms[rows].fill(value);
+            terms.get_mut(rows).unwrap_or_default().fill(value);
         }
     }
 
@@ -105,19 +103,13 @@ impl<'a> Group<'a> {
     ) -> Option<f64> {
         let mut count = 0_usize;
         for (slot, value) in scratch.iter_mut().zip(values) {
-            slot.loss = nan_last(value);
+            slot.loss = order::nan_last(value);
             count += 1;
         }
         let middle = count.checked_sub(1)? / 2;
-        let (_, median, _) =
-            scratch[..count].select_nth_unstable_by(middle, |a, b| a.loss.total_cmp(&b.loss));
-        Some(median.loss)
+        let keys = scratch.iter().take(count).map(|slot| order::key(slot.loss));
+        order::select(keys, middle).map(|(key, _)| order::value(key))
     }
-}
-
-/// The same value with a NaN that `total_cmp` puts behind everything: a row without a softmax counts as the worst.
-pub(crate) fn nan_last(value: f64) -> f64 {
-    if value.is_nan() { f64::NAN } else { value }
 }
 
 pub(crate) fn floor_log_p(log_p: f64) -> f64 {
@@ -125,5 +117,5 @@ pub(crate) fn floor_log_p(log_p: f64) -> f64 {
 }
 
 pub(crate) fn side_log_p(values: Option<&[f32]>, row: usize) -> f64 {
-    values.map_or(0.0, |values| floor_log_p(f64::from(values[row])))
+    values.map_or(0.0, |values| floor_log_p(entry::read(values, row)))
 }

@@ -26,6 +26,7 @@
 mod builtin;
 mod group;
 mod importance;
+mod order;
 mod policy;
 mod preference;
 mod real;

@@ -58,7 +58,7 @@ impl Objective for Dpo {
             let value = softplus(-margin) / (n_chosen + n_rejected) as f64;
             let coef = self.beta / (1.0 + libm::exp(margin));
             for (sequence, coef) in [(pair.chosen, coef), (pair.rejected, -coef)] {
-                for term in &mut terms[group.sequence(sequence)] {
+                for term in terms.get_mut(group.sequence(sequence)).unwrap_or_default() {
                     term.loss += value;
                     term.coef += coef;
                     // Marks a token that some pair has: `counts` drops the others.

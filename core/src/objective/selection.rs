@@ -1,7 +1,8 @@
 //! Objectives that select: which samples, tokens or groups of tokens take part.
 
-use super::group::nan_last;
+use super::order::{self, nan_last};
 use super::{Group, Objective, Real, Scope, Token, TokenTerm};
+use crate::entry;
 use crate::error::{Argument, Error, check_parameter};
 
 /// Scalars of a token that takes part with this weight, or does not (0).
@@ -28,7 +29,7 @@ impl Objective for Rft {
 
     fn group_pass(&self, group: &Group<'_>, terms: &mut [TokenTerm]) {
         for (sequence, rows) in group.sequences().enumerate() {
-            terms[rows].fill(selected(group.keeps(sequence)));
+            terms.get_mut(rows).unwrap_or_default().fill(selected(group.keeps(sequence)));
         }
     }
 
@@ -71,24 +72,23 @@ impl Objective for Rho1 {
     }
 
     fn group_pass(&self, group: &Group<'_>, terms: &mut [TokenTerm]) {
-        let excess = |row: usize| nan_last(group.ref_log_p(row) - group.log_p(row));
-        let mut count = 0;
         for row in group.active_rows() {
-            terms[count] = TokenTerm::scalars(excess(row), row as f64);
-            count += 1;
+            let excess = group.ref_log_p(row) - group.log_p(row);
+            entry::write(terms, row, TokenTerm::scalars(nan_last(excess), 0.0));
         }
-        if count == 0 {
-            return;
-        }
-        // Largest excess first, earlier rows first among equals: a total order, so the selection is unique.
-        let before = |a: &TokenTerm, b: &TokenTerm| {
-            b.loss.total_cmp(&a.loss).then(a.coef.total_cmp(&b.coef))
-        };
-        let kept = kept_of(count, self.keep);
-        let (_, &mut last, _) = terms[..count].select_nth_unstable_by(kept - 1, before);
+        // Largest excess first.
+        let key = |term: &TokenTerm| !order::key(term.loss);
+        let keys = group.active_rows().filter_map(|row| terms.get(row)).map(key);
+        let kept = kept_of(keys.clone().count(), self.keep);
+        let last = kept.checked_sub(1).and_then(|index| order::select(keys, index));
+        let Some((last, equals)) = last else { return };
+        // Earlier rows first among equals.
+        let mut ties = equals + 1;
         for row in group.active_rows() {
-            let token = TokenTerm::scalars(excess(row), row as f64);
-            terms[row] = selected(before(&token, &last).is_le());
+            let key = terms.get(row).map_or(u64::MAX, key);
+            let tie = key == last && ties > 0;
+            ties -= usize::from(tie);
+            entry::write(terms, row, selected(key < last || tie));
         }
     }
 
@@ -97,14 +97,14 @@ impl Objective for Rho1 {
     }
 }
 
-/// ⌈share·count⌉, between 1 and count.
+/// ⌈share·count⌉, between 1 and count; 0 of none.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "a share of a count lies within it"
 )]
 fn kept_of(count: usize, share: f64) -> usize {
-    (libm::ceil(share * count as f64) as usize).clamp(1, count)
+    (libm::ceil(share * count as f64) as usize).max(1).min(count)
 }
 
 /// SFT-GO: (1−λ)·mean nll + λ·(largest mean nll of a group of tokens). arXiv 2506.15021.
@@ -144,9 +144,10 @@ impl Objective for SftGo {
         // Sum of nll and count of each group, at the index of its id.
         terms.fill(TokenTerm::default());
         for row in group.active_rows() {
-            let slot = &mut terms[group.group_id(row)];
-            slot.loss -= group.log_p(row);
-            slot.coef += 1.0;
+            if let Some(slot) = terms.get_mut(group.group_id(row)) {
+                slot.loss -= group.log_p(row);
+                slot.coef += 1.0;
+            }
         }
         let mean = |slot: &TokenTerm| nan_last(slot.loss / slot.coef);
         let worst = terms
@@ -161,7 +162,7 @@ impl Objective for SftGo {
         for row in group.active_rows() {
             let extra =
                 if group.group_id(row) == worst { self.lambda * tokens / size } else { 0.0 };
-            terms[row] = TokenTerm::scalars(1.0 - self.lambda + extra, 0.0);
+            entry::write(terms, row, TokenTerm::scalars(1.0 - self.lambda + extra, 0.0));
         }
     }
 }

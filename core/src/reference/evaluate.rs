@@ -33,8 +33,8 @@ pub(super) fn evaluate(
     each_member(&at, |member| {
         count(&model, &member, &mut report);
         if let Some(dlogits) = &mut dlogits {
-            let start = member.row * problem.vocab;
-            row_gradient(&at, &member, &mut dlogits[start..start + problem.vocab]);
+            let out = dlogits.get_mut(problem.columns(member.row)).unwrap_or_default();
+            row_gradient(&at, &member, out);
         }
     });
     report

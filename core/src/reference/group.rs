@@ -111,7 +111,7 @@ impl Shared {
         let problem = at.problem;
         problem.target(row).is_some()
             && match problem.objective {
-                Builtin::Rft(_) => problem.batch.keep.is_none_or(|keep| keep[sequence]),
+                Builtin::Rft(_) => problem.batch.keeps(sequence),
                 Builtin::Dpo(_) => {
                     let pairs = problem.batch.pairs.unwrap_or_default();
                     pairs.iter().any(|pair| pair.chosen == sequence || pair.rejected == sequence)

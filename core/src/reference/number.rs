@@ -43,19 +43,19 @@ pub(super) fn item_of_rank(
         let mut before = [0_usize; CANDIDATES];
         for other in 0..items {
             let Some(other_value) = value(other) else { continue };
-            for k in 0..CANDIDATES {
-                let Some(candidate) = candidates[k] else { continue };
-                let tie = other_value == candidate && other < start + k;
+            for ((item, candidate), before) in (start..).zip(candidates).zip(&mut before) {
+                let Some(candidate) = candidate else { continue };
+                let tie = other_value == candidate && other < item;
                 if other_value < candidate || tie {
-                    before[k] += 1;
+                    *before += 1;
                 }
             }
         }
-        for k in 0..CANDIDATES {
-            if let Some(candidate) = candidates[k]
-                && before[k] == rank
+        for ((item, candidate), before) in (start..).zip(candidates).zip(before) {
+            if let Some(candidate) = candidate
+                && before == rank
             {
-                return Some((start + k, candidate));
+                return Some((item, candidate));
             }
         }
     }

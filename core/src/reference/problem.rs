@@ -4,6 +4,7 @@ use core::ops::Range;
 
 use super::row::Row;
 use crate::batch::Batch;
+use crate::entry;
 use crate::error::{Argument, Error, check_len};
 use crate::extras::Extras;
 use crate::loss::Loss;
@@ -68,33 +69,38 @@ impl<'a> Problem<'a> {
         Model { problem: self, logits }
     }
 
+    /// Where a row lies in a matrix.
+    pub(super) fn columns(&self, row: usize) -> Range<usize> {
+        row * self.vocab..(row + 1) * self.vocab
+    }
+
     /// The target of a row; `None` where the row is ignored.
     pub(super) fn target(&self, row: usize) -> Option<usize> {
         self.batch.target(row).and_then(|target| usize::try_from(target).ok())
     }
 
     pub(super) fn token_weight(&self, row: usize) -> f64 {
-        self.batch.token_weights.map_or(1.0, |weights| f64::from(weights[row]))
+        self.batch.token_weights.map_or(1.0, |weights| entry::read(weights, row))
     }
 
     pub(super) fn class_weight(&self, class: usize) -> f64 {
-        self.extras.class_weights.map_or(1.0, |weights| f64::from(weights[class]))
+        self.extras.class_weights.map_or(1.0, |weights| entry::read(weights, class))
     }
 
     pub(super) fn ref_log_p(&self, row: usize) -> f64 {
-        self.batch.ref_log_probs.map_or(0.0, |values| f64::from(values[row]))
+        self.batch.ref_log_probs.map_or(0.0, |values| entry::read(values, row))
     }
 
     pub(super) fn old_log_p(&self, row: usize) -> f64 {
-        self.batch.old_log_probs.map_or(0.0, |values| f64::from(values[row]))
+        self.batch.old_log_probs.map_or(0.0, |values| entry::read(values, row))
     }
 
     pub(super) fn advantage(&self, row: usize) -> f64 {
-        self.batch.advantages.map_or(0.0, |values| f64::from(values[row]))
+        self.batch.advantages.map_or(0.0, |values| entry::read(values, row))
     }
 
     pub(super) fn group(&self, row: usize) -> usize {
-        self.batch.groups.map_or(0, |groups| groups[row] as usize)
+        self.batch.group(row)
     }
 
     /// Number of sequences: the whole batch is one where the caller gave none.
@@ -122,9 +128,8 @@ impl<'a> Problem<'a> {
 
 impl<'a> Model<'a> {
     pub(super) fn row(&self, row: usize) -> Row<'a> {
-        let vocab = self.problem.vocab;
         Row {
-            logits: &self.logits[row * vocab..(row + 1) * vocab],
+            logits: self.logits.get(self.problem.columns(row)).unwrap_or_default(),
             scale: f64::from(self.problem.extras.logit_scale),
             cap: self.problem.extras.softcap.map(f64::from),
         }

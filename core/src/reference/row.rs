@@ -1,5 +1,6 @@
 //! One row of logits: its transformation and its softmax, in the most direct way.
 
+use crate::entry;
 use crate::error::{Argument, Error, check_len};
 
 /// A row, and how its logits are transformed before everything else.
@@ -26,7 +27,7 @@ impl<'a> Row<'a> {
 
     /// z' of one class: scale·z, or cap·tanh(scale·z/cap).
     pub(super) fn logit(&self, class: usize) -> f64 {
-        let scaled = self.scale * self.logits[class];
+        let scaled = self.scale * entry::read(self.logits, class);
         match self.cap {
             None => scaled,
             Some(cap) => cap * libm::tanh(scaled / cap),
@@ -38,7 +39,7 @@ impl<'a> Row<'a> {
         match self.cap {
             None => self.scale,
             Some(cap) => {
-                let cosh = libm::cosh(self.scale * self.logits[class] / cap);
+                let cosh = libm::cosh(self.scale * entry::read(self.logits, class) / cap);
                 self.scale / (cosh * cosh)
             }
         }
@@ -112,16 +113,13 @@ pub fn log_sum_exp(row: &[f64]) -> f64 {
 pub fn log_softmax(row: &[f64], out: &mut [f64]) -> Result<(), Error> {
     check_len(Argument::Output, out.len(), row.len())?;
     let softmax = Row::plain(row).softmax();
-    for class in 0..row.len() {
-        out[class] = softmax.log_p(row[class]);
+    for (out, &z) in out.iter_mut().zip(row) {
+        *out = softmax.log_p(z);
     }
     Ok(())
 }
 
-/// ln p of one class of a row: −((m − z_t) + ln Σ exp(z − m)); NaN for a row without a softmax.
-///
-/// # Panics
-/// Where `target` is not a class of the row.
+/// ln p of one class of a row: −((m − z_t) + ln Σ exp(z − m)); NaN for a row without a softmax, or where `target` is not a class of it.
 ///
 /// ```
 /// use surprisal::reference::log_prob;
@@ -130,13 +128,10 @@ pub fn log_softmax(row: &[f64], out: &mut [f64]) -> Result<(), Error> {
 /// ```
 #[must_use]
 pub fn log_prob(row: &[f64], target: usize) -> f64 {
-    Row::plain(row).softmax().log_p(row[target])
+    Row::plain(row).softmax().log_p(entry::read(row, target))
 }
 
-/// −ln p of one class of a row; +∞ where its logit is −inf, NaN for a row without a softmax.
-///
-/// # Panics
-/// Where `target` is not a class of the row.
+/// −ln p of one class of a row; +∞ where its logit is −inf, NaN for a row without a softmax, or where `target` is not a class of it.
 ///
 /// ```
 /// use surprisal::reference::nll;

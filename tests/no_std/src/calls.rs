@@ -1,10 +1,13 @@
-//! Every entry point of the library, in fixed memory. Logits are uniform, so that every result is known.
+//! Every entry point of the library, in fixed memory. Logits are uniform, so that every result is known. Shapes and lengths are hidden from
+//! the optimiser: what it knew, it would not check, and the program would not show where the library can panic.
+
+use core::hint::black_box;
 
 use surprisal::objective::{Builtin, Sft, TokenTerm};
 use surprisal::{
-    Batch, Element, Error, GradientOf, Logits, LogitsMut, Loss, LossReport, Outputs, Pair,
-    Reduction, RowStats, bf16, diagnose, entropy, f16, log_softmax, log_softmax_in_place,
-    log_sum_exp, params, token_log_probs,
+    Batch, Element, Error, GradientOf, Ids, Logits, LogitsMut, Loss, LossReport, Outputs, Pair,
+    Reduction, RowStats, bf16, default_level, diagnose, entropy, f16, log_softmax,
+    log_softmax_in_place, log_sum_exp, params, token_log_probs,
 };
 
 const ROWS: usize = 2;
@@ -19,6 +22,33 @@ const EXPECTED: f64 = 3.0 * core::f64::consts::LN_2;
 fn expect(value: f64, expected: f64) -> f64 {
     let error = value - expected;
     if (-1e-6..=1e-6).contains(&error) { 0.0 } else { f64::NAN }
+}
+
+/// A slice of unknown length.
+fn any<T>(values: &[T]) -> &[T] {
+    black_box(values)
+}
+
+/// As [`any`], to write.
+fn any_mut<T>(values: &mut [T]) -> &mut [T] {
+    black_box(values)
+}
+
+/// Logits of unknown shape, for any SIMD level.
+fn read<T: Element>(z: &[T], vocab: usize) -> Result<Logits<'_, T>, Error> {
+    let (rows, vocab, level) = black_box((ROWS, vocab, default_level()));
+    Ok(Logits::new(any(z), rows, vocab)?.level(level))
+}
+
+/// As [`read`], to write.
+fn write<T: Element>(z: &mut [T], vocab: usize) -> Result<LogitsMut<'_, T>, Error> {
+    let (rows, vocab, level) = black_box((ROWS, vocab, default_level()));
+    Ok(LogitsMut::new(any_mut(z), rows, vocab)?.level(level))
+}
+
+/// A batch of unknown length, with ids of any type.
+fn targets() -> Batch<'static> {
+    Batch::new(black_box(Ids::from(&TARGETS)))
 }
 
 /// The loss of uniform logits, from every part of the library.
@@ -39,14 +69,14 @@ fn loss<T: Element>(z: [T; LEN]) -> Result<f64, Error>
 where
     f32: GradientOf<T>,
 {
-    let (loss, batch) = (Loss::new(Sft), Batch::new(&TARGETS));
+    let (loss, batch) = (Loss::new(Sft), targets());
     let (mut same, mut wide, mut place) = (z, [9.0_f32; LEN], z);
-    let logits = Logits::new(&z, ROWS, VOCAB)?;
-    let out = LogitsMut::new(&mut same, ROWS, VOCAB)?;
+    let logits = read(&z, VOCAB)?;
+    let out = write(&mut same, VOCAB)?;
     let mut doubt = expect(loss.forward_backward(logits, &batch, out)?.loss, EXPECTED);
-    let out = LogitsMut::new(&mut wide, ROWS, VOCAB)?;
+    let out = write(&mut wide, VOCAB)?;
     doubt += expect(loss.forward_backward(logits, &batch, out)?.loss, EXPECTED);
-    let out = LogitsMut::new(&mut place, ROWS, VOCAB)?;
+    let out = write(&mut place, VOCAB)?;
     doubt += expect(loss.forward_backward_in_place(out, &batch)?.loss, EXPECTED);
     // (1/8 − 1)/2 at the target, (1/8)/2 elsewhere.
     Ok(doubt + expect(f64::from(wide[3]), -0.4375) + expect(f64::from(wide[4]), 0.0625))
@@ -55,15 +85,15 @@ where
 /// A batch with every side input, all of them those of a model that is as uniform.
 fn with_full_batch<R>(f: impl FnOnce(&Batch<'_>) -> R) -> R {
     let log_probs = [-(EXPECTED as f32); ROWS];
-    let batch = Batch::new(&TARGETS)
-        .token_weights(&[1.0; ROWS])
-        .ref_log_probs(&log_probs)
-        .old_log_probs(&log_probs)
-        .advantages(&[1.0; ROWS])
-        .groups(&[0; ROWS])
-        .sequences(&[0, 1, 2])
-        .pairs(&[Pair { chosen: 0, rejected: 1 }])
-        .keep(&[true, true]);
+    let batch = targets()
+        .token_weights(any(&[1.0; ROWS]))
+        .ref_log_probs(any(&log_probs))
+        .old_log_probs(any(&log_probs))
+        .advantages(any(&[1.0; ROWS]))
+        .groups(any(&[0; ROWS]))
+        .sequences(black_box(Ids::from(&[0_i64, 1, 2])))
+        .pairs(any(&[Pair { chosen: 0, rejected: 1 }]))
+        .keep(any(&[true, true]));
     f(&batch)
 }
 
@@ -72,16 +102,28 @@ fn objectives() -> Result<f64, Error> {
     with_full_batch(|batch| {
         let mut doubt = 0.0;
         for objective in Builtin::all() {
-            let loss = Loss::new(objective)
-                .reduction(Reduction::Sum)
+            let mut loss = Loss::new(objective)
+                .reduction(black_box(Reduction::Sum))
                 .label_smoothing(0.1)
                 .z_loss(1e-4)
-                .softcap(30.0)
-                .class_weights(&[1.0; VOCAB]);
+                .class_weights(any(&[1.0; VOCAB]));
+            if black_box(true) {
+                loss = loss.softcap(30.0);
+            }
             let (mut z, mut stats) = ([0.5_f32; LEN], [RowStats::EMPTY; ROWS]);
             let mut terms = [TokenTerm::default(); ROWS];
-            let outputs = Outputs::new().stats(&mut stats).terms(&mut terms);
-            let view = LogitsMut::new(&mut z, ROWS, VOCAB)?;
+            let [mut nll, mut log_probs, mut entropy, mut weights] = [[9.0_f32; ROWS]; 4];
+            let (mut argmax, mut correct) = ([0; ROWS], [0; ROWS]);
+            let outputs = Outputs::new()
+                .stats(any_mut(&mut stats))
+                .terms(any_mut(&mut terms))
+                .nll(any_mut(&mut nll))
+                .log_probs(any_mut(&mut log_probs))
+                .entropy(any_mut(&mut entropy))
+                .weights(any_mut(&mut weights))
+                .argmax(any_mut(&mut argmax))
+                .correct(any_mut(&mut correct));
+            let view = write(&mut z, VOCAB)?;
             let report = loss.forward_backward_in_place_with(view, batch, outputs)?;
             doubt += expect(report.mean_nll(), EXPECTED) + 0.0 * report.loss;
         }
@@ -92,53 +134,58 @@ fn objectives() -> Result<f64, Error> {
 /// The three stages over two shards.
 fn stages() -> Result<f64, Error> {
     const HALF: usize = VOCAB / 2;
-    let (loss, batch) = (Loss::new(Sft), Batch::new(&TARGETS));
+    let (loss, batch) = (Loss::new(Sft), targets());
     let z = [0.5_f32; ROWS * HALF];
-    let shard = |start| Logits::new(&z, ROWS, HALF)?.shard(start, VOCAB);
+    let shard = |start| read(&z, HALF)?.shard(start, VOCAB);
     let (mut low, mut high) = ([RowStats::EMPTY; ROWS], [RowStats::EMPTY; ROWS]);
-    loss.row_stats(shard(0)?, &batch, &mut low)?;
-    loss.row_stats(shard(HALF)?, &batch, &mut high)?;
+    loss.row_stats(shard(0)?, &batch, any_mut(&mut low))?;
+    loss.row_stats(shard(HALF)?, &batch, any_mut(&mut high))?;
     let stats = [low[0].merge(high[0]), low[1].merge(high[1])];
     let mut terms = [TokenTerm::default(); ROWS];
-    let report: LossReport = loss.token_terms(&stats, &batch, VOCAB, &mut terms)?;
+    let report: LossReport = loss.token_terms(any(&stats), &batch, VOCAB, any_mut(&mut terms))?;
     let mut dz = [9.0_f32; ROWS * HALF];
-    let out = LogitsMut::new(&mut dz, ROWS, HALF)?;
-    loss.logits_grad(shard(0)?, &batch, &stats, &terms, out)?;
+    let out = write(&mut dz, HALF)?;
+    loss.logits_grad(shard(0)?, &batch, any(&stats), any(&terms), out)?;
     Ok(expect(report.loss, EXPECTED) + expect(f64::from(dz[3]), -0.4375))
 }
 
 /// Log-softmax, log-sum-exp, entropy, log-probabilities, and the numbers to look at.
 fn conveniences() -> Result<f64, Error> {
     let (mut z, mut out, mut row) = ([0.5_f32; LEN], [9.0_f32; LEN], [9.0_f32; ROWS]);
-    let batch = Batch::new(&TARGETS);
-    log_softmax(Logits::new(&z, ROWS, VOCAB)?, LogitsMut::new(&mut out, ROWS, VOCAB)?)?;
+    let batch = targets();
+    log_softmax(read(&z, VOCAB)?, write(&mut out, VOCAB)?)?;
     let mut doubt = expect(f64::from(out[0]), -EXPECTED);
-    entropy(Logits::new(&z, ROWS, VOCAB)?, &mut row)?;
+    entropy(read(&z, VOCAB)?, any_mut(&mut row))?;
     doubt += expect(f64::from(row[1]), EXPECTED);
-    log_sum_exp(Logits::new(&z, ROWS, VOCAB)?, &mut row)?;
+    log_sum_exp(read(&z, VOCAB)?, any_mut(&mut row))?;
     doubt += expect(f64::from(row[1]), EXPECTED + 0.5);
     doubt +=
-        expect(token_log_probs(Logits::new(&z, ROWS, VOCAB)?, &batch, &mut row)?.perplexity(), 8.0);
-    log_softmax_in_place(LogitsMut::new(&mut z, ROWS, VOCAB)?)?;
+        expect(token_log_probs(read(&z, VOCAB)?, &batch, any_mut(&mut row))?.perplexity(), 8.0);
+    log_softmax_in_place(write(&mut z, VOCAB)?)?;
     doubt += expect(f64::from(z[LEN - 1]), -EXPECTED);
     let mut bins = [0; 4];
-    diagnose::histogram(&batch, &row, &mut bins)?;
+    diagnose::histogram(&batch, any(&row), any_mut(&mut bins))?;
     doubt += expect(bins[0] as f64, 2.0);
-    doubt += expect(diagnose::hard_token_share(&batch, &row, 0.5)?, 1.0);
-    doubt += expect(diagnose::effective_sample_size(&batch, &[1.0; ROWS])?, 2.0);
-    Ok(doubt + expect(diagnose::second_moment(&batch, &[1.0; ROWS])?, 1.0))
+    doubt += expect(diagnose::hard_token_share(&batch, any(&row), 0.5)?, 1.0);
+    doubt += expect(diagnose::effective_sample_size(&batch, any(&[1.0; ROWS]))?, 2.0);
+    Ok(doubt + expect(diagnose::second_moment(&batch, any(&[1.0; ROWS]))?, 1.0))
 }
 
 /// L2 to the initial weights, WiSE-FT, LoRA.
 fn parameters() -> Result<f64, Error> {
     let (theta, theta0, mut out) = ([3.0_f32; 2], [1.0_f32; 2], [0.0_f32; 2]);
-    let mut doubt = expect(params::l2_to_initial(&theta, &theta0, 0.5, 1.0, &mut out)?, 4.0);
-    params::wise_ft(&theta, &theta0, 0.5, &mut out)?;
+    let mut doubt =
+        expect(params::l2_to_initial(any(&theta), any(&theta0), 0.5, 1.0, any_mut(&mut out))?, 4.0);
+    params::wise_ft(any(&theta), any(&theta0), 0.5, any_mut(&mut out))?;
     doubt += expect(f64::from(out[1]), 2.0);
-    let lora = params::Lora { rows: 2, columns: 1, rank: 1, scale: 2.0 };
-    lora.merge(&[1.0], &[1.0, 1.0], &mut out)?;
+    let lora = black_box(params::Lora { rows: 2, columns: 1, rank: 1, scale: 2.0 });
+    lora.merge(any(&[1.0]), any(&[1.0, 1.0]), any_mut(&mut out))?;
     let (mut da, mut db) = ([0.0_f32; 1], [0.0_f32; 2]);
-    lora.gradients(&[1.0; 2], (&[1.0], &mut da), (&[1.0; 2], &mut db))?;
+    lora.gradients(
+        any(&[1.0; 2]),
+        (any(&[1.0]), any_mut(&mut da)),
+        (any(&[1.0; 2]), any_mut(&mut db)),
+    )?;
     Ok(doubt + expect(f64::from(out[0]), 4.0) + expect(f64::from(da[0]), 4.0))
 }
 
@@ -148,18 +195,19 @@ fn oracle() -> Result<f64, Error> {
     use surprisal::reference;
 
     with_full_batch(|batch| {
-        let (z, mut dz) = ([0.5; LEN], [9.0; LEN]);
+        let (z, mut dz, (rows, vocab)) = (any(&[0.5; LEN]), [9.0; LEN], black_box((ROWS, VOCAB)));
+        let dz = any_mut(&mut dz);
         let mut doubt = 0.0;
         for objective in Builtin::all() {
             let loss = Loss::new(objective).reduction(Reduction::Sum);
-            let report = reference::forward_backward(&loss, &z, ROWS, VOCAB, batch, &mut dz)?;
+            let report = reference::forward_backward(&loss, z, rows, vocab, batch, dz)?;
             doubt += expect(report.mean_nll(), EXPECTED) + 0.0 * report.loss;
         }
         let loss = Loss::new(Builtin::from(Sft));
         let f =
-            |x: &[f64]| reference::surrogate(&loss, x, &z, ROWS, VOCAB, batch).unwrap_or(f64::NAN);
-        reference::forward_backward(&loss, &z, ROWS, VOCAB, batch, &mut dz)?;
-        let check = reference::check_gradient(f, &mut z.clone(), &dz, 1e-3);
+            |x: &[f64]| reference::surrogate(&loss, x, z, rows, vocab, batch).unwrap_or(f64::NAN);
+        reference::forward_backward(&loss, z, rows, vocab, batch, dz)?;
+        let check = reference::check_gradient(f, any_mut(&mut [0.5; LEN]), dz, 1e-3);
         Ok(doubt + if check.within(1e-9) { 0.0 } else { f64::NAN })
     })
 }

@@ -1,5 +1,6 @@
 //! The library in a program without a standard library, an allocator or an operating system's C library: `check.sh` links this
-//! with `main.c` and nothing else, so that whatever `surprisal` needed besides would be an undefined symbol.
+//! with `main.c` and nothing else, so that whatever `surprisal` needed besides would be an undefined symbol, and whatever can panic a
+//! symbol of `core::panicking`.
 #![no_std]
 
 #[cfg(feature = "control-alloc")]
@@ -29,5 +30,7 @@ pub extern "C" fn surprisal_no_std_loss() -> f64 {
     core::hint::black_box(alloc::vec![0_u8; core::hint::black_box(3)]);
     #[cfg(feature = "control-libc")]
     puts(c"".as_ptr());
+    #[cfg(feature = "control-panic")]
+    core::hint::black_box([0_u8; 3][core::hint::black_box(3)]);
     calls::all().unwrap_or(f64::NAN)
 }

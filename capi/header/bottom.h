@@ -1,0 +1,137 @@
+
+/* Initial values. */
+
+#define SURPRISAL_ERROR_DETAIL_INIT {sizeof(surprisal_error_detail), -1, 0.0, 0, 0, {0}, {0}}
+#define SURPRISAL_LOGITS_INIT {sizeof(surprisal_logits), NULL, 0, 0, 0, 0, 0, 0, 0, SURPRISAL_F32, 0}
+#define SURPRISAL_LOGITS_MUT_INIT {sizeof(surprisal_logits_mut), NULL, 0, 0, 0, 0, 0, 0, 0, SURPRISAL_F32, 0}
+#define SURPRISAL_BATCH_INIT                                                                                          \
+    {sizeof(surprisal_batch), 0, NULL, NULL, -100, NULL, NULL, NULL, NULL, NULL, 0, NULL, NULL, NULL, 0, NULL}
+#define SURPRISAL_OUTPUTS_INIT {sizeof(surprisal_outputs), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL}
+#define SURPRISAL_REPORT_INIT {sizeof(surprisal_report), 0, 0, 0, 0.0, 0.0, 0.0, 0.0, -1}
+#define SURPRISAL_LOSS_INIT                                                                                           \
+    {sizeof(surprisal_loss), NULL,              SURPRISAL_SFT,     SURPRISAL_MEAN_TOKENS, SURPRISAL_DEFAULT,          \
+     0.0f,                   0.0f,              1.0f,              0.0f,                  SURPRISAL_EXTRAS_ONE,       \
+     SURPRISAL_KL_DEFAULT,   SURPRISAL_TAU_FROM_DEFAULT,           SURPRISAL_NORMALIZE_DEFAULT,                       \
+     SURPRISAL_DEFAULT,      SURPRISAL_DEFAULT, SURPRISAL_DEFAULT, SURPRISAL_DEFAULT,     SURPRISAL_DEFAULT,          \
+     SURPRISAL_DEFAULT,      SURPRISAL_DEFAULT, SURPRISAL_DEFAULT, SURPRISAL_DEFAULT,     SURPRISAL_DEFAULT,          \
+     SURPRISAL_DEFAULT,      SURPRISAL_DEFAULT, SURPRISAL_DEFAULT, SURPRISAL_DEFAULT,     SURPRISAL_DEFAULT}
+
+/** Statistics of no logits at all: the identity of surprisal_stats_merge. */
+#define SURPRISAL_STATS_EMPTY {-3.4028234663852886e38, 0.0, 0.0, 0.0, 0.0}
+
+/* Matrices from typed pointers. */
+
+static inline surprisal_logits surprisal_logits_of(const void *data, int32_t dtype, size_t rows, size_t vocab)
+{
+    surprisal_logits logits = SURPRISAL_LOGITS_INIT;
+    logits.data = data;
+    logits.dtype = dtype;
+    logits.rows = rows;
+    logits.vocab = vocab;
+    logits.row_stride = vocab;
+    logits.rows_total = rows;
+    logits.vocab_total = vocab;
+    return logits;
+}
+
+static inline surprisal_logits_mut surprisal_logits_mut_of(void *data, int32_t dtype, size_t rows, size_t vocab)
+{
+    surprisal_logits_mut logits = SURPRISAL_LOGITS_MUT_INIT;
+    logits.data = data;
+    logits.dtype = dtype;
+    logits.rows = rows;
+    logits.vocab = vocab;
+    logits.row_stride = vocab;
+    logits.rows_total = rows;
+    logits.vocab_total = vocab;
+    return logits;
+}
+
+/** Logits `[rows x vocab]` without padding. */
+static inline surprisal_logits surprisal_logits_f32(const float *data, size_t rows, size_t vocab)
+{
+    return surprisal_logits_of(data, SURPRISAL_F32, rows, vocab);
+}
+
+/** As surprisal_logits_f32, in bfloat16. */
+static inline surprisal_logits surprisal_logits_bf16(const uint16_t *data, size_t rows, size_t vocab)
+{
+    return surprisal_logits_of(data, SURPRISAL_BF16, rows, vocab);
+}
+
+/** As surprisal_logits_f32, in IEEE binary16. */
+static inline surprisal_logits surprisal_logits_f16(const uint16_t *data, size_t rows, size_t vocab)
+{
+    return surprisal_logits_of(data, SURPRISAL_F16, rows, vocab);
+}
+
+/** A matrix `[rows x vocab]` to write, without padding. */
+static inline surprisal_logits_mut surprisal_logits_mut_f32(float *data, size_t rows, size_t vocab)
+{
+    return surprisal_logits_mut_of(data, SURPRISAL_F32, rows, vocab);
+}
+
+/** As surprisal_logits_mut_f32, in bfloat16. */
+static inline surprisal_logits_mut surprisal_logits_mut_bf16(uint16_t *data, size_t rows, size_t vocab)
+{
+    return surprisal_logits_mut_of(data, SURPRISAL_BF16, rows, vocab);
+}
+
+/** As surprisal_logits_mut_f32, in IEEE binary16. */
+static inline surprisal_logits_mut surprisal_logits_mut_f16(uint16_t *data, size_t rows, size_t vocab)
+{
+    return surprisal_logits_mut_of(data, SURPRISAL_F16, rows, vocab);
+}
+
+/* Parts of matrices. */
+
+/** Bytes from the start of a matrix to its row `row`. */
+static inline size_t surprisal_row_offset(int32_t dtype, size_t row_stride, size_t vocab, size_t row)
+{
+    return row * (row_stride == 0 ? vocab : row_stride) * (dtype == SURPRISAL_F32 ? sizeof(float) : sizeof(uint16_t));
+}
+
+/** Rows `begin .. end` of a matrix, which know their place in the batch: what one thread works on. */
+static inline surprisal_logits surprisal_logits_rows(surprisal_logits logits, size_t begin, size_t end)
+{
+    size_t offset = surprisal_row_offset(logits.dtype, logits.row_stride, logits.vocab, begin);
+    if (logits.rows_total == 0) {
+        logits.rows_total = logits.rows;
+    }
+    logits.data = (const unsigned char *)logits.data + offset;
+    logits.row_start += begin;
+    logits.rows = end - begin;
+    return logits;
+}
+
+/** As surprisal_logits_rows. */
+static inline surprisal_logits_mut surprisal_logits_mut_rows(surprisal_logits_mut logits, size_t begin, size_t end)
+{
+    size_t offset = surprisal_row_offset(logits.dtype, logits.row_stride, logits.vocab, begin);
+    if (logits.rows_total == 0) {
+        logits.rows_total = logits.rows;
+    }
+    logits.data = (unsigned char *)logits.data + offset;
+    logits.row_start += begin;
+    logits.rows = end - begin;
+    return logits;
+}
+
+/** The columns as the classes from `vocab_start` on of a vocabulary of `vocab_total` (tensor parallelism). */
+static inline surprisal_logits surprisal_logits_shard(surprisal_logits logits, size_t vocab_start, size_t vocab_total)
+{
+    logits.vocab_start = vocab_start;
+    logits.vocab_total = vocab_total;
+    return logits;
+}
+
+/** As surprisal_logits_shard. */
+static inline surprisal_logits_mut
+surprisal_logits_mut_shard(surprisal_logits_mut logits, size_t vocab_start, size_t vocab_total)
+{
+    logits.vocab_start = vocab_start;
+    logits.vocab_total = vocab_total;
+    return logits;
+}
+
+#endif /* SURPRISAL_H */

@@ -1,0 +1,54 @@
+//! The C ABI of `surprisal`: plain functions over the caller's memory. `include/surprisal.h` is generated from this crate and documents it.
+//!
+//! A call goes one way: the options are copied (`versioned`), every pointer is declared and checked as an address (`memory`), only then
+//! references are made, and the core checks the values and computes. Until then nothing is written, and nothing panics.
+//!
+//! The C library is built without the standard library (`--no-default-features --profile capi`): no allocation, no unwinding, no symbol but
+//! the API. Its SIMD level comes from `probe`.
+#![cfg_attr(not(feature = "std"), no_std)]
+#![allow(non_camel_case_types, reason = "types have the names that they have in C")]
+#![allow(
+    clippy::missing_safety_doc,
+    reason = "the documentation is that of the C header, which states the contract of all functions at its top"
+)]
+
+mod batch;
+mod diagnose;
+mod forward;
+mod logits;
+mod loss;
+mod memory;
+mod outputs;
+mod params;
+mod probe;
+mod reference;
+mod report;
+mod softmax;
+mod stages;
+mod stats;
+mod status;
+mod version;
+mod versioned;
+
+pub use batch::*;
+pub use diagnose::*;
+pub use forward::*;
+pub use logits::*;
+pub use loss::*;
+pub use outputs::*;
+pub use params::*;
+pub use probe::surprisal_simd_level;
+pub use reference::*;
+pub use report::*;
+pub use softmax::*;
+pub use stages::*;
+pub use stats::*;
+pub use status::*;
+pub use version::*;
+
+/// A `no_std` library must have one. Nothing calls it: the tests look for panics in the linked library.
+#[cfg(not(feature = "std"))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

@@ -1,0 +1,483 @@
+//! What to compute: the objective with its parameters, the reduction, the dense extras.
+
+use core::ffi::{CStr, c_char};
+use core::ptr;
+
+use surprisal::objective::{Builtin, Value};
+use surprisal::{ExtrasScale, Loss, Reduction};
+
+use crate::memory::{Checked, Input, Memory};
+use crate::status::Failure;
+use crate::status::surprisal_status::{self, SURPRISAL_ERROR_OPTION};
+use crate::versioned::{self, Versioned, versioned};
+
+/// Objectives: what a token's surprisal costs. p is the probability of the target, l = -ln p, r = p/p_old, A the advantage, sg(.) a
+/// stop-gradient. Parameters are fields of `surprisal_loss`, with the defaults given here; inputs are fields of `surprisal_batch`. The
+/// numbers never change.
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum surprisal_objective {
+    /// l: plain supervised fine-tuning.
+    SURPRISAL_SFT = 0,
+    /// sg(p) l.
+    SURPRISAL_DFT = 1,
+    /// sg(max(p^(1/tau), floor)) l. tau 1, floor 0.01.
+    SURPRISAL_TALR = 2,
+    /// (1-p)^gamma l, with its true gradient. gamma 2.
+    SURPRISAL_FOCAL = 3,
+    /// sg((1-p)^gamma) l. gamma 2.
+    SURPRISAL_FOCAL_DETACHED = 4,
+    /// (1 - p^alpha) / alpha. alpha 1.
+    SURPRISAL_POWER = 5,
+    /// sg(p relu(1 - logit p / logit p_max)) l. p_max 0.93.
+    SURPRISAL_INFOSFT = 6,
+    /// sg(clamp((p/p_ref)^temperature, low, high)) l. temperature 1, low 0.2, high 1.8. Needs `ref_log_probs`.
+    SURPRISAL_IW_TOKEN = 7,
+    /// -min(r, 1 + clip_high). clip_high 0.28. Needs `old_log_probs`.
+    SURPRISAL_PSFT = 8,
+    /// -min(r A, clip(r, 1 - clip_low, 1 + clip_high) A); for A < 0 at most -dual_clip A. clip_low 0.2, clip_high 0.2, no dual_clip. Needs
+    /// `old_log_probs`, `advantages`.
+    SURPRISAL_PPO = 9,
+    /// ppo + beta KL(reference) by estimator `kl`. clip_low 0.2, clip_high 0.2, beta 0.04, kl k3. Needs `old_log_probs`, `advantages`,
+    /// `ref_log_probs`.
+    SURPRISAL_GRPO = 10,
+    /// ppo with clip_low 0.2, clip_high 0.28. Needs `old_log_probs`, `advantages`.
+    SURPRISAL_DAPO = 11,
+    /// sg(min(r, 1 + clip_high)) A l. clip_high 4. Needs `old_log_probs`, `advantages`.
+    SURPRISAL_CISPO = 12,
+    /// talr with tau from the batch (`tau_from`) and weights divided by their sum or mean (`normalize`). floor 0.01. Batch scope. Needs sequences.
+    SURPRISAL_TALR_AUTO = 13,
+    /// sg(clamp(exp(temperature mean ln(p/p_ref)), 0, max)) l. temperature 1, max 16. Sequence scope. Needs `ref_log_probs`, sequences.
+    SURPRISAL_IW_SEQUENCE = 14,
+    /// exp(-mean l_ref / tau) l. tau: the batch's median by default. Batch scope. Needs `ref_log_probs`, sequences.
+    SURPRISAL_FLOW = 15,
+    /// sg(exp(mean ln p)) l. Sequence scope. Needs sequences.
+    SURPRISAL_DFT_SEQUENCE = 16,
+    /// ppo with the sequence's ratio exp(mean ln r). clip_low 3e-4, clip_high 4e-4. Sequence scope. Needs `old_log_probs`, `advantages`,
+    /// sequences.
+    SURPRISAL_GSPO = 17,
+    /// -ln sigma(beta D) per pair, D the difference of the summed log-ratios to the reference. beta 0.1. Sequence scope. Needs
+    /// `ref_log_probs`, sequences, `pairs`, and a reduction of pairs.
+    SURPRISAL_DPO = 18,
+    /// l on the sequences that are kept. Sequence scope. Needs sequences, `keep`.
+    SURPRISAL_RFT = 19,
+    /// l on the share `keep` of the tokens with the largest excess loss l + ln p_ref. keep 0.6. Batch scope. Needs `ref_log_probs`.
+    SURPRISAL_RHO1 = 20,
+    /// (1 - lambda) mean l + lambda of the worst group. lambda 0.5. Batch scope. Needs `groups`.
+    SURPRISAL_SFT_GO = 21,
+}
+
+/// How the losses of a batch's tokens become one number. Ignored and dropped tokens count nowhere; where nothing counts, loss and gradient
+/// are 0.
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum surprisal_reduction {
+    /// Their sum over the number of tokens.
+    SURPRISAL_MEAN_TOKENS = 0,
+    /// Their sum.
+    SURPRISAL_SUM = 1,
+    /// Mean over the sequences of each sequence's mean.
+    SURPRISAL_MEAN_SEQUENCES = 2,
+    /// Their sum over the sum of token weight times class weight of the target.
+    SURPRISAL_MEAN_WEIGHTS = 3,
+    /// Mean over the preference pairs.
+    SURPRISAL_MEAN_PAIRS = 4,
+    /// Their sum over `reduction_by`: the tokens of all micro-batches and ranks, for instance.
+    SURPRISAL_BY = 5,
+}
+
+/// What multiplies label smoothing and z-loss besides the token weight.
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum surprisal_extras_scale {
+    /// Nothing.
+    SURPRISAL_EXTRAS_ONE = 0,
+    /// The objective's coefficient, detached.
+    SURPRISAL_EXTRAS_OBJECTIVE = 1,
+}
+
+/// Estimators of grpo's KL term, with k = ln p_ref - ln p.
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum surprisal_kl {
+    /// The objective's default: k3.
+    SURPRISAL_KL_DEFAULT = 0,
+    /// -k.
+    SURPRISAL_KL_K1 = 1,
+    /// k^2 / 2.
+    SURPRISAL_KL_K2 = 2,
+    /// e^k - k - 1.
+    SURPRISAL_KL_K3 = 3,
+    /// r times k3, for tokens that the old policy sampled.
+    SURPRISAL_KL_K3_CORRECTED = 4,
+    /// k3 with k limited to +-20 and the value to 10.
+    SURPRISAL_KL_K3_CLAMPED = 5,
+}
+
+/// Where talr-auto's temperature comes from.
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum surprisal_tau_from {
+    /// The objective's default: the sequences' median.
+    SURPRISAL_TAU_FROM_DEFAULT = 0,
+    /// Median over the sequences of their mean l.
+    SURPRISAL_TAU_FROM_SEQUENCE_MEDIAN = 1,
+    /// Median of the tokens' l.
+    SURPRISAL_TAU_FROM_TOKEN_MEDIAN = 2,
+}
+
+/// What talr-auto's weights are divided by.
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum surprisal_normalize {
+    /// The objective's default: nothing.
+    SURPRISAL_NORMALIZE_DEFAULT = 0,
+    /// Nothing.
+    SURPRISAL_NORMALIZE_NONE = 1,
+    /// Their sum over the sequence.
+    SURPRISAL_NORMALIZE_SUM1_SEQUENCE = 2,
+    /// Their sum over the batch.
+    SURPRISAL_NORMALIZE_SUM1_BATCH = 3,
+    /// Their mean over the batch.
+    SURPRISAL_NORMALIZE_MEAN1_BATCH = 4,
+}
+
+/// The value of `SURPRISAL_DEFAULT` in the header.
+const DEFAULT: f64 = -1e300;
+
+/// What to compute. Begin with `SURPRISAL_LOSS_INIT`: plain sft, mean over the tokens, no extras.
+///
+/// With u the token weight, w the class weights, e the label smoothing, c the z-loss and V the vocabulary, a token's loss is
+/// `u ( w_t (1-e) objective(ln p_t) + x ( e/V sum_j w_j (-ln p_j) + c lse^2 ) )`, where x is 1, or the objective's coefficient (`extras_scale`).
+///
+/// A parameter of an objective that is `SURPRISAL_DEFAULT` has the objective's default; one that is set though the objective does not have
+/// it is an error.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct surprisal_loss {
+    /// `sizeof(surprisal_loss)`.
+    pub struct_size: usize,
+    /// Weight of each class of the whole vocabulary, finite and not negative, or NULL.
+    pub class_weights: *const f32,
+    /// A `surprisal_objective`.
+    pub objective: i32,
+    /// A `surprisal_reduction`.
+    pub reduction: i32,
+    /// The divisor of `SURPRISAL_BY`, finite and above 0; only with that reduction.
+    pub reduction_by: f64,
+    /// Label smoothing in [0, 1], uniform over all classes.
+    pub label_smoothing: f32,
+    /// Multiplier of lse^2, not negative.
+    pub z_loss: f32,
+    /// Multiplies the logits before everything else, above 0; 1/T for a temperature T. The gradient is that of the raw logits.
+    pub logit_scale: f32,
+    /// Soft-cap: `cap tanh(logit_scale z / cap)` in place of `logit_scale z`; 0 for none.
+    pub softcap: f32,
+    /// A `surprisal_extras_scale`.
+    pub extras_scale: i32,
+    /// grpo: a `surprisal_kl`.
+    pub kl: i32,
+    /// talr-auto: a `surprisal_tau_from`.
+    pub tau_from: i32,
+    /// talr-auto: a `surprisal_normalize`.
+    pub normalize: i32,
+    /// talr, flow: temperature, above 0.
+    pub tau: f64,
+    /// talr, talr-auto: least weight, in [0, 1].
+    pub floor: f64,
+    /// focal, focal-detached: focusing parameter, not negative.
+    pub gamma: f64,
+    /// power: exponent, above 0.
+    pub alpha: f64,
+    /// infosft: probability in (0.5, 1) from which a token counts as learned.
+    pub p_max: f64,
+    /// iw-token: exponent of the ratio; iw-sequence: factor of the mean log-ratio; not negative.
+    pub temperature: f64,
+    /// iw-token: least weight, not negative.
+    pub low: f64,
+    /// iw-token: largest weight, at least `low`.
+    pub high: f64,
+    /// iw-sequence: largest weight, above 0.
+    pub max: f64,
+    /// ppo, grpo, dapo, gspo: clip below 1, in [0, 1].
+    pub clip_low: f64,
+    /// ppo, grpo, dapo, gspo, psft, cispo: clip above 1, not negative.
+    pub clip_high: f64,
+    /// ppo: dual clip, above 1.
+    pub dual_clip: f64,
+    /// grpo: weight of the KL term, not negative; dpo: inverse temperature, above 0.
+    pub beta: f64,
+    /// rho1: share of tokens to keep, in (0, 1].
+    pub keep: f64,
+    /// sft-go: weight of the worst group, in [0, 1].
+    pub lambda: f64,
+}
+
+versioned!(surprisal_loss: "loss", surprisal_loss {
+    struct_size: size_of::<surprisal_loss>(),
+    class_weights: ptr::null(),
+    objective: surprisal_objective::SURPRISAL_SFT as i32,
+    reduction: surprisal_reduction::SURPRISAL_MEAN_TOKENS as i32,
+    reduction_by: DEFAULT,
+    label_smoothing: 0.0,
+    z_loss: 0.0,
+    logit_scale: 1.0,
+    softcap: 0.0,
+    extras_scale: surprisal_extras_scale::SURPRISAL_EXTRAS_ONE as i32,
+    kl: surprisal_kl::SURPRISAL_KL_DEFAULT as i32,
+    tau_from: surprisal_tau_from::SURPRISAL_TAU_FROM_DEFAULT as i32,
+    normalize: surprisal_normalize::SURPRISAL_NORMALIZE_DEFAULT as i32,
+    tau: DEFAULT,
+    floor: DEFAULT,
+    gamma: DEFAULT,
+    alpha: DEFAULT,
+    p_max: DEFAULT,
+    temperature: DEFAULT,
+    low: DEFAULT,
+    high: DEFAULT,
+    max: DEFAULT,
+    clip_low: DEFAULT,
+    clip_high: DEFAULT,
+    dual_clip: DEFAULT,
+    beta: DEFAULT,
+    keep: DEFAULT,
+    lambda: DEFAULT,
+});
+
+/// Fills a loss with its initial values, as `SURPRISAL_LOSS_INIT` does.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn surprisal_loss_init(
+    loss: *mut surprisal_loss,
+    struct_size: usize,
+) -> surprisal_status {
+    // SAFETY: the C caller passes `struct_size` bytes of its own.
+    unsafe { surprisal_loss::init(loss, struct_size) }
+}
+
+/// Names of the objectives, in the order of their numbers; those of the core, for C.
+const NAMES: [&CStr; 22] = [
+    c"sft",
+    c"dft",
+    c"talr",
+    c"focal",
+    c"focal-detached",
+    c"power",
+    c"infosft",
+    c"iw-token",
+    c"psft",
+    c"ppo",
+    c"grpo",
+    c"dapo",
+    c"cispo",
+    c"talr-auto",
+    c"iw-sequence",
+    c"flow",
+    c"dft-sequence",
+    c"gspo",
+    c"dpo",
+    c"rft",
+    c"rho1",
+    c"sft-go",
+];
+
+fn name(objective: i32) -> Option<&'static CStr> {
+    usize::try_from(objective).ok().and_then(|index| NAMES.get(index).copied())
+}
+
+/// Name of an objective, as `"talr-auto"`; NULL where there is none of this number, so that a loop from 0 on sees every objective. Static.
+#[unsafe(no_mangle)]
+#[must_use]
+pub extern "C" fn surprisal_objective_name(objective: i32) -> *const c_char {
+    name(objective).map_or(ptr::null(), CStr::as_ptr)
+}
+
+/// The objective of a name; `SURPRISAL_ERROR_OPTION` where there is none, `SURPRISAL_ERROR_MISSING` for NULL (both negative).
+///
+/// `name` ends with NUL.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn surprisal_objective_from_name(name: *const c_char) -> i32 {
+    if name.is_null() {
+        return surprisal_status::SURPRISAL_ERROR_MISSING as i32;
+    }
+    // SAFETY: not NULL, and the caller's text ends with NUL.
+    let name = unsafe { CStr::from_ptr(name) };
+    let found = (0..).zip(NAMES).find(|(_, known)| *known == name);
+    found.map_or(SURPRISAL_ERROR_OPTION as i32, |(objective, _)| objective)
+}
+
+/// A caller's loss whose arrays are declared.
+pub(crate) struct LossInput<'call> {
+    objective: Builtin,
+    reduction: Reduction,
+    options: surprisal_loss,
+    extras_scale: ExtrasScale,
+    class_weights: Option<Input<'call, f32>>,
+}
+
+impl<'call> LossInput<'call> {
+    /// Reads a caller's loss and declares its class weights.
+    ///
+    /// # Safety
+    /// As [`versioned::read`], and as [`Memory::input`] for the class weights.
+    pub(crate) unsafe fn read(
+        loss: *const surprisal_loss,
+        vocab_total: usize,
+        memory: &mut Memory,
+    ) -> Result<Self, Failure> {
+        // SAFETY: passed on.
+        let options = unsafe { versioned::read(loss) }?;
+        Ok(Self {
+            objective: options.objective()?,
+            reduction: options.reduction()?,
+            extras_scale: options.extras_scale()?,
+            // SAFETY: passed on.
+            class_weights: unsafe {
+                memory.optional_input("class_weights", options.class_weights, vocab_total)
+            }?,
+            options,
+        })
+    }
+
+    /// The loss.
+    pub(crate) fn get(&self, checked: &Checked) -> Loss<'call, Builtin> {
+        let options = &self.options;
+        let mut loss = Loss::new(self.objective)
+            .reduction(self.reduction)
+            .label_smoothing(options.label_smoothing)
+            .z_loss(options.z_loss)
+            .logit_scale(options.logit_scale)
+            .extras_scale(self.extras_scale);
+        if options.softcap != 0.0 {
+            loss = loss.softcap(options.softcap);
+        }
+        if let Some(weights) = &self.class_weights {
+            loss = loss.class_weights(weights.get(checked));
+        }
+        loss
+    }
+}
+
+impl surprisal_loss {
+    /// Every number that may be a parameter, by name.
+    fn numbers(&self) -> [(&'static str, f64); 15] {
+        [
+            ("tau", self.tau),
+            ("floor", self.floor),
+            ("gamma", self.gamma),
+            ("alpha", self.alpha),
+            ("p_max", self.p_max),
+            ("temperature", self.temperature),
+            ("low", self.low),
+            ("high", self.high),
+            ("max", self.max),
+            ("clip_low", self.clip_low),
+            ("clip_high", self.clip_high),
+            ("dual_clip", self.dual_clip),
+            ("beta", self.beta),
+            ("keep", self.keep),
+            ("lambda", self.lambda),
+        ]
+    }
+
+    /// Every variant that may be a parameter, by name, with the names of its values from 1 on.
+    fn variants(&self) -> [(&'static str, i32, &'static [&'static str]); 3] {
+        [
+            ("kl", self.kl, &["k1", "k2", "k3", "k3-corrected", "k3-clamped"]),
+            ("tau_from", self.tau_from, &["sequence-median", "token-median"]),
+            ("normalize", self.normalize, &["none", "sum1-sequence", "sum1-batch", "mean1-batch"]),
+        ]
+    }
+
+    fn objective(&self) -> Result<Builtin, Failure> {
+        let known = name(self.objective).and_then(|name| name.to_str().ok());
+        let Some(mut objective) = known.and_then(Builtin::from_name) else {
+            let failure = Failure::option("objective", "is not a surprisal_objective");
+            return Err(failure.value(f64::from(self.objective)));
+        };
+        let mut set = |parameter: &'static str, number: f64, value: Value<'_>| {
+            let failure = Failure::option(parameter, "is not a parameter of the objective");
+            objective.set(parameter, value).map_err(|_| failure.value(number))
+        };
+        for (parameter, number) in self.numbers() {
+            if number != DEFAULT {
+                set(parameter, number, Value::Number(number))?;
+            }
+        }
+        for (parameter, number, names) in self.variants() {
+            if number == 0 {
+                continue;
+            }
+            let index = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
+            let Some(name) = index.and_then(|index| names.get(index)) else {
+                let failure = Failure::option(parameter, "is not one of its enumerators");
+                return Err(failure.value(f64::from(number)));
+            };
+            set(parameter, f64::from(number), Value::Name(name))?;
+        }
+        Ok(objective)
+    }
+
+    fn reduction(&self) -> Result<Reduction, Failure> {
+        let given = self.reduction_by != DEFAULT;
+        let reduction = match self.reduction {
+            0 => Reduction::MeanTokens,
+            1 => Reduction::Sum,
+            2 => Reduction::MeanSequences,
+            3 => Reduction::MeanWeights,
+            4 => Reduction::MeanPairs,
+            5 if given => return Ok(Reduction::By(self.reduction_by)),
+            5 => return Err(Failure::option("reduction_by", "is not set")),
+            other => {
+                let failure = Failure::option("reduction", "is not a surprisal_reduction");
+                return Err(failure.value(f64::from(other)));
+            }
+        };
+        if given {
+            let failure = Failure::option("reduction_by", "is set, but reduction is not BY");
+            return Err(failure.value(self.reduction_by));
+        }
+        Ok(reduction)
+    }
+
+    fn extras_scale(&self) -> Result<ExtrasScale, Failure> {
+        match self.extras_scale {
+            0 => Ok(ExtrasScale::One),
+            1 => Ok(ExtrasScale::Objective),
+            other => {
+                let failure = Failure::option("extras_scale", "is not a surprisal_extras_scale");
+                Err(failure.value(f64::from(other)))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_objective_of_the_core_has_its_number_and_name() {
+        let names: Vec<_> = NAMES.iter().map(|name| name.to_str().unwrap()).collect();
+        assert_eq!(names, Builtin::NAMES);
+        assert_eq!(surprisal_objective::SURPRISAL_SFT_GO as usize, NAMES.len() - 1);
+    }
+
+    #[test]
+    fn every_parameter_of_the_core_has_a_field() {
+        let options = surprisal_loss::INIT;
+        for objective in Builtin::all() {
+            // The debug form names every field of the objective: `Talr(Talr { tau: 1.0, floor: 0.01 })`.
+            let text = format!("{objective:?}");
+            let fields = text.split_once('{').map_or("", |(_, fields)| fields);
+            let names = fields.split(',').filter_map(|field| field.split_once(':'));
+            for (name, _) in names {
+                let name = name.trim();
+                let number = options.numbers().iter().any(|(known, _)| *known == name);
+                let variant = options.variants().iter().any(|(known, ..)| *known == name);
+                assert!(number || variant, "{name} of {text}");
+            }
+        }
+    }
+}

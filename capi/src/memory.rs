@@ -1,0 +1,191 @@
+//! The caller's arrays: declared, checked as addresses, and only then made into slices. The only place where a pointer becomes a reference.
+
+use core::marker::PhantomData;
+use core::slice;
+
+use crate::status::Failure;
+use crate::status::surprisal_status::{
+    SURPRISAL_ERROR_EXTENT, SURPRISAL_ERROR_MISALIGNED, SURPRISAL_ERROR_OVERLAP,
+};
+use crate::versioned::{Out, Versioned};
+
+/// More arrays than any call has.
+const MOST: usize = 32;
+
+/// The memory of one array.
+#[derive(Clone, Copy)]
+struct Region {
+    argument: &'static str,
+    start: usize,
+    end: usize,
+    written: bool,
+}
+
+/// Every array of one call. An array is declared with its length; after [`Memory::check`] it can be used.
+pub(crate) struct Memory {
+    regions: [Option<Region>; MOST],
+    len: usize,
+}
+
+/// An array to read; declared, maybe not yet checked. `'call` is the duration of the call.
+pub(crate) struct Input<'call, T> {
+    pointer: *const T,
+    len: usize,
+    call: PhantomData<&'call [T]>,
+}
+
+/// An array to write; declared, maybe not yet checked.
+pub(crate) struct Output<'call, T> {
+    pointer: *mut T,
+    len: usize,
+    call: PhantomData<&'call mut [T]>,
+}
+
+/// Proof that the arrays of a call are aligned, inside the address space, and that what is written overlaps nothing.
+pub(crate) struct Checked(());
+
+impl Memory {
+    pub(crate) fn new() -> Self {
+        Self { regions: [None; MOST], len: 0 }
+    }
+
+    /// Declares an array that is needed. Without elements it may be NULL.
+    ///
+    /// # Safety
+    /// Where `pointer` is not NULL, the caller has `len` initialised elements there, and nobody writes them during `'call`.
+    pub(crate) unsafe fn input<'call, T>(
+        &mut self,
+        argument: &'static str,
+        pointer: *const T,
+        len: usize,
+    ) -> Result<Input<'call, T>, Failure> {
+        self.declare(argument, pointer, len, false)?;
+        Ok(Input { pointer, len, call: PhantomData })
+    }
+
+    /// As [`Memory::input`]; NULL means that there is none.
+    ///
+    /// # Safety
+    /// As [`Memory::input`].
+    pub(crate) unsafe fn optional_input<'call, T>(
+        &mut self,
+        argument: &'static str,
+        pointer: *const T,
+        len: usize,
+    ) -> Result<Option<Input<'call, T>>, Failure> {
+        if pointer.is_null() {
+            return Ok(None);
+        }
+        // SAFETY: passed on.
+        unsafe { self.input(argument, pointer, len) }.map(Some)
+    }
+
+    /// Declares an array to write. Without elements it may be NULL.
+    ///
+    /// # Safety
+    /// Where `pointer` is not NULL, the caller has `len` elements there, and nobody else uses them during `'call`.
+    pub(crate) unsafe fn output<'call, T>(
+        &mut self,
+        argument: &'static str,
+        pointer: *mut T,
+        len: usize,
+    ) -> Result<Output<'call, T>, Failure> {
+        self.declare(argument, pointer, len, true)?;
+        Ok(Output { pointer, len, call: PhantomData })
+    }
+
+    /// As [`Memory::output`]; NULL means that there is none.
+    ///
+    /// # Safety
+    /// As [`Memory::output`].
+    pub(crate) unsafe fn optional_output<'call, T>(
+        &mut self,
+        argument: &'static str,
+        pointer: *mut T,
+        len: usize,
+    ) -> Result<Option<Output<'call, T>>, Failure> {
+        if pointer.is_null() {
+            return Ok(None);
+        }
+        // SAFETY: passed on.
+        unsafe { self.output(argument, pointer, len) }.map(Some)
+    }
+
+    /// Declares a struct that the call fills.
+    pub(crate) fn out<T: Versioned>(&mut self, out: &Out<T>) -> Result<(), Failure> {
+        let (pointer, bytes) = out.bytes();
+        self.declare(T::NAME, pointer, bytes, true)
+    }
+
+    fn declare<T>(
+        &mut self,
+        argument: &'static str,
+        pointer: *const T,
+        len: usize,
+        written: bool,
+    ) -> Result<(), Failure> {
+        if len == 0 {
+            return Ok(());
+        }
+        if pointer.is_null() {
+            return Err(Failure::missing(argument));
+        }
+        if !pointer.is_aligned() {
+            let message = "is not aligned to its element type";
+            return Err(Failure::new(SURPRISAL_ERROR_MISALIGNED, argument, message));
+        }
+        let start = pointer.addr();
+        let bytes = len.checked_mul(size_of::<T>()).filter(|&bytes| isize::try_from(bytes).is_ok());
+        let Some(end) = bytes.and_then(|bytes| start.checked_add(bytes)) else {
+            return Err(too_large(argument));
+        };
+        // MOST is more than any call declares; if not, refuse rather than overlook an overlap.
+        let slot = self.regions.get_mut(self.len).ok_or_else(|| too_large(argument))?;
+        *slot = Some(Region { argument, start, end, written });
+        self.len += 1;
+        Ok(())
+    }
+
+    /// Checks that what is written overlaps nothing.
+    pub(crate) fn check(self) -> Result<Checked, Failure> {
+        let regions = || self.regions.iter().flatten();
+        for (i, a) in regions().enumerate() {
+            for b in regions().skip(i + 1) {
+                if (a.written || b.written) && a.start < b.end && b.start < a.end {
+                    let written = if a.written { a } else { b };
+                    let message = "overlaps other memory of the call";
+                    return Err(Failure::new(SURPRISAL_ERROR_OVERLAP, written.argument, message));
+                }
+            }
+        }
+        Ok(Checked(()))
+    }
+}
+
+fn too_large(argument: &'static str) -> Failure {
+    Failure::new(SURPRISAL_ERROR_EXTENT, argument, "its size overflows the address space")
+}
+
+impl<'call, T> Input<'call, T> {
+    /// The array. `checked` comes from the memory that it was declared to.
+    pub(crate) fn get(&self, _checked: &Checked) -> &'call [T] {
+        if self.len == 0 {
+            return &[];
+        }
+        // SAFETY: not NULL, aligned and at most isize::MAX bytes (declared), not written by this call (checked), readable and not written by
+        // others during the call (the caller's promise when it was declared).
+        unsafe { slice::from_raw_parts(self.pointer, self.len) }
+    }
+}
+
+impl<'call, T> Output<'call, T> {
+    /// The array. `checked` comes from the memory that it was declared to.
+    pub(crate) fn get(self, _checked: &Checked) -> &'call mut [T] {
+        if self.len == 0 {
+            return &mut [];
+        }
+        // SAFETY: not NULL, aligned and at most isize::MAX bytes (declared), apart from all other arrays of this call (checked), the caller's
+        // alone during the call (its promise when it was declared). `self` is used up: there is one reference.
+        unsafe { slice::from_raw_parts_mut(self.pointer, self.len) }
+    }
+}

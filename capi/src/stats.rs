@@ -1,0 +1,156 @@
+//! Row statistics and token terms: what the stages hand to each other, and what vocabulary shards exchange.
+
+use core::mem::offset_of;
+
+use surprisal::RowStats;
+use surprisal::objective::TokenTerm;
+
+use crate::memory::Memory;
+use crate::status::surprisal_status::{self, SURPRISAL_ERROR_VALUE};
+use crate::status::{Failure, finish, surprisal_error_detail};
+
+/// Statistics of one row, or of a part of one: five doubles, which a collective can carry. A monoid under `surprisal_stats_merge`, with
+/// `SURPRISAL_STATS_EMPTY` as identity. Logits are the transformed ones here (after logit scale and soft-cap).
+///
+/// A part without any finite logit is empty; NaN or +inf among the logits makes `sum_exp` NaN.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct surprisal_stats {
+    /// Largest logit; `-FLT_MAX` where there is none.
+    pub max: f64,
+    /// Sum of exp(z - max); 0 where no logit is finite.
+    pub sum_exp: f64,
+    /// Logit of the target; 0 where the target is in another part.
+    pub target_logit: f64,
+    /// Sum of class weight times z, for label smoothing; NaN where it was not asked for.
+    pub sum_logits: f64,
+    /// Sum of exp(z - max) (z - max), for the entropy; NaN where it was not asked for.
+    pub sum_exp_logits: f64,
+}
+
+/// What a token contributes: the output of `surprisal_token_terms` and an input of `surprisal_logits_grad`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct surprisal_term {
+    /// The token's weighted loss, before the reduction divides it.
+    pub loss: f64,
+    /// -d (reduced loss) / d ln p, all weights and the reduction included.
+    pub coef: f64,
+    /// What multiplies label smoothing and z-loss of the row: token weight and reduction.
+    pub dense: f64,
+}
+
+const _: () = assert!(
+    size_of::<surprisal_stats>() == size_of::<RowStats>()
+        && offset_of!(surprisal_stats, max) == offset_of!(RowStats, max)
+        && offset_of!(surprisal_stats, sum_exp) == offset_of!(RowStats, sum_exp)
+        && offset_of!(surprisal_stats, target_logit) == offset_of!(RowStats, target_logit)
+        && offset_of!(surprisal_stats, sum_logits) == offset_of!(RowStats, sum_logits)
+        && offset_of!(surprisal_stats, sum_exp_logits) == offset_of!(RowStats, sum_exp_logits)
+        && size_of::<surprisal_term>() == size_of::<TokenTerm>()
+        && offset_of!(surprisal_term, loss) == offset_of!(TokenTerm, loss)
+        && offset_of!(surprisal_term, coef) == offset_of!(TokenTerm, coef)
+        && offset_of!(surprisal_term, dense) == offset_of!(TokenTerm, dense)
+);
+
+/// Merges the statistics of other parts of the same rows: `merged[i] = merge(merged[i], part[i])` for each of `count` rows.
+///
+/// Associative up to rounding in double precision, commutative bit for bit. The body of an `MPI_Op`:
+/// `surprisal_stats_merge(in, inout, *len, NULL)`.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn surprisal_stats_merge(
+    part: *const surprisal_stats,
+    merged: *mut surprisal_stats,
+    count: usize,
+    detail: *mut surprisal_error_detail,
+) -> surprisal_status {
+    let call = || {
+        let mut memory = Memory::new();
+        // SAFETY: the C caller's arrays of `count` entries; the layouts agree (asserted above).
+        let (part, merged) = unsafe {
+            (
+                memory.input::<RowStats>("part", part.cast(), count)?,
+                memory.output::<RowStats>("merged", merged.cast(), count)?,
+            )
+        };
+        let checked = memory.check()?;
+        for (merged, part) in merged.get(&checked).iter_mut().zip(part.get(&checked)) {
+            *merged = merged.merge(*part);
+        }
+        Ok(())
+    };
+    // SAFETY: the C caller's struct.
+    unsafe { finish(detail, call) }
+}
+
+/// Expresses statistics relative to a common maximum, after which parts merge by adding all fields but `max`. For collectives that only have
+/// MAX and SUM: reduce each row's `max` by MAX, rebase to it, sum the others.
+///
+/// `max[i]` is at least `stats[i].max`, for each of `count` rows.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn surprisal_stats_rebase(
+    stats: *mut surprisal_stats,
+    max: *const f64,
+    count: usize,
+    detail: *mut surprisal_error_detail,
+) -> surprisal_status {
+    let call = || {
+        let mut memory = Memory::new();
+        // SAFETY: the C caller's arrays of `count` entries; the layouts agree (asserted above).
+        let (stats, max) = unsafe {
+            (
+                memory.output::<RowStats>("stats", stats.cast(), count)?,
+                memory.input("max", max, count)?,
+            )
+        };
+        let checked = memory.check()?;
+        let (stats, max) = (stats.get(&checked), max.get(&checked));
+        for (index, (stats, &max)) in stats.iter().zip(max).enumerate() {
+            if max.is_nan() || max < stats.max {
+                let failure = Failure::new(SURPRISAL_ERROR_VALUE, "max", "is below the part's own");
+                return Err(failure.index(index).value(max));
+            }
+        }
+        for (stats, max) in stats.iter_mut().zip(max) {
+            *stats = stats.rebase(*max);
+        }
+        Ok(())
+    };
+    // SAFETY: the C caller's struct.
+    unsafe { finish(detail, call) }
+}
+
+/// A figure of one row's statistics; NaN for NULL.
+///
+/// # Safety
+/// `stats` is NULL or the caller's struct.
+unsafe fn figure(stats: *const surprisal_stats, of: impl Fn(&RowStats) -> f64) -> f64 {
+    // SAFETY: the layouts agree (asserted above), and the caller's struct is not written meanwhile.
+    unsafe { stats.cast::<RowStats>().as_ref() }.map_or(f64::NAN, of)
+}
+
+/// -ln p of the target, in nats, from the statistics of a whole row. NaN for a row without a softmax and for NULL.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn surprisal_stats_nll(stats: *const surprisal_stats) -> f64 {
+    // SAFETY: the C caller's struct.
+    unsafe { figure(stats, RowStats::nll) }
+}
+
+/// ln of the sum of exp(z). NaN for a row without a softmax and for NULL.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn surprisal_stats_log_sum_exp(stats: *const surprisal_stats) -> f64 {
+    // SAFETY: the C caller's struct.
+    unsafe { figure(stats, RowStats::log_sum_exp) }
+}
+
+/// Entropy of the row, in nats. NaN where it was not asked for (`outputs.entropy` of the call), for a row without a softmax and for NULL.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn surprisal_stats_entropy(stats: *const surprisal_stats) -> f64 {
+    // SAFETY: the C caller's struct.
+    unsafe { figure(stats, RowStats::entropy) }
+}
