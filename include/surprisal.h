@@ -317,55 +317,6 @@ typedef int32_t surprisal_normalize;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
-/// A preference pair: two sequences of the batch, by their index.
-typedef struct surprisal_pair {
-    /// The preferred sequence.
-    size_t chosen;
-    /// The other one.
-    size_t rejected;
-} surprisal_pair;
-
-/// Targets and side inputs of a whole batch, one entry a row unless said otherwise. Begin with `SURPRISAL_BATCH_INIT`. NULL means that an
-/// input is not given; the table of objectives says which need one.
-///
-/// A row is a token position (B*T flattened) and its target the id that the position predicts: already aligned, unlike the unshifted labels
-/// of some frameworks. A row whose target is `ignore_index` has loss 0 and gradient exactly 0, its logits are not read, its entries in the
-/// other arrays are not looked at, and it counts nowhere. Any other target outside the vocabulary is an error.
-typedef struct surprisal_batch {
-    /// `sizeof(surprisal_batch)`.
-    size_t struct_size;
-    /// Rows of the batch.
-    size_t rows;
-    /// Target ids; either these or `targets_i64`.
-    const int32_t *targets_i32;
-    /// Target ids; either these or `targets_i32`.
-    const int64_t *targets_i64;
-    /// The target id that marks a row to skip, -100 by default.
-    int64_t ignore_index;
-    /// Weight of each token, finite and not negative; multiplies loss and gradient.
-    const float *token_weights;
-    /// ln p of each target under a frozen reference model, at most 1; -inf is allowed.
-    const float *ref_log_probs;
-    /// ln p of each target under the policy that sampled it, at most 1; -inf is allowed.
-    const float *old_log_probs;
-    /// Advantage of each token, finite.
-    const float *advantages;
-    /// Group id of each token, below `rows` (sft-go).
-    const uint32_t *groups;
-    /// Number of sequences.
-    size_t sequence_count;
-    /// Cumulative row offsets of the sequences, `sequence_count + 1` entries: 0, ..., rows. Either these or `cu_seqlens_i64`.
-    const int32_t *cu_seqlens_i32;
-    /// Cumulative row offsets of the sequences; either these or `cu_seqlens_i32`.
-    const int64_t *cu_seqlens_i64;
-    /// Preference pairs (dpo).
-    const struct surprisal_pair *pairs;
-    /// Number of preference pairs.
-    size_t pair_count;
-    /// 1 for each sequence to keep, 0 for the others (rft); one entry a sequence.
-    const uint8_t *keep;
-} surprisal_batch;
-
 /// What is wrong with a call, if something is. An output: begin with `SURPRISAL_ERROR_DETAIL_INIT`.
 typedef struct surprisal_error_detail {
     /// `sizeof(surprisal_error_detail)`.
@@ -450,6 +401,55 @@ typedef struct surprisal_loss {
     double lambda;
 } surprisal_loss;
 
+/// A preference pair: two sequences of the batch, by their index.
+typedef struct surprisal_pair {
+    /// The preferred sequence.
+    size_t chosen;
+    /// The other one.
+    size_t rejected;
+} surprisal_pair;
+
+/// Targets and side inputs of a whole batch, one entry a row unless said otherwise. Begin with `SURPRISAL_BATCH_INIT`. NULL means that an
+/// input is not given; the table of objectives says which need one.
+///
+/// A row is a token position (B*T flattened) and its target the id that the position predicts: already aligned, unlike the unshifted labels
+/// of some frameworks. A row whose target is `ignore_index` has loss 0 and gradient exactly 0, its logits are not read, its entries in the
+/// other arrays are not looked at, and it counts nowhere. Any other target outside the vocabulary is an error.
+typedef struct surprisal_batch {
+    /// `sizeof(surprisal_batch)`.
+    size_t struct_size;
+    /// Rows of the batch.
+    size_t rows;
+    /// Target ids; either these or `targets_i64`.
+    const int32_t *targets_i32;
+    /// Target ids; either these or `targets_i32`.
+    const int64_t *targets_i64;
+    /// The target id that marks a row to skip, -100 by default.
+    int64_t ignore_index;
+    /// Weight of each token, finite and not negative; multiplies loss and gradient.
+    const float *token_weights;
+    /// ln p of each target under a frozen reference model, at most 1; -inf is allowed.
+    const float *ref_log_probs;
+    /// ln p of each target under the policy that sampled it, at most 1; -inf is allowed.
+    const float *old_log_probs;
+    /// Advantage of each token, finite.
+    const float *advantages;
+    /// Group id of each token, below `rows` (sft-go).
+    const uint32_t *groups;
+    /// Number of sequences.
+    size_t sequence_count;
+    /// Cumulative row offsets of the sequences, `sequence_count + 1` entries: 0, ..., rows. Either these or `cu_seqlens_i64`.
+    const int32_t *cu_seqlens_i32;
+    /// Cumulative row offsets of the sequences; either these or `cu_seqlens_i32`.
+    const int64_t *cu_seqlens_i64;
+    /// Preference pairs (dpo).
+    const struct surprisal_pair *pairs;
+    /// Number of preference pairs.
+    size_t pair_count;
+    /// 1 for each sequence to keep, 0 for the others (rft); one entry a sequence.
+    const uint8_t *keep;
+} surprisal_batch;
+
 /// Logits `[rows x vocab]` to read, row-major: rows `row_start .. row_start + rows` of a batch, classes `vocab_start .. vocab_start + vocab` of
 /// a vocabulary. Begin with `surprisal_logits_f32(data, rows, vocab)` or one of its siblings, or with `SURPRISAL_LOGITS_INIT`; cut with
 /// `surprisal_logits_rows` and `surprisal_logits_shard`.
@@ -477,6 +477,34 @@ typedef struct surprisal_logits {
     /// Zero.
     int32_t reserved;
 } surprisal_logits;
+
+/// A matrix to write: the gradient of logits, or log-probabilities. The fields are those of `surprisal_logits`. Its rows and columns must be
+/// those of the logits; its element type theirs, or f32. With the logits' own `data`, `row_stride` and `dtype` it is written in place.
+/// The columns behind `vocab` keep their values.
+typedef struct surprisal_logits_mut {
+    /// `sizeof(surprisal_logits_mut)`.
+    size_t struct_size;
+    /// First element of the first row.
+    void *data;
+    /// Rows of this matrix.
+    size_t rows;
+    /// Columns that are written.
+    size_t vocab;
+    /// Elements from a row to the next, at least `vocab`; 0 for `vocab`.
+    size_t row_stride;
+    /// Row of the batch that this matrix begins with.
+    size_t row_start;
+    /// Rows of the whole batch; 0 for `rows`.
+    size_t rows_total;
+    /// Class of the vocabulary that the first column is.
+    size_t vocab_start;
+    /// Classes of the whole vocabulary; 0 for `vocab`.
+    size_t vocab_total;
+    /// Element type, a `surprisal_dtype`.
+    int32_t dtype;
+    /// Zero.
+    int32_t reserved;
+} surprisal_logits_mut;
 
 /// Statistics of one row, or of a part of one: five doubles, which a collective can carry. A monoid under `surprisal_stats_merge`, with
 /// `SURPRISAL_STATS_EMPTY` as identity. Logits are the transformed ones here (after logit scale and soft-cap).
@@ -555,34 +583,6 @@ typedef struct surprisal_report {
     int64_t invalid_row;
 } surprisal_report;
 
-/// A matrix to write: the gradient of logits, or log-probabilities. The fields are those of `surprisal_logits`. Its rows and columns must be
-/// those of the logits; its element type theirs, or f32. With the logits' own `data`, `row_stride` and `dtype` it is written in place.
-/// The columns behind `vocab` keep their values.
-typedef struct surprisal_logits_mut {
-    /// `sizeof(surprisal_logits_mut)`.
-    size_t struct_size;
-    /// First element of the first row.
-    void *data;
-    /// Rows of this matrix.
-    size_t rows;
-    /// Columns that are written.
-    size_t vocab;
-    /// Elements from a row to the next, at least `vocab`; 0 for `vocab`.
-    size_t row_stride;
-    /// Row of the batch that this matrix begins with.
-    size_t row_start;
-    /// Rows of the whole batch; 0 for `rows`.
-    size_t rows_total;
-    /// Class of the vocabulary that the first column is.
-    size_t vocab_start;
-    /// Classes of the whole vocabulary; 0 for `vocab`.
-    size_t vocab_total;
-    /// Element type, a `surprisal_dtype`.
-    int32_t dtype;
-    /// Zero.
-    int32_t reserved;
-} surprisal_logits_mut;
-
 /// A function whose gradient is checked: of an array, with the caller's own data. It must return (no exception, no longjmp).
 typedef double (*surprisal_function)(const double *x, void *user);
 
@@ -602,11 +602,228 @@ typedef struct surprisal_gradient_check {
 extern "C" {
 #endif // __cplusplus
 
+/// Version of the library that is linked: `1000000 * major + 1000 * minor + patch`, as `SURPRISAL_VERSION` is of the header.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+uint32_t surprisal_version(void);
+
+/// The same as text, `"major.minor.patch"`. Static.
+SURPRISAL_API SURPRISAL_NODISCARD const char *surprisal_version_string(void);
+
+/// `SURPRISAL_ABI_VERSION` of the library that is linked.
+SURPRISAL_API SURPRISAL_NODISCARD uint32_t surprisal_abi_version(void);
+
+/// A sentence that says what a status means, in English. Static; never NULL, whatever the number.
+SURPRISAL_API SURPRISAL_NODISCARD const char *surprisal_status_string(int32_t status);
+
+/// Fills a detail with its initial values, as `SURPRISAL_ERROR_DETAIL_INIT` does.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+surprisal_status surprisal_error_detail_init(struct surprisal_error_detail *detail,
+                                             size_t struct_size);
+
+/// Name of an objective, as `"talr-auto"`; NULL where there is none of this number, so that a loop from 0 on sees every objective. Static.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+const char *surprisal_objective_name(int32_t objective);
+
+/// The objective of a name; `SURPRISAL_ERROR_OPTION` where there is none, `SURPRISAL_ERROR_MISSING` for NULL (both negative).
+///
+/// `name` ends with NUL.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+int32_t surprisal_objective_from_name(const char *name);
+
+/// Fills a loss with its initial values, as `SURPRISAL_LOSS_INIT` does.
+SURPRISAL_API SURPRISAL_NODISCARD surprisal_status surprisal_loss_init(struct surprisal_loss *loss, size_t struct_size);
+
 /// Fills a batch with its initial values, as `SURPRISAL_BATCH_INIT` does.
 SURPRISAL_API
 SURPRISAL_NODISCARD
 surprisal_status surprisal_batch_init(struct surprisal_batch *batch,
                                       size_t struct_size);
+
+/// Fills a matrix with its initial values, as `SURPRISAL_LOGITS_INIT` does.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+surprisal_status surprisal_logits_init(struct surprisal_logits *logits,
+                                       size_t struct_size);
+
+/// Fills a matrix with its initial values, as `SURPRISAL_LOGITS_MUT_INIT` does.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+surprisal_status surprisal_logits_mut_init(struct surprisal_logits_mut *logits,
+                                           size_t struct_size);
+
+/// Fills outputs with their initial values, as `SURPRISAL_OUTPUTS_INIT` does.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+surprisal_status surprisal_outputs_init(struct surprisal_outputs *outputs,
+                                        size_t struct_size);
+
+/// Fills a report with its initial values, as `SURPRISAL_REPORT_INIT` does: the report of no rows.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+surprisal_status surprisal_report_init(struct surprisal_report *report,
+                                       size_t struct_size);
+
+/// Adds the report of another range of rows of the same batch to `report`; everything adds up, the loss too. (Over micro-batches or ranks
+/// whose losses are means of their own, add the sums and divide.)
+SURPRISAL_API
+SURPRISAL_NODISCARD
+surprisal_status surprisal_report_merge(struct surprisal_report *report,
+                                        const struct surprisal_report *other,
+                                        struct surprisal_error_detail *detail);
+
+/// Mean of -ln p over the tokens, in nats; 0 without tokens, NaN for NULL.
+SURPRISAL_API SURPRISAL_NODISCARD double surprisal_report_mean_nll(const struct surprisal_report *report);
+
+/// e to the mean of -ln p; NaN for NULL.
+SURPRISAL_API SURPRISAL_NODISCARD double surprisal_report_perplexity(const struct surprisal_report *report);
+
+/// Code length: mean of -log2 p, in bits; NaN for NULL.
+SURPRISAL_API SURPRISAL_NODISCARD double surprisal_report_bits_per_token(const struct surprisal_report *report);
+
+/// Share of the tokens whose target has the largest logit; 0 without tokens, NaN for NULL.
+SURPRISAL_API SURPRISAL_NODISCARD double surprisal_report_accuracy(const struct surprisal_report *report);
+
+/// Loss only, of the matrix's rows, with per-row outputs on request.
+///
+/// `outputs` may be NULL, but objectives of a sequence or the batch need `outputs.stats` and `outputs.terms` as workspace, and all rows.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+surprisal_status surprisal_forward(const struct surprisal_loss *loss,
+                                   const struct surprisal_batch *batch,
+                                   const struct surprisal_logits *logits,
+                                   const struct surprisal_outputs *outputs,
+                                   struct surprisal_report *report,
+                                   struct surprisal_error_detail *detail);
+
+/// Loss of the matrix's rows, and its gradient with respect to the raw logits into `dlogits`: in the logits' type or in f32, or over the logits
+/// themselves. One pass over memory for objectives of a token, two for the others.
+///
+/// `outputs` may be NULL, but objectives of a sequence or the batch need `outputs.stats` and `outputs.terms` as workspace, and all rows.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+surprisal_status surprisal_forward_backward(const struct surprisal_loss *loss,
+                                            const struct surprisal_batch *batch,
+                                            const struct surprisal_logits *logits,
+                                            const struct surprisal_logits_mut *dlogits,
+                                            const struct surprisal_outputs *outputs,
+                                            struct surprisal_report *report,
+                                            struct surprisal_error_detail *detail);
+
+/// Merges the statistics of other parts of the same rows: `merged[i] = merge(merged[i], part[i])` for each of `count` rows.
+///
+/// Associative up to rounding in double precision, commutative bit for bit. The body of an `MPI_Op`:
+/// `surprisal_stats_merge(in, inout, *len, NULL)`.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+surprisal_status surprisal_stats_merge(const struct surprisal_stats *part,
+                                       struct surprisal_stats *merged,
+                                       size_t count,
+                                       struct surprisal_error_detail *detail);
+
+/// Expresses statistics relative to a common maximum, after which parts merge by adding all fields but `max`. For collectives that only have
+/// MAX and SUM: reduce each row's `max` by MAX, rebase to it, sum the others.
+///
+/// `max[i]` is at least `stats[i].max`, for each of `count` rows.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+surprisal_status surprisal_stats_rebase(struct surprisal_stats *stats,
+                                        const double *max,
+                                        size_t count,
+                                        struct surprisal_error_detail *detail);
+
+/// -ln p of the target, in nats, from the statistics of a whole row. NaN for a row without a softmax and for NULL.
+SURPRISAL_API SURPRISAL_NODISCARD double surprisal_stats_nll(const struct surprisal_stats *stats);
+
+/// ln of the sum of exp(z). NaN for a row without a softmax and for NULL.
+SURPRISAL_API SURPRISAL_NODISCARD double surprisal_stats_log_sum_exp(const struct surprisal_stats *stats);
+
+/// Entropy of the row, in nats. NaN where it was not asked for (`outputs.entropy` of the call), for a row without a softmax and for NULL.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+double surprisal_stats_entropy(const struct surprisal_stats *stats);
+
+/// Stage 1: statistics of the matrix's rows, of whole rows or of a vocabulary shard.
+///
+/// `stats` has one entry for each row of the whole batch; those of the matrix's rows are written. A target outside the shard contributes 0 to
+/// `target_logit`. Merge shards with `surprisal_stats_merge`.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+surprisal_status surprisal_row_stats(const struct surprisal_loss *loss,
+                                     const struct surprisal_batch *batch,
+                                     const struct surprisal_logits *logits,
+                                     struct surprisal_stats *stats,
+                                     struct surprisal_error_detail *detail);
+
+/// Stage 2: the group pass, the denominators, and the term of each of `rows` rows from `row_start` on, from merged statistics.
+///
+/// `stats` and `terms` have one entry for each row of the whole batch; those of the range are read and written. Objectives of a sequence or
+/// the batch need all rows at once; it takes some hundred nanoseconds a row. `vocab_total` is the whole vocabulary.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+surprisal_status surprisal_token_terms(const struct surprisal_loss *loss,
+                                       const struct surprisal_batch *batch,
+                                       size_t vocab_total,
+                                       size_t row_start,
+                                       size_t rows,
+                                       const struct surprisal_stats *stats,
+                                       struct surprisal_term *terms,
+                                       struct surprisal_report *report,
+                                       struct surprisal_error_detail *detail);
+
+/// Stage 3: the gradient of the matrix's rows, of whole rows or of a vocabulary shard, from merged statistics and terms.
+///
+/// `dlogits[j] = coef (p[j] - [j = target])`, with the dense extras. `stats` and `terms` have one entry for each row of the whole batch; those
+/// of the matrix's rows are read.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+surprisal_status surprisal_logits_grad(const struct surprisal_loss *loss,
+                                       const struct surprisal_batch *batch,
+                                       const struct surprisal_logits *logits,
+                                       const struct surprisal_stats *stats,
+                                       const struct surprisal_term *terms,
+                                       const struct surprisal_logits_mut *dlogits,
+                                       struct surprisal_error_detail *detail);
+
+/// Log-probabilities of every class: `out[j] = (z[j] - max) - ln sum exp(z - max)`, in nats; in the logits' type or f32, or in place.
+///
+/// Within 2 ULP of the result plus 2e-7, whatever common offset the logits have. A row with NaN or +inf, or without a finite logit, is NaN; -inf
+/// among finite logits stays.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+surprisal_status surprisal_log_softmax(const struct surprisal_logits *logits,
+                                       const struct surprisal_logits_mut *out,
+                                       struct surprisal_error_detail *detail);
+
+/// ln of the sum of exp(z) of each of the matrix's rows, in nats, rounded once. `out` has one entry for each row of the whole batch.
+///
+/// A row with NaN or +inf, or without a finite logit, is NaN.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+surprisal_status surprisal_log_sum_exp(const struct surprisal_logits *logits,
+                                       float *out,
+                                       struct surprisal_error_detail *detail);
+
+/// Entropy of each of the matrix's rows, in nats. `out` has one entry for each row of the whole batch.
+///
+/// A class of probability 0 adds 0. A row with NaN or +inf, or without a finite logit, is NaN.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+surprisal_status surprisal_entropy(const struct surprisal_logits *logits,
+                                   float *out,
+                                   struct surprisal_error_detail *detail);
+
+/// ln p of the target of each of the matrix's rows, in nats; 0 on ignored rows. What policy and reference models are asked for. `out` has one
+/// entry for each row of the whole batch.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+surprisal_status surprisal_token_log_probs(const struct surprisal_batch *batch,
+                                           const struct surprisal_logits *logits,
+                                           float *out,
+                                           struct surprisal_error_detail *detail);
 
 /// Histogram of the targets' probabilities over `bin_count` equal bins of [0, 1]: adds each token of `log_probs` (one entry a row) to its bin.
 ///
@@ -644,65 +861,6 @@ surprisal_status surprisal_second_moment(const struct surprisal_batch *batch,
                                          const float *weights,
                                          double *out,
                                          struct surprisal_error_detail *detail);
-
-/// Loss only, of the matrix's rows, with per-row outputs on request.
-///
-/// `outputs` may be NULL, but objectives of a sequence or the batch need `outputs.stats` and `outputs.terms` as workspace, and all rows.
-SURPRISAL_API
-SURPRISAL_NODISCARD
-surprisal_status surprisal_forward(const struct surprisal_loss *loss,
-                                   const struct surprisal_batch *batch,
-                                   const struct surprisal_logits *logits,
-                                   const struct surprisal_outputs *outputs,
-                                   struct surprisal_report *report,
-                                   struct surprisal_error_detail *detail);
-
-/// Loss of the matrix's rows, and its gradient with respect to the raw logits into `dlogits`: in the logits' type or in f32, or over the logits
-/// themselves. One pass over memory for objectives of a token, two for the others.
-///
-/// `outputs` may be NULL, but objectives of a sequence or the batch need `outputs.stats` and `outputs.terms` as workspace, and all rows.
-SURPRISAL_API
-SURPRISAL_NODISCARD
-surprisal_status surprisal_forward_backward(const struct surprisal_loss *loss,
-                                            const struct surprisal_batch *batch,
-                                            const struct surprisal_logits *logits,
-                                            const struct surprisal_logits_mut *dlogits,
-                                            const struct surprisal_outputs *outputs,
-                                            struct surprisal_report *report,
-                                            struct surprisal_error_detail *detail);
-
-/// Fills a matrix with its initial values, as `SURPRISAL_LOGITS_INIT` does.
-SURPRISAL_API
-SURPRISAL_NODISCARD
-surprisal_status surprisal_logits_init(struct surprisal_logits *logits,
-                                       size_t struct_size);
-
-/// Fills a matrix with its initial values, as `SURPRISAL_LOGITS_MUT_INIT` does.
-SURPRISAL_API
-SURPRISAL_NODISCARD
-surprisal_status surprisal_logits_mut_init(struct surprisal_logits_mut *logits,
-                                           size_t struct_size);
-
-/// Fills a loss with its initial values, as `SURPRISAL_LOSS_INIT` does.
-SURPRISAL_API SURPRISAL_NODISCARD surprisal_status surprisal_loss_init(struct surprisal_loss *loss, size_t struct_size);
-
-/// Name of an objective, as `"talr-auto"`; NULL where there is none of this number, so that a loop from 0 on sees every objective. Static.
-SURPRISAL_API
-SURPRISAL_NODISCARD
-const char *surprisal_objective_name(int32_t objective);
-
-/// The objective of a name; `SURPRISAL_ERROR_OPTION` where there is none, `SURPRISAL_ERROR_MISSING` for NULL (both negative).
-///
-/// `name` ends with NUL.
-SURPRISAL_API
-SURPRISAL_NODISCARD
-int32_t surprisal_objective_from_name(const char *name);
-
-/// Fills outputs with their initial values, as `SURPRISAL_OUTPUTS_INIT` does.
-SURPRISAL_API
-SURPRISAL_NODISCARD
-surprisal_status surprisal_outputs_init(struct surprisal_outputs *outputs,
-                                        size_t struct_size);
 
 /// L2 to the initial weights: writes `lambda sum (parameters - initial)^2 / divisor` to `penalty` and ADDS its gradient to `gradient`. Arrays have
 /// `count` elements; divisor 1 is the textbook form, the number of the model's parameters is FLOW's.
@@ -755,11 +913,6 @@ surprisal_status surprisal_lora_gradients(size_t rows,
                                           float *db,
                                           struct surprisal_error_detail *detail);
 
-/// Name of the SIMD level that the library runs at on this machine: `"avx512"`, `"avx2"`, `"sse4.2"`, `"sse2"`, `"neon"`, ... Static.
-SURPRISAL_API
-SURPRISAL_NODISCARD
-const char *surprisal_simd_level(void);
-
 /// The oracle: the loss, and its gradient where `dlogits` is not NULL, in double precision, by plain loops and formulas that were derived by
 /// hand. Both matrices are `[batch.rows x vocab]`, contiguous. It shares no arithmetic with the fast path, and is slow.
 ///
@@ -801,163 +954,10 @@ surprisal_status surprisal_check_gradient(surprisal_function function,
                                           struct surprisal_gradient_check *out,
                                           struct surprisal_error_detail *detail);
 
-/// Fills a report with its initial values, as `SURPRISAL_REPORT_INIT` does: the report of no rows.
+/// Name of the SIMD level that the library runs at on this machine: `"avx512"`, `"avx2"`, `"sse4.2"`, `"sse2"`, `"neon"`, ... Static.
 SURPRISAL_API
 SURPRISAL_NODISCARD
-surprisal_status surprisal_report_init(struct surprisal_report *report,
-                                       size_t struct_size);
-
-/// Adds the report of another range of rows of the same batch to `report`; everything adds up, the loss too. (Over micro-batches or ranks
-/// whose losses are means of their own, add the sums and divide.)
-SURPRISAL_API
-SURPRISAL_NODISCARD
-surprisal_status surprisal_report_merge(struct surprisal_report *report,
-                                        const struct surprisal_report *other,
-                                        struct surprisal_error_detail *detail);
-
-/// Mean of -ln p over the tokens, in nats; 0 without tokens, NaN for NULL.
-SURPRISAL_API SURPRISAL_NODISCARD double surprisal_report_mean_nll(const struct surprisal_report *report);
-
-/// e to the mean of -ln p; NaN for NULL.
-SURPRISAL_API SURPRISAL_NODISCARD double surprisal_report_perplexity(const struct surprisal_report *report);
-
-/// Code length: mean of -log2 p, in bits; NaN for NULL.
-SURPRISAL_API SURPRISAL_NODISCARD double surprisal_report_bits_per_token(const struct surprisal_report *report);
-
-/// Share of the tokens whose target has the largest logit; 0 without tokens, NaN for NULL.
-SURPRISAL_API SURPRISAL_NODISCARD double surprisal_report_accuracy(const struct surprisal_report *report);
-
-/// Log-probabilities of every class: `out[j] = (z[j] - max) - ln sum exp(z - max)`, in nats; in the logits' type or f32, or in place.
-///
-/// Within 2 ULP of the result plus 2e-7, whatever common offset the logits have. A row with NaN or +inf, or without a finite logit, is NaN; -inf
-/// among finite logits stays.
-SURPRISAL_API
-SURPRISAL_NODISCARD
-surprisal_status surprisal_log_softmax(const struct surprisal_logits *logits,
-                                       const struct surprisal_logits_mut *out,
-                                       struct surprisal_error_detail *detail);
-
-/// ln of the sum of exp(z) of each of the matrix's rows, in nats, rounded once. `out` has one entry for each row of the whole batch.
-///
-/// A row with NaN or +inf, or without a finite logit, is NaN.
-SURPRISAL_API
-SURPRISAL_NODISCARD
-surprisal_status surprisal_log_sum_exp(const struct surprisal_logits *logits,
-                                       float *out,
-                                       struct surprisal_error_detail *detail);
-
-/// Entropy of each of the matrix's rows, in nats. `out` has one entry for each row of the whole batch.
-///
-/// A class of probability 0 adds 0. A row with NaN or +inf, or without a finite logit, is NaN.
-SURPRISAL_API
-SURPRISAL_NODISCARD
-surprisal_status surprisal_entropy(const struct surprisal_logits *logits,
-                                   float *out,
-                                   struct surprisal_error_detail *detail);
-
-/// ln p of the target of each of the matrix's rows, in nats; 0 on ignored rows. What policy and reference models are asked for. `out` has one
-/// entry for each row of the whole batch.
-SURPRISAL_API
-SURPRISAL_NODISCARD
-surprisal_status surprisal_token_log_probs(const struct surprisal_batch *batch,
-                                           const struct surprisal_logits *logits,
-                                           float *out,
-                                           struct surprisal_error_detail *detail);
-
-/// Stage 1: statistics of the matrix's rows, of whole rows or of a vocabulary shard.
-///
-/// `stats` has one entry for each row of the whole batch; those of the matrix's rows are written. A target outside the shard contributes 0 to
-/// `target_logit`. Merge shards with `surprisal_stats_merge`.
-SURPRISAL_API
-SURPRISAL_NODISCARD
-surprisal_status surprisal_row_stats(const struct surprisal_loss *loss,
-                                     const struct surprisal_batch *batch,
-                                     const struct surprisal_logits *logits,
-                                     struct surprisal_stats *stats,
-                                     struct surprisal_error_detail *detail);
-
-/// Stage 2: the group pass, the denominators, and the term of each of `rows` rows from `row_start` on, from merged statistics.
-///
-/// `stats` and `terms` have one entry for each row of the whole batch; those of the range are read and written. Objectives of a sequence or
-/// the batch need all rows at once; it takes some hundred nanoseconds a row. `vocab_total` is the whole vocabulary.
-SURPRISAL_API
-SURPRISAL_NODISCARD
-surprisal_status surprisal_token_terms(const struct surprisal_loss *loss,
-                                       const struct surprisal_batch *batch,
-                                       size_t vocab_total,
-                                       size_t row_start,
-                                       size_t rows,
-                                       const struct surprisal_stats *stats,
-                                       struct surprisal_term *terms,
-                                       struct surprisal_report *report,
-                                       struct surprisal_error_detail *detail);
-
-/// Stage 3: the gradient of the matrix's rows, of whole rows or of a vocabulary shard, from merged statistics and terms.
-///
-/// `dlogits[j] = coef (p[j] - [j = target])`, with the dense extras. `stats` and `terms` have one entry for each row of the whole batch; those
-/// of the matrix's rows are read.
-SURPRISAL_API
-SURPRISAL_NODISCARD
-surprisal_status surprisal_logits_grad(const struct surprisal_loss *loss,
-                                       const struct surprisal_batch *batch,
-                                       const struct surprisal_logits *logits,
-                                       const struct surprisal_stats *stats,
-                                       const struct surprisal_term *terms,
-                                       const struct surprisal_logits_mut *dlogits,
-                                       struct surprisal_error_detail *detail);
-
-/// Merges the statistics of other parts of the same rows: `merged[i] = merge(merged[i], part[i])` for each of `count` rows.
-///
-/// Associative up to rounding in double precision, commutative bit for bit. The body of an `MPI_Op`:
-/// `surprisal_stats_merge(in, inout, *len, NULL)`.
-SURPRISAL_API
-SURPRISAL_NODISCARD
-surprisal_status surprisal_stats_merge(const struct surprisal_stats *part,
-                                       struct surprisal_stats *merged,
-                                       size_t count,
-                                       struct surprisal_error_detail *detail);
-
-/// Expresses statistics relative to a common maximum, after which parts merge by adding all fields but `max`. For collectives that only have
-/// MAX and SUM: reduce each row's `max` by MAX, rebase to it, sum the others.
-///
-/// `max[i]` is at least `stats[i].max`, for each of `count` rows.
-SURPRISAL_API
-SURPRISAL_NODISCARD
-surprisal_status surprisal_stats_rebase(struct surprisal_stats *stats,
-                                        const double *max,
-                                        size_t count,
-                                        struct surprisal_error_detail *detail);
-
-/// -ln p of the target, in nats, from the statistics of a whole row. NaN for a row without a softmax and for NULL.
-SURPRISAL_API SURPRISAL_NODISCARD double surprisal_stats_nll(const struct surprisal_stats *stats);
-
-/// ln of the sum of exp(z). NaN for a row without a softmax and for NULL.
-SURPRISAL_API SURPRISAL_NODISCARD double surprisal_stats_log_sum_exp(const struct surprisal_stats *stats);
-
-/// Entropy of the row, in nats. NaN where it was not asked for (`outputs.entropy` of the call), for a row without a softmax and for NULL.
-SURPRISAL_API
-SURPRISAL_NODISCARD
-double surprisal_stats_entropy(const struct surprisal_stats *stats);
-
-/// Fills a detail with its initial values, as `SURPRISAL_ERROR_DETAIL_INIT` does.
-SURPRISAL_API
-SURPRISAL_NODISCARD
-surprisal_status surprisal_error_detail_init(struct surprisal_error_detail *detail,
-                                             size_t struct_size);
-
-/// A sentence that says what a status means, in English. Static; never NULL, whatever the number.
-SURPRISAL_API SURPRISAL_NODISCARD const char *surprisal_status_string(int32_t status);
-
-/// Version of the library that is linked: `1000000 * major + 1000 * minor + patch`, as `SURPRISAL_VERSION` is of the header.
-SURPRISAL_API
-SURPRISAL_NODISCARD
-uint32_t surprisal_version(void);
-
-/// The same as text, `"major.minor.patch"`. Static.
-SURPRISAL_API SURPRISAL_NODISCARD const char *surprisal_version_string(void);
-
-/// `SURPRISAL_ABI_VERSION` of the library that is linked.
-SURPRISAL_API SURPRISAL_NODISCARD uint32_t surprisal_abi_version(void);
+const char *surprisal_simd_level(void);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -3,8 +3,9 @@
 use surprisal::Batch;
 
 use crate::batch::{BatchInput, surprisal_batch};
+use crate::detail::{finish, surprisal_error_detail};
 use crate::memory::Memory;
-use crate::status::{Failure, finish, surprisal_error_detail, surprisal_status};
+use crate::status::{Failure, surprisal_status};
 
 /// Histogram of the targets' probabilities over `bin_count` equal bins of [0, 1]: adds each token of `log_probs` (one entry a row) to its bin.
 ///

@@ -1,14 +1,14 @@
 //! All stages in one call: the loss, and its gradient.
 
 use crate::batch::{BatchInput, surprisal_batch};
-use crate::logits::{
-    Matrix, Operands, surprisal_logits, surprisal_logits_mut, with_logits, with_result,
-};
+use crate::detail::{finish, surprisal_error_detail};
+use crate::logits::{surprisal_logits, surprisal_logits_mut};
 use crate::loss::{LossInput, surprisal_loss};
+use crate::matrix::{Matrix, Operands, with_logits, with_result};
 use crate::memory::Memory;
 use crate::outputs::{OutputsInput, surprisal_outputs};
 use crate::report::surprisal_report;
-use crate::status::{Failure, finish, surprisal_error_detail, surprisal_status};
+use crate::status::{Failure, surprisal_status};
 use crate::versioned::Out;
 
 /// What both calls are given besides matrices to write.

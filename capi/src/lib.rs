@@ -12,29 +12,52 @@
     reason = "the documentation is that of the C header, which states the contract of all functions at its top"
 )]
 
-mod batch;
-mod diagnose;
-mod forward;
-mod logits;
-mod loss;
-mod memory;
-mod outputs;
-mod params;
-mod probe;
-mod reference;
-mod report;
-mod softmax;
-mod stages;
-mod stats;
-mod status;
+// The order of the header.
 mod version;
+
+mod status;
+
+mod detail;
+
+mod objective;
+
+mod loss;
+
+mod batch;
+
+mod logits;
+
+mod outputs;
+
+mod report;
+
+mod forward;
+
+mod stats;
+
+mod stages;
+
+mod softmax;
+
+mod diagnose;
+
+mod params;
+
+mod reference;
+
+mod probe;
+
+mod matrix;
+mod memory;
 mod versioned;
 
 pub use batch::*;
+pub use detail::*;
 pub use diagnose::*;
 pub use forward::*;
 pub use logits::*;
 pub use loss::*;
+pub use objective::*;
 pub use outputs::*;
 pub use params::*;
 pub use probe::surprisal_simd_level;

@@ -5,7 +5,7 @@ use core::ptr;
 use surprisal::Outputs;
 use surprisal::objective::TokenTerm;
 
-use crate::logits::Place;
+use crate::matrix::Place;
 use crate::memory::{Checked, Memory, Output};
 use crate::stats::{surprisal_stats, surprisal_term};
 use crate::status::{Failure, surprisal_status};

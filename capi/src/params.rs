@@ -2,9 +2,10 @@
 
 use surprisal::params::{self, Lora};
 
+use crate::detail::{finish, surprisal_error_detail};
 use crate::memory::Memory;
+use crate::status::Failure;
 use crate::status::surprisal_status::{self, SURPRISAL_ERROR_EXTENT};
-use crate::status::{Failure, finish, surprisal_error_detail};
 
 /// L2 to the initial weights: writes `lambda sum (parameters - initial)^2 / divisor` to `penalty` and ADDS its gradient to `gradient`. Arrays have
 /// `count` elements; divisor 1 is the textbook form, the number of the model's parameters is FLOW's.

@@ -5,11 +5,12 @@ use core::ffi::c_void;
 use surprisal::reference;
 
 use crate::batch::{BatchInput, surprisal_batch};
+use crate::detail::{finish, surprisal_error_detail};
 use crate::loss::{LossInput, surprisal_loss};
 use crate::memory::Memory;
 use crate::report::surprisal_report;
+use crate::status::Failure;
 use crate::status::surprisal_status::{self, SURPRISAL_ERROR_EXTENT};
-use crate::status::{Failure, finish, surprisal_error_detail};
 use crate::versioned::Out;
 
 /// Where a gradient and the finite differences differ most.

@@ -2,7 +2,8 @@
 
 use surprisal::LossReport;
 
-use crate::status::{Failure, finish, surprisal_error_detail, surprisal_status};
+use crate::detail::{finish, surprisal_error_detail};
+use crate::status::{Failure, surprisal_status};
 use crate::versioned::{self, Out, Versioned, versioned};
 
 /// What a call computes besides gradients. An output: begin with `SURPRISAL_REPORT_INIT`.

@@ -1,11 +1,11 @@
 //! Conveniences over the same kernels: log-softmax, log-sum-exp, entropy, log-probabilities of the targets.
 
 use crate::batch::{BatchInput, surprisal_batch};
-use crate::logits::{
-    LogitsInput, Matrix, Operands, surprisal_logits, surprisal_logits_mut, with_logits, with_result,
-};
+use crate::detail::{finish, surprisal_error_detail};
+use crate::logits::{surprisal_logits, surprisal_logits_mut};
+use crate::matrix::{LogitsInput, Matrix, Operands, with_logits, with_result};
 use crate::memory::{Memory, Output};
-use crate::status::{Failure, finish, surprisal_error_detail, surprisal_status};
+use crate::status::{Failure, surprisal_status};
 
 /// Log-probabilities of every class: `out[j] = (z[j] - max) - ln sum exp(z - max)`, in nats; in the logits' type or f32, or in place.
 ///

@@ -4,15 +4,15 @@ use surprisal::RowStats;
 use surprisal::objective::TokenTerm;
 
 use crate::batch::{BatchInput, surprisal_batch};
-use crate::logits::{
-    Matrix, Operands, Place, surprisal_logits, surprisal_logits_mut, with_logits, with_result,
-};
+use crate::detail::{finish, surprisal_error_detail};
+use crate::logits::{surprisal_logits, surprisal_logits_mut};
 use crate::loss::{LossInput, surprisal_loss};
+use crate::matrix::{Matrix, Operands, Place, with_logits, with_result};
 use crate::memory::{Input, Memory};
 use crate::report::surprisal_report;
 use crate::stats::{surprisal_stats, surprisal_term};
+use crate::status::Failure;
 use crate::status::surprisal_status::{self, SURPRISAL_ERROR_SHAPE};
-use crate::status::{Failure, finish, surprisal_error_detail};
 use crate::versioned::Out;
 
 /// Stage 1: statistics of the matrix's rows, of whole rows or of a vocabulary shard.

@@ -5,9 +5,10 @@ use core::mem::offset_of;
 use surprisal::RowStats;
 use surprisal::objective::TokenTerm;
 
+use crate::detail::{finish, surprisal_error_detail};
 use crate::memory::Memory;
+use crate::status::Failure;
 use crate::status::surprisal_status::{self, SURPRISAL_ERROR_VALUE};
-use crate::status::{Failure, finish, surprisal_error_detail};
 
 /// Statistics of one row, or of a part of one: five doubles, which a collective can carry. A monoid under `surprisal_stats_merge`, with
 /// `SURPRISAL_STATS_EMPTY` as identity. Logits are the transformed ones here (after logit scale and soft-cap).

@@ -1,0 +1,297 @@
+//! Matrices inside the crate: read, checked, declared, and made into views of their element type.
+
+use core::ffi::c_void;
+
+use surprisal::{Batch, Element, Error, Logits, LogitsMut, bf16, f16};
+
+use crate::logits::{surprisal_dtype, surprisal_logits, surprisal_logits_mut};
+use crate::memory::{Checked, Input, Memory, Output};
+use crate::probe;
+use crate::status::Failure;
+use crate::status::surprisal_status::{
+    SURPRISAL_ERROR_EXTENT, SURPRISAL_ERROR_OVERLAP, SURPRISAL_ERROR_SHAPE,
+};
+use crate::versioned;
+
+const F32: i32 = surprisal_dtype::SURPRISAL_F32 as i32;
+const BF16: i32 = surprisal_dtype::SURPRISAL_BF16 as i32;
+const F16: i32 = surprisal_dtype::SURPRISAL_F16 as i32;
+
+/// Where a matrix lies in its batch and vocabulary, with the defaults filled in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) rows: usize,
+    pub(crate) vocab: usize,
+    pub(crate) row_start: usize,
+    pub(crate) rows_total: usize,
+    pub(crate) vocab_start: usize,
+    pub(crate) vocab_total: usize,
+}
+
+impl Place {
+    /// The rows of the batch, of the call's batch-wide arrays.
+    pub(crate) fn check_batch(&self, rows: usize) -> Result<(), Failure> {
+        if self.rows_total == rows {
+            return Ok(());
+        }
+        let message = "rows_total (or rows, where it is 0) differs from the batch's rows";
+        let failure = Failure::new(SURPRISAL_ERROR_SHAPE, "logits", message);
+        Err(failure.value(self.rows_total as f64))
+    }
+
+    /// The part of the batch's rows that a call over this matrix works on.
+    pub(crate) fn of<'a>(&self, batch: Batch<'a>) -> Batch<'a> {
+        if self.rows == self.rows_total {
+            batch
+        } else {
+            batch.row_range(self.row_start..self.row_start.saturating_add(self.rows))
+        }
+    }
+}
+
+/// A matrix as a call has it: of either struct.
+#[derive(Clone, Copy)]
+pub(crate) struct Matrix {
+    data: *const c_void,
+    dtype: i32,
+    row_stride: usize,
+    pub(crate) place: Place,
+}
+
+// One reader serves both structs: they differ in the constness of `data` alone.
+const _: () = assert!(size_of::<surprisal_logits>() == size_of::<surprisal_logits_mut>());
+
+impl Matrix {
+    /// Reads a caller's struct; a `surprisal_logits_mut` may be cast to this type.
+    ///
+    /// # Safety
+    /// As [`versioned::read`].
+    pub(crate) unsafe fn read(
+        pointer: *const surprisal_logits,
+        argument: &'static str,
+    ) -> Result<Self, Failure> {
+        // SAFETY: passed on.
+        let m = unsafe { versioned::read(pointer) }.map_err(|f| Failure { argument, ..f })?;
+        let or = |value: usize, default: usize| if value == 0 { default } else { value };
+        let place = Place {
+            rows: m.rows,
+            vocab: m.vocab,
+            row_start: m.row_start,
+            rows_total: or(m.rows_total, m.rows),
+            vocab_start: m.vocab_start,
+            vocab_total: or(m.vocab_total, m.vocab),
+        };
+        let row_stride = or(m.row_stride, m.vocab);
+        let matrix = Self { data: m.data, dtype: m.dtype, row_stride, place };
+        matrix.check(argument, m.reserved)
+    }
+
+    /// What can be said without the data.
+    fn check(self, argument: &'static str, reserved: i32) -> Result<Self, Failure> {
+        let place = self.place;
+        let shape = |message| Err(Failure::new(SURPRISAL_ERROR_SHAPE, argument, message));
+        if reserved != 0 {
+            return Err(Failure::option(argument, "reserved is not 0"));
+        }
+        if ![F32, BF16, F16].contains(&self.dtype) {
+            let failure = Failure::option("dtype", "is not a surprisal_dtype");
+            return Err(failure.value(f64::from(self.dtype)));
+        }
+        if place.vocab == 0 {
+            return Err(Failure::new(SURPRISAL_ERROR_SHAPE, "vocab", "is 0"));
+        }
+        if self.row_stride < place.vocab {
+            return shape("row_stride is below vocab");
+        }
+        if place.row_start.checked_add(place.rows).is_none_or(|end| end > place.rows_total) {
+            return shape("row_start + rows is beyond rows_total");
+        }
+        if place.vocab_start.checked_add(place.vocab).is_none_or(|end| end > place.vocab_total) {
+            return shape("vocab_start + vocab is beyond vocab_total");
+        }
+        Ok(self)
+    }
+
+    /// Elements from the first to behind the last.
+    fn len(&self, argument: &'static str) -> Result<usize, Failure> {
+        let Some(before) = self.place.rows.checked_sub(1) else { return Ok(0) };
+        let len = before.checked_mul(self.row_stride).and_then(|n| n.checked_add(self.place.vocab));
+        len.ok_or(Failure::new(SURPRISAL_ERROR_EXTENT, argument, "its size overflows"))
+    }
+
+    /// Declares the matrix as one to read.
+    ///
+    /// # Safety
+    /// As [`Memory::input`], with the type that `dtype` stands for.
+    pub(crate) unsafe fn input<'call>(
+        &self,
+        argument: &'static str,
+        memory: &mut Memory,
+    ) -> Result<LogitsInput<'call>, Failure> {
+        let (data, len) = (self.data, self.len(argument)?);
+        // SAFETY: passed on.
+        let data = unsafe {
+            match self.dtype {
+                BF16 => Any::Bf16(memory.input(argument, data.cast(), len)?),
+                F16 => Any::F16(memory.input(argument, data.cast(), len)?),
+                _ => Any::F32(memory.input(argument, data.cast(), len)?),
+            }
+        };
+        Ok(LogitsInput { data, matrix: *self })
+    }
+
+    /// Declares the matrix as one to write.
+    ///
+    /// # Safety
+    /// As [`Memory::output`], with the type that `dtype` stands for; `data` came from a mutable pointer.
+    pub(crate) unsafe fn output<'call>(
+        &self,
+        argument: &'static str,
+        memory: &mut Memory,
+    ) -> Result<LogitsOutput<'call>, Failure> {
+        let (data, len) = (self.data.cast_mut(), self.len(argument)?);
+        // SAFETY: passed on.
+        let data = unsafe {
+            match self.dtype {
+                BF16 => Any::Bf16(memory.output(argument, data.cast(), len)?),
+                F16 => Any::F16(memory.output(argument, data.cast(), len)?),
+                _ => Any::F32(memory.output(argument, data.cast(), len)?),
+            }
+        };
+        Ok(LogitsOutput { data, matrix: *self })
+    }
+
+    fn view<'call, T: Element>(&self, data: &'call [T]) -> Result<Logits<'call, T>, Error> {
+        let p = &self.place;
+        let view = Logits::strided(data, p.rows, p.vocab, self.row_stride)?;
+        Ok(view.shard(p.vocab_start, p.vocab_total)?.level(probe::level()))
+    }
+
+    fn view_mut<'call, T: Element>(
+        &self,
+        data: &'call mut [T],
+    ) -> Result<LogitsMut<'call, T>, Error> {
+        let p = &self.place;
+        let view = LogitsMut::strided(data, p.rows, p.vocab, self.row_stride)?;
+        Ok(view.shard(p.vocab_start, p.vocab_total)?.level(probe::level()))
+    }
+
+    /// Whether `result` overwrites these logits. The same address with another stride or type is an overlap.
+    fn is_in_place(&self, result: &Self, argument: &'static str) -> Result<bool, Failure> {
+        if self.place != result.place {
+            let message = "differs from logits in rows, vocab or place";
+            return Err(Failure::new(SURPRISAL_ERROR_SHAPE, argument, message));
+        }
+        if self.data != result.data || self.data.is_null() {
+            return Ok(false);
+        }
+        if (self.row_stride, self.dtype) == (result.row_stride, result.dtype) {
+            return Ok(true);
+        }
+        let message = "is the logits' memory with another row_stride or dtype";
+        Err(Failure::new(SURPRISAL_ERROR_OVERLAP, argument, message))
+    }
+}
+
+/// The matrices of a call that has a result: both, or one that is overwritten.
+pub(crate) enum Operands<'call> {
+    Split(LogitsInput<'call>, LogitsOutput<'call>),
+    InPlace(LogitsOutput<'call>),
+}
+
+impl<'call> Operands<'call> {
+    /// Declares logits and result.
+    ///
+    /// # Safety
+    /// As [`Matrix::input`] and [`Matrix::output`].
+    pub(crate) unsafe fn declare(
+        logits: &Matrix,
+        result: &Matrix,
+        argument: &'static str,
+        memory: &mut Memory,
+    ) -> Result<Self, Failure> {
+        let in_place = logits.is_in_place(result, argument)?;
+        // SAFETY: passed on.
+        unsafe {
+            let output = result.output(argument, memory)?;
+            if in_place {
+                return Ok(Self::InPlace(output));
+            }
+            Ok(Self::Split(logits.input("logits", memory)?, output))
+        }
+    }
+}
+
+/// One of the same thing per element type.
+pub(crate) enum Any<A, B, C> {
+    F32(A),
+    Bf16(B),
+    F16(C),
+}
+
+/// A declared matrix to read.
+pub(crate) struct LogitsInput<'call> {
+    data: Any<Input<'call, f32>, Input<'call, bf16>, Input<'call, f16>>,
+    matrix: Matrix,
+}
+
+/// A declared matrix to write.
+pub(crate) struct LogitsOutput<'call> {
+    data: Any<Output<'call, f32>, Output<'call, bf16>, Output<'call, f16>>,
+    matrix: Matrix,
+}
+
+type AnyLogits<'call> = Any<Logits<'call, f32>, Logits<'call, bf16>, Logits<'call, f16>>;
+type AnyLogitsMut<'call> =
+    Any<LogitsMut<'call, f32>, LogitsMut<'call, bf16>, LogitsMut<'call, f16>>;
+
+impl<'call> LogitsInput<'call> {
+    pub(crate) fn view(&self, checked: &Checked) -> Result<AnyLogits<'call>, Failure> {
+        Ok(match &self.data {
+            Any::F32(data) => Any::F32(self.matrix.view(data.get(checked))?),
+            Any::Bf16(data) => Any::Bf16(self.matrix.view(data.get(checked))?),
+            Any::F16(data) => Any::F16(self.matrix.view(data.get(checked))?),
+        })
+    }
+}
+
+impl<'call> LogitsOutput<'call> {
+    pub(crate) fn view(self, checked: &Checked) -> Result<AnyLogitsMut<'call>, Failure> {
+        Ok(match self.data {
+            Any::F32(data) => Any::F32(self.matrix.view_mut(data.get(checked))?),
+            Any::Bf16(data) => Any::Bf16(self.matrix.view_mut(data.get(checked))?),
+            Any::F16(data) => Any::F16(self.matrix.view_mut(data.get(checked))?),
+        })
+    }
+}
+
+/// Runs an expression on logits of any type.
+macro_rules! with_logits {
+    ($logits:expr, |$z:ident| $body:expr) => {
+        match $logits {
+            $crate::matrix::Any::F32($z) => $body,
+            $crate::matrix::Any::Bf16($z) => $body,
+            $crate::matrix::Any::F16($z) => $body,
+        }
+    };
+}
+pub(crate) use with_logits;
+
+/// Runs an expression on logits of any type and a result of the same type or f32.
+macro_rules! with_result {
+    ($logits:expr, $result:expr, |$z:ident, $dz:ident| $body:expr) => {{
+        use $crate::matrix::Any;
+        match ($logits, $result) {
+            (Any::F32($z), Any::F32($dz)) => $body,
+            (Any::Bf16($z), Any::Bf16($dz)) => $body,
+            (Any::Bf16($z), Any::F32($dz)) => $body,
+            (Any::F16($z), Any::F16($dz)) => $body,
+            (Any::F16($z), Any::F32($dz)) => $body,
+            _ => {
+                let message = "of the result is neither that of the logits nor f32";
+                return Err($crate::status::Failure::option("dtype", message));
+            }
+        }
+    }};
+}
+pub(crate) use with_result;
