@@ -24,7 +24,8 @@
  *     writes those of its matrix's rows.
  * Threads. Every function is reentrant: no state, no locks, no threads. Calls may run at the same time if what one writes no other uses; so a
  *     caller's threads share a batch by ranges of rows (`surprisal_logits_rows`), with the same `loss`, `batch` and `outputs`, and add their
- *     reports (`surprisal_report_merge`). Gradients and per-row outputs have the same bits however the rows are cut.
+ *     reports (`surprisal_report_merge`). Gradients and per-row outputs have the same bits however the rows are cut into calls. (A cut of the
+ *     vocabulary rounds anew: shards agree with whole rows within the accuracy.)
  * Accuracy. Against double precision on the same inputs: -ln p within 2e-7 relative + 2e-7 at any common offset of the logits; an f32 gradient
  *     entry within 2^-23 (2 + |z_j - max|) coef p_j; the target's entry within 4e-7 coef; 16-bit gradients are rounded once.
  * Special rows. Ignored: loss 0, gradient exactly 0, logits not read. All -inf, any NaN or any +inf: loss and gradient NaN, and the report
@@ -46,6 +47,9 @@
 #define SURPRISAL_VERSION_PATCH 0
 #define SURPRISAL_VERSION                                                                                             \
     (SURPRISAL_VERSION_MAJOR * 1000000 + SURPRISAL_VERSION_MINOR * 1000 + SURPRISAL_VERSION_PATCH)
+
+/** The target that marks a row to skip, unless a batch says otherwise. */
+#define SURPRISAL_IGNORE_INDEX (-100)
 
 /** A parameter of an objective that has this value has the objective's own default. */
 #define SURPRISAL_DEFAULT (-1e300)
@@ -194,6 +198,27 @@ enum surprisal_objective
 typedef enum surprisal_objective surprisal_objective;
 #else
 typedef int32_t surprisal_objective;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/// How much of a batch an objective must know before it can weigh a token.
+enum surprisal_scope
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /// The token alone: one pass over the logits, any range of rows.
+    SURPRISAL_SCOPE_TOKEN = 0,
+    /// All tokens of its sequence (or pair of sequences): two passes over the whole batch, with a workspace.
+    SURPRISAL_SCOPE_SEQUENCE = 1,
+    /// All tokens of the batch: two passes, with a workspace.
+    SURPRISAL_SCOPE_BATCH = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum surprisal_scope surprisal_scope;
+#else
+typedef int32_t surprisal_scope;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -627,6 +652,11 @@ SURPRISAL_API
 SURPRISAL_NODISCARD
 const char *surprisal_objective_name(int32_t objective);
 
+/// Scope of an objective with its default parameters, a `surprisal_scope`; `SURPRISAL_ERROR_OPTION` (negative) where there is none of this number.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+int32_t surprisal_objective_scope(int32_t objective);
+
 /// The objective of a name; `SURPRISAL_ERROR_OPTION` where there is none, `SURPRISAL_ERROR_MISSING` for NULL (both negative).
 ///
 /// `name` ends with NUL.
@@ -741,7 +771,7 @@ SURPRISAL_API SURPRISAL_NODISCARD double surprisal_stats_nll(const struct surpri
 /// ln of the sum of exp(z). NaN for a row without a softmax and for NULL.
 SURPRISAL_API SURPRISAL_NODISCARD double surprisal_stats_log_sum_exp(const struct surprisal_stats *stats);
 
-/// Entropy of the row, in nats. NaN where it was not asked for (`outputs.entropy` of the call), for a row without a softmax and for NULL.
+/// Entropy of the row, in nats, from the statistics of a call that was asked for it (`outputs.entropy`); NaN for others, for a row without a softmax and for NULL.
 SURPRISAL_API
 SURPRISAL_NODISCARD
 double surprisal_stats_entropy(const struct surprisal_stats *stats);
@@ -970,7 +1000,8 @@ const char *surprisal_simd_level(void);
 #define SURPRISAL_LOGITS_INIT {sizeof(surprisal_logits), NULL, 0, 0, 0, 0, 0, 0, 0, SURPRISAL_F32, 0}
 #define SURPRISAL_LOGITS_MUT_INIT {sizeof(surprisal_logits_mut), NULL, 0, 0, 0, 0, 0, 0, 0, SURPRISAL_F32, 0}
 #define SURPRISAL_BATCH_INIT                                                                                          \
-    {sizeof(surprisal_batch), 0, NULL, NULL, -100, NULL, NULL, NULL, NULL, NULL, 0, NULL, NULL, NULL, 0, NULL}
+    {sizeof(surprisal_batch), 0,    NULL, NULL, SURPRISAL_IGNORE_INDEX, NULL, NULL, NULL,                            \
+     NULL,                    NULL, 0,    NULL, NULL,                   NULL, 0,    NULL}
 #define SURPRISAL_OUTPUTS_INIT {sizeof(surprisal_outputs), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL}
 #define SURPRISAL_REPORT_INIT {sizeof(surprisal_report), 0, 0, 0, 0.0, 0.0, 0.0, 0.0, -1}
 #define SURPRISAL_LOSS_INIT                                                                                           \
@@ -1046,6 +1077,22 @@ static inline surprisal_logits_mut surprisal_logits_mut_bf16(uint16_t *data, siz
 static inline surprisal_logits_mut surprisal_logits_mut_f16(uint16_t *data, size_t rows, size_t vocab)
 {
     return surprisal_logits_mut_of(data, SURPRISAL_F16, rows, vocab);
+}
+
+/** A matrix as logits to read; with both a call works in place. */
+static inline surprisal_logits surprisal_logits_of_mut(surprisal_logits_mut matrix)
+{
+    surprisal_logits logits = SURPRISAL_LOGITS_INIT;
+    logits.data = matrix.data;
+    logits.rows = matrix.rows;
+    logits.vocab = matrix.vocab;
+    logits.row_stride = matrix.row_stride;
+    logits.row_start = matrix.row_start;
+    logits.rows_total = matrix.rows_total;
+    logits.vocab_start = matrix.vocab_start;
+    logits.vocab_total = matrix.vocab_total;
+    logits.dtype = matrix.dtype;
+    return logits;
 }
 
 /* Parts of matrices. */

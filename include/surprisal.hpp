@@ -265,20 +265,7 @@ public:
     }
     const surprisal_logits_mut &c() const { return c_; }
     /// The same matrix to read: with it a call works in place.
-    Logits read() const
-    {
-        surprisal_logits logits = SURPRISAL_LOGITS_INIT;
-        logits.data = c_.data;
-        logits.rows = c_.rows;
-        logits.vocab = c_.vocab;
-        logits.row_stride = c_.row_stride;
-        logits.row_start = c_.row_start;
-        logits.rows_total = c_.rows_total;
-        logits.vocab_start = c_.vocab_start;
-        logits.vocab_total = c_.vocab_total;
-        logits.dtype = c_.dtype;
-        return Logits(logits);
-    }
+    Logits read() const { return Logits(surprisal_logits_of_mut(c_)); }
 
 private:
     surprisal_logits_mut c_;

@@ -5,7 +5,8 @@
 #define SURPRISAL_LOGITS_INIT {sizeof(surprisal_logits), NULL, 0, 0, 0, 0, 0, 0, 0, SURPRISAL_F32, 0}
 #define SURPRISAL_LOGITS_MUT_INIT {sizeof(surprisal_logits_mut), NULL, 0, 0, 0, 0, 0, 0, 0, SURPRISAL_F32, 0}
 #define SURPRISAL_BATCH_INIT                                                                                          \
-    {sizeof(surprisal_batch), 0, NULL, NULL, -100, NULL, NULL, NULL, NULL, NULL, 0, NULL, NULL, NULL, 0, NULL}
+    {sizeof(surprisal_batch), 0,    NULL, NULL, SURPRISAL_IGNORE_INDEX, NULL, NULL, NULL,                            \
+     NULL,                    NULL, 0,    NULL, NULL,                   NULL, 0,    NULL}
 #define SURPRISAL_OUTPUTS_INIT {sizeof(surprisal_outputs), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL}
 #define SURPRISAL_REPORT_INIT {sizeof(surprisal_report), 0, 0, 0, 0.0, 0.0, 0.0, 0.0, -1}
 #define SURPRISAL_LOSS_INIT                                                                                           \
@@ -81,6 +82,22 @@ static inline surprisal_logits_mut surprisal_logits_mut_bf16(uint16_t *data, siz
 static inline surprisal_logits_mut surprisal_logits_mut_f16(uint16_t *data, size_t rows, size_t vocab)
 {
     return surprisal_logits_mut_of(data, SURPRISAL_F16, rows, vocab);
+}
+
+/** A matrix as logits to read; with both a call works in place. */
+static inline surprisal_logits surprisal_logits_of_mut(surprisal_logits_mut matrix)
+{
+    surprisal_logits logits = SURPRISAL_LOGITS_INIT;
+    logits.data = matrix.data;
+    logits.rows = matrix.rows;
+    logits.vocab = matrix.vocab;
+    logits.row_stride = matrix.row_stride;
+    logits.row_start = matrix.row_start;
+    logits.rows_total = matrix.rows_total;
+    logits.vocab_start = matrix.vocab_start;
+    logits.vocab_total = matrix.vocab_total;
+    logits.dtype = matrix.dtype;
+    return logits;
 }
 
 /* Parts of matrices. */

@@ -24,7 +24,8 @@
  *     writes those of its matrix's rows.
  * Threads. Every function is reentrant: no state, no locks, no threads. Calls may run at the same time if what one writes no other uses; so a
  *     caller's threads share a batch by ranges of rows (`surprisal_logits_rows`), with the same `loss`, `batch` and `outputs`, and add their
- *     reports (`surprisal_report_merge`). Gradients and per-row outputs have the same bits however the rows are cut.
+ *     reports (`surprisal_report_merge`). Gradients and per-row outputs have the same bits however the rows are cut into calls. (A cut of the
+ *     vocabulary rounds anew: shards agree with whole rows within the accuracy.)
  * Accuracy. Against double precision on the same inputs: -ln p within 2e-7 relative + 2e-7 at any common offset of the logits; an f32 gradient
  *     entry within 2^-23 (2 + |z_j - max|) coef p_j; the target's entry within 4e-7 coef; 16-bit gradients are rounded once.
  * Special rows. Ignored: loss 0, gradient exactly 0, logits not read. All -inf, any NaN or any +inf: loss and gradient NaN, and the report
@@ -46,6 +47,9 @@
 #define SURPRISAL_VERSION_PATCH @PATCH@
 #define SURPRISAL_VERSION                                                                                             \
     (SURPRISAL_VERSION_MAJOR * 1000000 + SURPRISAL_VERSION_MINOR * 1000 + SURPRISAL_VERSION_PATCH)
+
+/** The target that marks a row to skip, unless a batch says otherwise. */
+#define SURPRISAL_IGNORE_INDEX (-100)
 
 /** A parameter of an objective that has this value has the objective's own default. */
 #define SURPRISAL_DEFAULT (-1e300)

@@ -3,6 +3,8 @@
 use core::ffi::{CStr, c_char};
 use core::ptr;
 
+use surprisal::objective::{Builtin, Objective, Scope};
+
 use crate::status::surprisal_status::{SURPRISAL_ERROR_MISSING, SURPRISAL_ERROR_OPTION};
 
 /// Objectives: what a token's surprisal costs. p is the probability of the target, l = -ln p, r = p/p_old, A the advantage, sg(.) a
@@ -61,6 +63,18 @@ pub enum surprisal_objective {
     SURPRISAL_SFT_GO = 21,
 }
 
+/// How much of a batch an objective must know before it can weigh a token.
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum surprisal_scope {
+    /// The token alone: one pass over the logits, any range of rows.
+    SURPRISAL_SCOPE_TOKEN = 0,
+    /// All tokens of its sequence (or pair of sequences): two passes over the whole batch, with a workspace.
+    SURPRISAL_SCOPE_SEQUENCE = 1,
+    /// All tokens of the batch: two passes, with a workspace.
+    SURPRISAL_SCOPE_BATCH = 2,
+}
+
 /// Names of the objectives, in the order of their numbers; those of the core, for C.
 const NAMES: [&CStr; 22] = [
     c"sft",
@@ -98,6 +112,19 @@ pub extern "C" fn surprisal_objective_name(objective: i32) -> *const c_char {
     name(objective).map_or(ptr::null(), CStr::as_ptr)
 }
 
+/// Scope of an objective with its default parameters, a `surprisal_scope`; `SURPRISAL_ERROR_OPTION` (negative) where there is none of this number.
+#[unsafe(no_mangle)]
+#[must_use]
+pub extern "C" fn surprisal_objective_scope(objective: i32) -> i32 {
+    let name = name(objective).and_then(|name| name.to_str().ok());
+    match name.and_then(Builtin::from_name).map(|objective| objective.scope()) {
+        Some(Scope::Token) => surprisal_scope::SURPRISAL_SCOPE_TOKEN as i32,
+        Some(Scope::Sequence) => surprisal_scope::SURPRISAL_SCOPE_SEQUENCE as i32,
+        Some(Scope::Batch) => surprisal_scope::SURPRISAL_SCOPE_BATCH as i32,
+        None => SURPRISAL_ERROR_OPTION as i32,
+    }
+}
+
 /// The objective of a name; `SURPRISAL_ERROR_OPTION` where there is none, `SURPRISAL_ERROR_MISSING` for NULL (both negative).
 ///
 /// `name` ends with NUL.
@@ -115,8 +142,6 @@ pub unsafe extern "C" fn surprisal_objective_from_name(name: *const c_char) -> i
 
 #[cfg(test)]
 mod tests {
-    use surprisal::objective::Builtin;
-
     use super::*;
 
     #[test]

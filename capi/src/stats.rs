@@ -148,7 +148,7 @@ pub unsafe extern "C" fn surprisal_stats_log_sum_exp(stats: *const surprisal_sta
     unsafe { figure(stats, RowStats::log_sum_exp) }
 }
 
-/// Entropy of the row, in nats. NaN where it was not asked for (`outputs.entropy` of the call), for a row without a softmax and for NULL.
+/// Entropy of the row, in nats, from the statistics of a call that was asked for it (`outputs.entropy`); NaN for others, for a row without a softmax and for NULL.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn surprisal_stats_entropy(stats: *const surprisal_stats) -> f64 {

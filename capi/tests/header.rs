@@ -19,6 +19,7 @@ fn generate() -> String {
         "surprisal_status",
         "surprisal_dtype",
         "surprisal_objective",
+        "surprisal_scope",
         "surprisal_reduction",
         "surprisal_extras_scale",
         "surprisal_kl",

@@ -1,0 +1,77 @@
+#!/bin/sh
+# Builds the trainers in C and C++ and the MPI program, runs them, and checks what they print. Needs cmake, a C and a C++ compiler and MPI; an
+# argument names the folder for the builds.
+set -eu
+
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+root=$(CDPATH='' cd -- "$here/.." && pwd)
+work=${1:-$root/target/examples}
+mkdir -p "$work"
+work=$(CDPATH='' cd -- "$work" && pwd)
+
+fail() {
+    echo "examples: FAILED: $*"
+    exit 1
+}
+
+build() {
+    cmake -S "$here/$1" -B "$work/$1" -DCMAKE_BUILD_TYPE=Release -DSURPRISAL_CARGO_TARGET_DIR="$work/cargo" \
+        -DCMAKE_C_FLAGS='-Wall -Wextra -Wpedantic -Werror' -DCMAKE_CXX_FLAGS='-Wall -Wextra -Wpedantic -Werror' >"$work/log" 2>&1 &&
+        cmake --build "$work/$1" >>"$work/log" 2>&1 || { cat "$work/log"; fail "$1 does not build"; }
+}
+
+# Real text that every checkout has.
+text=$work/text
+cat "$root"/README.md "$root"/LICENSE-APACHE "$root"/core/src/*.rs "$root"/core/src/*/*.rs >"$text"
+
+# learned LOG SHARE: the validation nll is below this share of the unigram entropy that is printed beside it.
+learned() {
+    tail -n 1 "$1"
+    awk -v share="$2" '/^final:/ { gsub(",", ""); nll = $4; unigram = $7 }
+        END { exit !(unigram > 1 && nll > 0 && nll < share * unigram) }' "$1" || fail "nothing was learned"
+}
+
+# refused WHAT PROGRAM...: exit code 2, and stderr says WHAT.
+refused() {
+    what=$1
+    shift
+    code=0
+    "$@" >/dev/null 2>"$work/error" || code=$?
+    [ "$code" = 2 ] && grep -q "$what" "$work/error" || fail "$*: exit code $code, $(cat "$work/error")"
+    head -n 1 "$work/error"
+}
+
+echo "examples: the trainer in C"
+build c
+c=$work/c/train
+"$c" --check || fail "its gradients are wrong"
+"$c" "$text" --steps 400 >"$work/sft" || fail "sft"
+learned "$work/sft" 0.75
+for objective in dft talr focal talr-auto dft-sequence; do
+    "$c" "$text" --steps 20 --objective "$objective" | tail -n 1 | grep "objective $objective" || fail "$objective"
+done
+# The threads share the work and change nothing.
+for threads in 1 3; do
+    "$c" "$text" --steps 10 --threads "$threads" | tail -n 1 >"$work/threads$threads"
+done
+cmp "$work/threads1" "$work/threads3" || fail "the result depends on the number of threads"
+refused unknown "$c" "$text" --objective no-such-objective
+refused pairs "$c" "$text" --objective dpo
+refused no-such-file "$c" no-such-file
+
+echo "examples: the trainer in C++"
+build cpp
+cpp=$work/cpp/train
+"$cpp" "$text" >"$work/cpp.log" || fail "C++"
+learned "$work/cpp.log" 0.75
+refused objective "$cpp" "$text" no-such-objective
+refused usage "$cpp"
+
+echo "examples: a vocabulary over MPI ranks"
+build mpi
+for ranks in 1 2 3 4; do
+    mpirun --allow-run-as-root --oversubscribe -n "$ranks" "$work/mpi/vocab_parallel" >"$work/mpi.log" 2>&1 ||
+        { cat "$work/mpi.log"; fail "$ranks ranks"; }
+    grep "^vocab_parallel: ok on $ranks ranks" "$work/mpi.log" || fail "$ranks ranks say nothing"
+done
+echo "examples: ok"
