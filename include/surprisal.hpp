@@ -105,7 +105,7 @@ public:
         std::strncpy(error.detail_.argument, argument, sizeof error.detail_.argument - 1);
         std::strncpy(error.detail_.message, argument, sizeof error.detail_.message - 1);
         const std::size_t used = std::strlen(error.detail_.message);
-        std::strncpy(error.detail_.message + used, ": has not one entry a row", sizeof error.detail_.message - used - 1);
+        std::strncpy(error.detail_.message + used, ": has another length than the batch asks for", sizeof error.detail_.message - used - 1);
         return error;
     }
 

@@ -7,7 +7,7 @@ use surprisal::{Batch, Pair};
 use crate::memory::{Checked, Input, Memory};
 use crate::status::Failure;
 use crate::status::surprisal_status::{self, SURPRISAL_ERROR_EXTENT, SURPRISAL_ERROR_VALUE};
-use crate::versioned::{self, Versioned, versioned};
+use crate::versioned::{Versioned, versioned};
 
 /// A preference pair: two sequences of the batch, by their index.
 #[repr(C)]
@@ -131,13 +131,13 @@ impl<'call> BatchInput<'call> {
     /// Reads a caller's batch and declares its arrays.
     ///
     /// # Safety
-    /// As [`versioned::read`], and as [`Memory::input`] for every array.
+    /// As [`Memory::read_struct`], and as [`Memory::input`] for every array.
     pub(crate) unsafe fn read(
         batch: *const surprisal_batch,
         memory: &mut Memory,
     ) -> Result<Self, Failure> {
         // SAFETY: passed on.
-        let b = unsafe { versioned::read(batch) }?;
+        let b = unsafe { memory.read_struct(surprisal_batch::NAME, batch) }?;
         let ids = (b.targets_i32, b.targets_i64);
         // SAFETY: passed on.
         let targets = unsafe { declare_ids(memory, "targets", ids, b.rows) }?;

@@ -2,6 +2,7 @@
 
 use core::ffi::c_char;
 
+use crate::memory::Memory;
 use crate::status::Failure;
 use crate::status::surprisal_status::{self, SURPRISAL_OK};
 use crate::versioned::{Out, Versioned, versioned};
@@ -47,20 +48,22 @@ pub unsafe extern "C" fn surprisal_error_detail_init(
     unsafe { surprisal_error_detail::init(detail, struct_size) }
 }
 
-/// Runs a call and gives its outcome the C form.
+/// Runs a call, with a memory that knows of the detail, and gives its outcome the C form.
 ///
 /// # Safety
 /// `detail` is NULL, or a struct of the caller's whose `struct_size` says how long it is.
 pub(crate) unsafe fn finish(
     detail: *mut surprisal_error_detail,
-    call: impl FnOnce() -> Result<(), Failure>,
+    call: impl FnOnce(Memory) -> Result<(), Failure>,
 ) -> surprisal_status {
     // SAFETY: passed on.
     let detail = match unsafe { Out::optional(detail) } {
         Ok(detail) => detail,
         Err(failure) => return failure.status,
     };
-    let (status, text) = match call() {
+    let mut memory = Memory::new();
+    let declared = detail.as_ref().map_or(Ok(()), |detail| memory.declare_out(detail));
+    let (status, text) = match declared.and_then(|()| call(memory)) {
         Ok(()) => (SURPRISAL_OK, surprisal_error_detail::INIT),
         Err(failure) => (failure.status, failure.into()),
     };

@@ -5,7 +5,8 @@ use surprisal::Batch;
 use crate::batch::{BatchInput, surprisal_batch};
 use crate::detail::{finish, surprisal_error_detail};
 use crate::memory::Memory;
-use crate::status::{Failure, surprisal_status};
+use crate::status::Failure;
+use crate::status::surprisal_status::{self, SURPRISAL_ERROR_SHAPE};
 
 /// Histogram of the targets' probabilities over `bin_count` equal bins of [0, 1]: adds each token of `log_probs` (one entry a row) to its bin.
 ///
@@ -19,14 +20,16 @@ pub unsafe extern "C" fn surprisal_histogram(
     bin_count: usize,
     detail: *mut surprisal_error_detail,
 ) -> surprisal_status {
-    let call = || {
-        let mut memory = Memory::new();
+    let call = |mut memory: Memory| {
         // SAFETY: the C caller's structs and arrays.
         let (batch, log_probs, bins) = unsafe {
             let batch = BatchInput::read(batch, &mut memory)?;
             let log_probs = memory.input("log_probs", log_probs, batch.rows)?;
             (batch, log_probs, memory.output("bins", bins, bin_count)?)
         };
+        if bin_count == 0 {
+            return Err(Failure::new(SURPRISAL_ERROR_SHAPE, "bin_count", "is 0").value(0.0));
+        }
         let checked = memory.check()?;
         let batch = batch.get(&checked)?;
         Ok(surprisal::diagnose::histogram(&batch, log_probs.get(&checked), bins.get(&checked))?)
@@ -48,7 +51,7 @@ pub unsafe extern "C" fn surprisal_hard_token_share(
     let share =
         |batch: &Batch<'_>, p: &[f32]| surprisal::diagnose::hard_token_share(batch, p, threshold);
     // SAFETY: the C caller's structs and arrays.
-    unsafe { finish(detail, || figure(batch, ("log_probs", log_probs), out, share)) }
+    unsafe { finish(detail, |memory| figure(batch, ("log_probs", log_probs), out, share, memory)) }
 }
 
 /// Effective sample size of the tokens' weights (one entry a row): (sum w)^2 / sum w^2. The number of tokens where all weigh the same, 1 where one
@@ -63,7 +66,7 @@ pub unsafe extern "C" fn surprisal_effective_sample_size(
 ) -> surprisal_status {
     let size = surprisal::diagnose::effective_sample_size;
     // SAFETY: the C caller's structs and arrays.
-    unsafe { finish(detail, || figure(batch, ("weights", weights), out, size)) }
+    unsafe { finish(detail, |memory| figure(batch, ("weights", weights), out, size, memory)) }
 }
 
 /// Second moment of the tokens' weights (one entry a row): mean of w^2. 0 without tokens.
@@ -77,7 +80,7 @@ pub unsafe extern "C" fn surprisal_second_moment(
 ) -> surprisal_status {
     let moment = surprisal::diagnose::second_moment;
     // SAFETY: the C caller's structs and arrays.
-    unsafe { finish(detail, || figure(batch, ("weights", weights), out, moment)) }
+    unsafe { finish(detail, |memory| figure(batch, ("weights", weights), out, moment, memory)) }
 }
 
 /// One number of a batch and an array of one entry a row.
@@ -89,8 +92,8 @@ unsafe fn figure(
     (argument, values): (&'static str, *const f32),
     out: *mut f64,
     of: impl Fn(&Batch<'_>, &[f32]) -> Result<f64, surprisal::Error>,
+    mut memory: Memory,
 ) -> Result<(), Failure> {
-    let mut memory = Memory::new();
     // SAFETY: passed on.
     let (batch, values, out) = unsafe {
         let batch = BatchInput::read(batch, &mut memory)?;

@@ -24,7 +24,7 @@ impl Inputs<'_> {
     /// Reads the caller's structs and declares their arrays, all but the matrix's.
     ///
     /// # Safety
-    /// As `versioned::read` for the structs, as [`Memory::input`] and [`Memory::output`] for every array that they name.
+    /// As [`Memory::read_struct`] for the structs, as [`Memory::input`] and [`Memory::output`] for every array that they name.
     unsafe fn read(
         loss: *const surprisal_loss,
         batch: *const surprisal_batch,
@@ -35,13 +35,12 @@ impl Inputs<'_> {
     ) -> Result<Self, Failure> {
         // SAFETY: passed on.
         unsafe {
-            let matrix = Matrix::read(logits, "logits")?;
+            let matrix = Matrix::read(logits, "logits", memory)?;
             let loss = LossInput::read(loss, matrix.place.vocab_total, memory)?;
             let batch = BatchInput::read(batch, memory)?;
             matrix.place.check_batch(batch.rows)?;
             let outputs = OutputsInput::read(outputs, &matrix.place, memory)?;
-            let report = Out::new(report)?;
-            memory.out(&report)?;
+            let report = memory.write_struct(report)?;
             Ok(Self { matrix, loss, batch, outputs, report })
         }
     }
@@ -60,8 +59,7 @@ pub unsafe extern "C" fn surprisal_forward(
     report: *mut surprisal_report,
     detail: *mut surprisal_error_detail,
 ) -> surprisal_status {
-    let call = || {
-        let mut memory = Memory::new();
+    let call = |mut memory: Memory| {
         // SAFETY: the C caller's structs and arrays.
         let (inputs, logits) = unsafe {
             let inputs = Inputs::read(loss, batch, logits, outputs, report, &mut memory)?;
@@ -95,12 +93,11 @@ pub unsafe extern "C" fn surprisal_forward_backward(
     report: *mut surprisal_report,
     detail: *mut surprisal_error_detail,
 ) -> surprisal_status {
-    let call = || {
-        let mut memory = Memory::new();
+    let call = |mut memory: Memory| {
         // SAFETY: the C caller's structs and arrays.
         let (inputs, operands) = unsafe {
             let inputs = Inputs::read(loss, batch, logits, outputs, report, &mut memory)?;
-            let result = Matrix::read(dlogits.cast(), "dlogits")?;
+            let result = Matrix::read(dlogits.cast(), "dlogits", &mut memory)?;
             let operands = Operands::declare(&inputs.matrix, &result, "dlogits", &mut memory)?;
             (inputs, operands)
         };

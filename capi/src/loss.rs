@@ -8,7 +8,7 @@ use surprisal::{ExtrasScale, Loss, Reduction};
 use crate::memory::{Checked, Input, Memory};
 use crate::objective::{name, surprisal_objective};
 use crate::status::{Failure, surprisal_status};
-use crate::versioned::{self, Versioned, versioned};
+use crate::versioned::{Versioned, versioned};
 
 /// How the losses of a batch's tokens become one number. Ignored and dropped tokens count nowhere; where nothing counts, loss and gradient
 /// are 0.
@@ -211,14 +211,14 @@ impl<'call> LossInput<'call> {
     /// Reads a caller's loss and declares its class weights.
     ///
     /// # Safety
-    /// As [`versioned::read`], and as [`Memory::input`] for the class weights.
+    /// As [`Memory::read_struct`], and as [`Memory::input`] for the class weights.
     pub(crate) unsafe fn read(
         loss: *const surprisal_loss,
         vocab_total: usize,
         memory: &mut Memory,
     ) -> Result<Self, Failure> {
         // SAFETY: passed on.
-        let options = unsafe { versioned::read(loss) }?;
+        let options = unsafe { memory.read_struct(surprisal_loss::NAME, loss) }?;
         Ok(Self {
             objective: options.objective()?,
             reduction: options.reduction()?,
@@ -318,8 +318,14 @@ impl surprisal_loss {
             2 => Reduction::MeanSequences,
             3 => Reduction::MeanWeights,
             4 => Reduction::MeanPairs,
-            5 if given => return Ok(Reduction::By(self.reduction_by)),
-            5 => return Err(Failure::option("reduction_by", "is not set")),
+            5 if self.reduction_by > 0.0 && self.reduction_by.is_finite() => {
+                return Ok(Reduction::By(self.reduction_by));
+            }
+            5 if !given => return Err(Failure::option("reduction_by", "is not set")),
+            5 => {
+                let failure = Failure::option("reduction_by", "expected a finite number > 0");
+                return Err(failure.value(self.reduction_by));
+            }
             other => {
                 let failure = Failure::option("reduction", "is not a surprisal_reduction");
                 return Err(failure.value(f64::from(other)));

@@ -11,7 +11,6 @@ use crate::status::Failure;
 use crate::status::surprisal_status::{
     SURPRISAL_ERROR_EXTENT, SURPRISAL_ERROR_OVERLAP, SURPRISAL_ERROR_SHAPE,
 };
-use crate::versioned;
 
 const F32: i32 = surprisal_dtype::SURPRISAL_F32 as i32;
 const BF16: i32 = surprisal_dtype::SURPRISAL_BF16 as i32;
@@ -65,13 +64,14 @@ impl Matrix {
     /// Reads a caller's struct; a `surprisal_logits_mut` may be cast to this type.
     ///
     /// # Safety
-    /// As [`versioned::read`].
+    /// As [`Memory::read_struct`].
     pub(crate) unsafe fn read(
         pointer: *const surprisal_logits,
         argument: &'static str,
+        memory: &mut Memory,
     ) -> Result<Self, Failure> {
         // SAFETY: passed on.
-        let m = unsafe { versioned::read(pointer) }.map_err(|f| Failure { argument, ..f })?;
+        let m = unsafe { memory.read_struct(argument, pointer) }?;
         let or = |value: usize, default: usize| if value == 0 { default } else { value };
         let place = Place {
             rows: m.rows,
@@ -210,6 +210,9 @@ impl<'call> Operands<'call> {
         argument: &'static str,
         memory: &mut Memory,
     ) -> Result<Self, Failure> {
+        if result.dtype != logits.dtype && result.dtype != F32 {
+            return Err(unknown_result(result.dtype));
+        }
         let in_place = logits.is_in_place(result, argument)?;
         // SAFETY: passed on.
         unsafe {
@@ -265,6 +268,11 @@ impl<'call> LogitsOutput<'call> {
     }
 }
 
+pub(crate) fn unknown_result(dtype: i32) -> Failure {
+    Failure::option("dtype", "of the result is neither that of the logits nor f32")
+        .value(f64::from(dtype))
+}
+
 /// Runs an expression on logits of any type.
 macro_rules! with_logits {
     ($logits:expr, |$z:ident| $body:expr) => {
@@ -287,10 +295,8 @@ macro_rules! with_result {
             (Any::Bf16($z), Any::F32($dz)) => $body,
             (Any::F16($z), Any::F16($dz)) => $body,
             (Any::F16($z), Any::F32($dz)) => $body,
-            _ => {
-                let message = "of the result is neither that of the logits nor f32";
-                return Err($crate::status::Failure::option("dtype", message));
-            }
+            // Refused when they were declared.
+            _ => return Err($crate::matrix::unknown_result(-1)),
         }
     }};
 }

@@ -7,7 +7,7 @@ use crate::status::Failure;
 use crate::status::surprisal_status::{
     SURPRISAL_ERROR_EXTENT, SURPRISAL_ERROR_MISALIGNED, SURPRISAL_ERROR_OVERLAP,
 };
-use crate::versioned::{Out, Versioned};
+use crate::versioned::{self, Out, Versioned};
 
 /// More arrays than any call has.
 const MOST: usize = 32;
@@ -111,10 +111,53 @@ impl Memory {
         unsafe { self.output(argument, pointer, len) }.map(Some)
     }
 
+    /// Copies a struct and declares it.
+    ///
+    /// # Safety
+    /// As [`versioned::read`].
+    pub(crate) unsafe fn read_struct<T: Versioned>(
+        &mut self,
+        argument: &'static str,
+        pointer: *const T,
+    ) -> Result<T, Failure> {
+        // SAFETY: passed on.
+        let (value, bytes) =
+            unsafe { versioned::read(pointer) }.map_err(|f| Failure { argument, ..f })?;
+        self.declare(argument, pointer.cast::<u8>(), bytes, false)?;
+        Ok(value)
+    }
+
     /// Declares a struct that the call fills.
-    pub(crate) fn out<T: Versioned>(&mut self, out: &Out<T>) -> Result<(), Failure> {
+    ///
+    /// # Safety
+    /// As [`Out::new`].
+    pub(crate) unsafe fn write_struct<T: Versioned>(
+        &mut self,
+        pointer: *mut T,
+    ) -> Result<Out<T>, Failure> {
+        // SAFETY: passed on.
+        let out = unsafe { Out::new(pointer) }?;
+        self.declare_out(&out)?;
+        Ok(out)
+    }
+
+    /// Declares a struct that is filled behind the call.
+    pub(crate) fn declare_out<T: Versioned>(&mut self, out: &Out<T>) -> Result<(), Failure> {
         let (pointer, bytes) = out.bytes();
         self.declare(T::NAME, pointer, bytes, true)
+    }
+
+    /// An entry of a caller's array, where its address exists.
+    pub(crate) fn entry<T>(
+        argument: &'static str,
+        array: *const T,
+        index: usize,
+    ) -> Result<*const T, Failure> {
+        let bytes = index.checked_mul(size_of::<T>());
+        match bytes.and_then(|bytes| array.addr().checked_add(bytes)) {
+            Some(_) => Ok(array.wrapping_add(index)),
+            None => Err(too_large(argument)),
+        }
     }
 
     fn declare<T>(

@@ -9,7 +9,7 @@ use crate::matrix::Place;
 use crate::memory::{Checked, Memory, Output};
 use crate::stats::{surprisal_stats, surprisal_term};
 use crate::status::{Failure, surprisal_status};
-use crate::versioned::{self, Versioned, versioned};
+use crate::versioned::{Versioned, versioned};
 
 /// Per-row outputs of a call. Begin with `SURPRISAL_OUTPUTS_INIT`. Each array has one entry for each row of the whole batch; a call writes those
 /// of its matrix's rows. NULL means that an output is not wanted.
@@ -78,7 +78,7 @@ impl<'call> OutputsInput<'call> {
     /// Reads a caller's outputs and declares the entries of a matrix's rows. NULL asks for nothing.
     ///
     /// # Safety
-    /// As [`versioned::read`], and as [`Memory::output`] for every array.
+    /// As [`Memory::read_struct`], and as [`Memory::output`] for every array.
     pub(crate) unsafe fn read(
         outputs: *const surprisal_outputs,
         place: &Place,
@@ -88,7 +88,7 @@ impl<'call> OutputsInput<'call> {
             return Ok(Self::default());
         }
         // SAFETY: passed on.
-        let o = unsafe { versioned::read(outputs) }?;
+        let o = unsafe { memory.read_struct(surprisal_outputs::NAME, outputs) }?;
         // SAFETY: passed on; the layouts of statistics and terms are those of the core (asserted in `stats`).
         unsafe {
             Ok(Self {
@@ -149,9 +149,8 @@ impl Place {
         if batch_wide.is_null() {
             return Ok(None);
         }
-        // Where this wraps, the region wraps as well, which `Memory` refuses.
-        let pointer = batch_wide.wrapping_add(self.row_start);
-        // SAFETY: passed on.
-        unsafe { memory.output(argument, pointer, self.rows) }.map(Some)
+        let pointer = Memory::entry(argument, batch_wide, self.row_start)?;
+        // SAFETY: passed on; the pointer came from a mutable one.
+        unsafe { memory.output(argument, pointer.cast_mut(), self.rows) }.map(Some)
     }
 }

@@ -21,8 +21,7 @@ pub unsafe extern "C" fn surprisal_l2_to_initial(
     penalty: *mut f64,
     detail: *mut surprisal_error_detail,
 ) -> surprisal_status {
-    let call = || {
-        let mut memory = Memory::new();
+    let call = |mut memory: Memory| {
         // SAFETY: the C caller's arrays.
         let (parameters, initial, gradient, penalty) = unsafe {
             (
@@ -54,8 +53,7 @@ pub unsafe extern "C" fn surprisal_wise_ft(
     out: *mut f32,
     detail: *mut surprisal_error_detail,
 ) -> surprisal_status {
-    let call = || {
-        let mut memory = Memory::new();
+    let call = |mut memory: Memory| {
         // SAFETY: the C caller's arrays.
         let (parameters, initial, out) = unsafe {
             (
@@ -86,8 +84,7 @@ pub unsafe extern "C" fn surprisal_lora_merge(
     weights: *mut f32,
     detail: *mut surprisal_error_detail,
 ) -> surprisal_status {
-    let call = || {
-        let mut memory = Memory::new();
+    let call = |mut memory: Memory| {
         let [len_a, len_b, len] = lora_lengths(rows, columns, rank)?;
         // SAFETY: the C caller's arrays.
         let (a, b, weights) = unsafe {
@@ -121,8 +118,7 @@ pub unsafe extern "C" fn surprisal_lora_gradients(
     db: *mut f32,
     detail: *mut surprisal_error_detail,
 ) -> surprisal_status {
-    let call = || {
-        let mut memory = Memory::new();
+    let call = |mut memory: Memory| {
         let [len_a, len_b, len] = lora_lengths(rows, columns, rank)?;
         // SAFETY: the C caller's arrays.
         let (gradient, a, b, da, db) = unsafe {

@@ -11,7 +11,6 @@ use crate::memory::Memory;
 use crate::report::surprisal_report;
 use crate::status::Failure;
 use crate::status::surprisal_status::{self, SURPRISAL_ERROR_EXTENT};
-use crate::versioned::Out;
 
 /// Where a gradient and the finite differences differ most.
 #[repr(C)]
@@ -45,8 +44,7 @@ pub unsafe extern "C" fn surprisal_reference_forward_backward(
     report: *mut surprisal_report,
     detail: *mut surprisal_error_detail,
 ) -> surprisal_status {
-    let call = || {
-        let mut memory = Memory::new();
+    let call = |mut memory: Memory| {
         // SAFETY: the C caller's structs and arrays.
         let (loss, batch, logits, dlogits, report) = unsafe {
             let loss = LossInput::read(loss, vocab, &mut memory)?;
@@ -54,9 +52,8 @@ pub unsafe extern "C" fn surprisal_reference_forward_backward(
             let len = matrix_len(batch.rows, vocab)?;
             let logits = memory.input("logits", logits, len)?;
             let dlogits = memory.optional_output("dlogits", dlogits, len)?;
-            (loss, batch, logits, dlogits, Out::new(report)?)
+            (loss, batch, logits, dlogits, memory.write_struct(report)?)
         };
-        memory.out(&report)?;
         let checked = memory.check()?;
         let (loss, rows, z) = (loss.get(&checked), batch.rows, logits.get(&checked));
         let batch = batch.get(&checked)?;
@@ -84,8 +81,7 @@ pub unsafe extern "C" fn surprisal_reference_surrogate(
     out: *mut f64,
     detail: *mut surprisal_error_detail,
 ) -> surprisal_status {
-    let call = || {
-        let mut memory = Memory::new();
+    let call = |mut memory: Memory| {
         // SAFETY: the C caller's structs and arrays.
         let (loss, batch, logits, at, out) = unsafe {
             let loss = LossInput::read(loss, vocab, &mut memory)?;
@@ -122,12 +118,11 @@ pub unsafe extern "C" fn surprisal_check_gradient(
     out: *mut surprisal_gradient_check,
     detail: *mut surprisal_error_detail,
 ) -> surprisal_status {
-    let call = || {
+    let call = |mut memory: Memory| {
         let function = function.ok_or(Failure::missing("function"))?;
         if !(step > 0.0 && step.is_finite()) {
             return Err(Failure::option("step", "expected a finite number > 0").value(step));
         }
-        let mut memory = Memory::new();
         // SAFETY: the C caller's arrays.
         let (x, gradient, out) = unsafe {
             (

@@ -3,8 +3,9 @@
 use surprisal::LossReport;
 
 use crate::detail::{finish, surprisal_error_detail};
-use crate::status::{Failure, surprisal_status};
-use crate::versioned::{self, Out, Versioned, versioned};
+use crate::memory::Memory;
+use crate::status::surprisal_status;
+use crate::versioned::{self, Versioned, versioned};
 
 /// What a call computes besides gradients. An output: begin with `SURPRISAL_REPORT_INIT`.
 ///
@@ -94,12 +95,15 @@ pub unsafe extern "C" fn surprisal_report_merge(
     other: *const surprisal_report,
     detail: *mut surprisal_error_detail,
 ) -> surprisal_status {
-    let call = || {
+    let call = |mut memory: Memory| {
         // SAFETY: the C caller's structs.
-        let (merged, other, out) =
-            unsafe { (versioned::read(report)?, versioned::read(other)?, Out::new(report)?) };
+        let (merged, other, out) = unsafe {
+            let merged = versioned::read(report)?.0;
+            (merged, memory.read_struct("other", other)?, memory.write_struct(report)?)
+        };
+        memory.check()?;
         out.write(LossReport::from(merged).merge(other.into()).into());
-        Ok::<(), Failure>(())
+        Ok(())
     };
     // SAFETY: the C caller's struct.
     unsafe { finish(detail, call) }
@@ -111,7 +115,7 @@ pub unsafe extern "C" fn surprisal_report_merge(
 /// As [`versioned::read`].
 unsafe fn figure(report: *const surprisal_report, of: impl Fn(&LossReport) -> f64) -> f64 {
     // SAFETY: passed on.
-    unsafe { versioned::read(report) }.map_or(f64::NAN, |report| of(&report.into()))
+    unsafe { versioned::read(report) }.map_or(f64::NAN, |(report, _)| of(&report.into()))
 }
 
 /// Mean of -ln p over the tokens, in nats; 0 without tokens, NaN for NULL.

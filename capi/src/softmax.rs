@@ -18,11 +18,12 @@ pub unsafe extern "C" fn surprisal_log_softmax(
     out: *const surprisal_logits_mut,
     detail: *mut surprisal_error_detail,
 ) -> surprisal_status {
-    let call = || {
-        let mut memory = Memory::new();
+    let call = |mut memory: Memory| {
         // SAFETY: the C caller's structs.
-        let (matrix, result) =
-            unsafe { (Matrix::read(logits, "logits")?, Matrix::read(out.cast(), "out")?) };
+        let (matrix, result) = unsafe {
+            let matrix = Matrix::read(logits, "logits", &mut memory)?;
+            (matrix, Matrix::read(out.cast(), "out", &mut memory)?)
+        };
         // SAFETY: the C caller's matrices.
         let operands = unsafe { Operands::declare(&matrix, &result, "out", &mut memory) }?;
         let checked = memory.check()?;
@@ -52,8 +53,7 @@ pub unsafe extern "C" fn surprisal_log_sum_exp(
     out: *mut f32,
     detail: *mut surprisal_error_detail,
 ) -> surprisal_status {
-    let call = || {
-        let mut memory = Memory::new();
+    let call = |mut memory: Memory| {
         // SAFETY: the C caller's struct and array.
         let (_, logits, out) = unsafe { per_row(logits, out, &mut memory) }?;
         let checked = memory.check()?;
@@ -75,8 +75,7 @@ pub unsafe extern "C" fn surprisal_entropy(
     out: *mut f32,
     detail: *mut surprisal_error_detail,
 ) -> surprisal_status {
-    let call = || {
-        let mut memory = Memory::new();
+    let call = |mut memory: Memory| {
         // SAFETY: the C caller's struct and array.
         let (_, logits, out) = unsafe { per_row(logits, out, &mut memory) }?;
         let checked = memory.check()?;
@@ -98,8 +97,7 @@ pub unsafe extern "C" fn surprisal_token_log_probs(
     out: *mut f32,
     detail: *mut surprisal_error_detail,
 ) -> surprisal_status {
-    let call = || {
-        let mut memory = Memory::new();
+    let call = |mut memory: Memory| {
         // SAFETY: the C caller's structs and arrays.
         let (matrix, logits, out, batch) = unsafe {
             let (matrix, logits, out) = per_row(logits, out, &mut memory)?;
@@ -126,7 +124,7 @@ unsafe fn per_row<'call>(
 ) -> Result<(Matrix, LogitsInput<'call>, Output<'call, f32>), Failure> {
     // SAFETY: passed on.
     unsafe {
-        let matrix = Matrix::read(logits, "logits")?;
+        let matrix = Matrix::read(logits, "logits", memory)?;
         let logits = matrix.input("logits", memory)?;
         let out = matrix.place.output(memory, "out", out)?.ok_or(Failure::missing("out"))?;
         Ok((matrix, logits, out))

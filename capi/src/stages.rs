@@ -13,7 +13,6 @@ use crate::report::surprisal_report;
 use crate::stats::{surprisal_stats, surprisal_term};
 use crate::status::Failure;
 use crate::status::surprisal_status::{self, SURPRISAL_ERROR_SHAPE};
-use crate::versioned::Out;
 
 /// Stage 1: statistics of the matrix's rows, of whole rows or of a vocabulary shard.
 ///
@@ -28,11 +27,10 @@ pub unsafe extern "C" fn surprisal_row_stats(
     stats: *mut surprisal_stats,
     detail: *mut surprisal_error_detail,
 ) -> surprisal_status {
-    let call = || {
-        let mut memory = Memory::new();
+    let call = |mut memory: Memory| {
         // SAFETY: the C caller's structs and arrays; the layouts agree (asserted in `stats`).
         let (matrix, loss, batch, stats) = unsafe {
-            let matrix = Matrix::read(logits, "logits")?;
+            let matrix = Matrix::read(logits, "logits", &mut memory)?;
             let loss = LossInput::read(loss, matrix.place.vocab_total, &mut memory)?;
             let batch = BatchInput::read(batch, &mut memory)?;
             matrix.place.check_batch(batch.rows)?;
@@ -68,8 +66,7 @@ pub unsafe extern "C" fn surprisal_token_terms(
     report: *mut surprisal_report,
     detail: *mut surprisal_error_detail,
 ) -> surprisal_status {
-    let call = || {
-        let mut memory = Memory::new();
+    let call = |mut memory: Memory| {
         // SAFETY: the C caller's structs and arrays; the layouts agree (asserted in `stats`).
         let (loss, batch, place, stats, terms, report) = unsafe {
             let loss = LossInput::read(loss, vocab_total, &mut memory)?;
@@ -77,9 +74,15 @@ pub unsafe extern "C" fn surprisal_token_terms(
             let place = part_of(&batch, row_start, rows)?;
             let stats = place.input::<RowStats>(&mut memory, "stats", stats.cast())?;
             let terms = place.output::<TokenTerm>(&mut memory, "terms", terms.cast())?;
-            (loss, batch, place, stats, terms.ok_or(Failure::missing("terms"))?, Out::new(report)?)
+            (
+                loss,
+                batch,
+                place,
+                stats,
+                terms.ok_or(Failure::missing("terms"))?,
+                memory.write_struct(report)?,
+            )
         };
-        memory.out(&report)?;
         let checked = memory.check()?;
         let batch = place.of(batch.get(&checked)?);
         let (stats, terms) = (stats.get(&checked), terms.get(&checked));
@@ -105,12 +108,11 @@ pub unsafe extern "C" fn surprisal_logits_grad(
     dlogits: *const surprisal_logits_mut,
     detail: *mut surprisal_error_detail,
 ) -> surprisal_status {
-    let call = || {
-        let mut memory = Memory::new();
+    let call = |mut memory: Memory| {
         // SAFETY: the C caller's structs and arrays; the layouts agree (asserted in `stats`).
         let (matrix, result, loss, batch, stats, terms) = unsafe {
-            let matrix = Matrix::read(logits, "logits")?;
-            let result = Matrix::read(dlogits.cast(), "dlogits")?;
+            let matrix = Matrix::read(logits, "logits", &mut memory)?;
+            let result = Matrix::read(dlogits.cast(), "dlogits", &mut memory)?;
             let loss = LossInput::read(loss, matrix.place.vocab_total, &mut memory)?;
             let batch = BatchInput::read(batch, &mut memory)?;
             matrix.place.check_batch(batch.rows)?;
@@ -164,8 +166,7 @@ impl Place {
         if batch_wide.is_null() {
             return Err(Failure::missing(argument));
         }
-        // Where this wraps, the region wraps as well, which `Memory` refuses.
-        let pointer = batch_wide.wrapping_add(self.row_start);
+        let pointer = Memory::entry(argument, batch_wide, self.row_start)?;
         // SAFETY: passed on.
         unsafe { memory.input(argument, pointer, self.rows) }
     }

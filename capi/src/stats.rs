@@ -66,8 +66,7 @@ pub unsafe extern "C" fn surprisal_stats_merge(
     count: usize,
     detail: *mut surprisal_error_detail,
 ) -> surprisal_status {
-    let call = || {
-        let mut memory = Memory::new();
+    let call = |mut memory: Memory| {
         // SAFETY: the C caller's arrays of `count` entries; the layouts agree (asserted above).
         let (part, merged) = unsafe {
             (
@@ -97,8 +96,7 @@ pub unsafe extern "C" fn surprisal_stats_rebase(
     count: usize,
     detail: *mut surprisal_error_detail,
 ) -> surprisal_status {
-    let call = || {
-        let mut memory = Memory::new();
+    let call = |mut memory: Memory| {
         // SAFETY: the C caller's arrays of `count` entries; the layouts agree (asserted above).
         let (stats, max) = unsafe {
             (

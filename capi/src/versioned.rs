@@ -74,11 +74,11 @@ unsafe fn check<T: Versioned>(pointer: *const T) -> Result<usize, Failure> {
     }
 }
 
-/// Copies a caller's struct. What a shorter one lacks has its default; what a longer one has besides must be zero.
+/// Copies a caller's struct, and tells its size. What a shorter one lacks has its default; what a longer one has besides must be zero.
 ///
 /// # Safety
 /// `pointer` is NULL, or the caller's struct of `struct_size` readable bytes.
-pub(crate) unsafe fn read<T: Versioned>(pointer: *const T) -> Result<T, Failure> {
+pub(crate) unsafe fn read<T: Versioned>(pointer: *const T) -> Result<(T, usize), Failure> {
     // SAFETY: passed on.
     let struct_size = unsafe { check(pointer) }?;
     let known = struct_size.min(size_of::<T>());
@@ -92,7 +92,7 @@ pub(crate) unsafe fn read<T: Versioned>(pointer: *const T) -> Result<T, Failure>
         return Err(Failure::new(status, T::NAME, "fields are set that this version lacks"));
     }
     // SAFETY: initialised by INIT, and any bytes over it are a value (contract of the trait).
-    Ok(unsafe { value.assume_init() })
+    Ok((unsafe { value.assume_init() }, struct_size))
 }
 
 /// A caller's struct to write, whose size has been checked.
@@ -188,7 +188,8 @@ mod tests {
     /// Reads any of them as the library of today does.
     fn read_as_now<T>(value: &T) -> Result<Now, surprisal_status> {
         // SAFETY: each says its own size.
-        unsafe { read(core::ptr::from_ref(value).cast::<Now>()) }.map_err(|failure| failure.status)
+        let read = unsafe { read(core::ptr::from_ref(value).cast::<Now>()) };
+        read.map(|(value, _)| value).map_err(|failure| failure.status)
     }
 
     #[test]

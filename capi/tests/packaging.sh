@@ -72,6 +72,10 @@ linked() {
     find "$work/$1" -name 'consumer_c*' -type f -perm -100 -newer "$work/before" | wc -l | xargs
 }
 
+# The first C program of the README is the consumer.
+awk '/^```c$/ { program = 1; next } /^```$/ { if (program) exit } program' "$root/README.md" |
+    cmp - "$consumer/consumer.c" || fail "the README's program is not consumer.c"
+
 if [ -n "${SURPRISAL_TORCH_PYTHON:-}" ]; then
     computed=$("$SURPRISAL_TORCH_PYTHON" -c '
 import torch

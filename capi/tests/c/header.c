@@ -1,0 +1,81 @@
+/* Compiles in every C and C++: the header twice, with every macro and every inline function of it. */
+#include <string.h>
+
+#include "surprisal.h"
+#include "surprisal.h"
+
+#if SURPRISAL_VERSION != SURPRISAL_VERSION_MAJOR * 1000000 + SURPRISAL_VERSION_MINOR * 1000 + SURPRISAL_VERSION_PATCH
+#error "the preprocessor can compare versions"
+#endif
+#if SURPRISAL_ABI_VERSION < 0
+#error "and those of the ABI"
+#endif
+
+/* Layouts that the ABI has wherever pointers have 64 bits; statuses cross it as 32 bits in every language. */
+#define SIZE(type, size) typedef char size_of_##type[sizeof(size_t) != 8 || sizeof(type) == (size) ? 1 : -1]
+SIZE(surprisal_status, 4);
+SIZE(surprisal_stats, 40);
+SIZE(surprisal_term, 24);
+SIZE(surprisal_pair, 16);
+SIZE(surprisal_report, 72);
+SIZE(surprisal_logits, 80);
+SIZE(surprisal_logits_mut, 80);
+SIZE(surprisal_outputs, 72);
+SIZE(surprisal_batch, 128);
+SIZE(surprisal_loss, 184);
+SIZE(surprisal_error_detail, 192);
+SIZE(surprisal_gradient_check, 32);
+
+SURPRISAL_NODISCARD static int objects(void)
+{
+    surprisal_error_detail detail = SURPRISAL_ERROR_DETAIL_INIT;
+    surprisal_loss loss = SURPRISAL_LOSS_INIT;
+    surprisal_batch batch = SURPRISAL_BATCH_INIT;
+    surprisal_logits logits = SURPRISAL_LOGITS_INIT;
+    surprisal_logits_mut dlogits = SURPRISAL_LOGITS_MUT_INIT;
+    surprisal_outputs outputs = SURPRISAL_OUTPUTS_INIT;
+    surprisal_report report = SURPRISAL_REPORT_INIT;
+    surprisal_stats stats = SURPRISAL_STATS_EMPTY;
+    surprisal_dtype dtype = SURPRISAL_BF16;
+    surprisal_scope scope = SURPRISAL_SCOPE_BATCH;
+    surprisal_status status = SURPRISAL_OK;
+    logits.dtype = dtype;
+    return detail.index == -1 && loss.tau == SURPRISAL_DEFAULT && loss.lambda == SURPRISAL_DEFAULT &&
+           loss.logit_scale == 1 && batch.ignore_index == SURPRISAL_IGNORE_INDEX && dlogits.dtype == SURPRISAL_F32 &&
+           outputs.correct == NULL &&
+           report.invalid_row == -1 && stats.max < -1e38 && logits.dtype == SURPRISAL_BF16 &&
+           status == SURPRISAL_OK && scope == SURPRISAL_SCOPE_BATCH;
+}
+
+/* Views: the strides that are passed and those that are left at 0 are the same. */
+SURPRISAL_NODISCARD static int views(void)
+{
+    static float f32[12];
+    static uint16_t half[12];
+    surprisal_logits a = surprisal_logits_shard(surprisal_logits_rows(surprisal_logits_f32(f32, 4, 3), 1, 3), 3, 9);
+    surprisal_logits_mut b =
+        surprisal_logits_mut_shard(surprisal_logits_mut_rows(surprisal_logits_mut_f32(f32, 4, 3), 1, 3), 3, 9);
+    surprisal_logits same = surprisal_logits_of_mut(b), c = SURPRISAL_LOGITS_INIT;
+    surprisal_logits_mut d = SURPRISAL_LOGITS_MUT_INIT;
+    c.data = d.data = half;
+    c.rows = d.rows = 4;
+    c.vocab = d.vocab = 3;
+    c.dtype = d.dtype = SURPRISAL_F16;
+    c = surprisal_logits_rows(surprisal_logits_rows(c, 1, 4), 1, 3);
+    d = surprisal_logits_mut_rows(surprisal_logits_mut_rows(d, 1, 4), 1, 3);
+    return memcmp(&same, &a, sizeof a) == 0 && a.data == f32 + 3 &&
+           a.rows == 2 && a.row_start == 1 && a.rows_total == 4 && a.row_stride == 3 &&
+           a.vocab_start == 3 && a.vocab_total == 9 && b.data == a.data && b.rows == 2 && b.row_start == 1 &&
+           b.rows_total == 4 && b.vocab_start == 3 && b.vocab_total == 9 && c.data == half + 6 && c.row_start == 2 &&
+           c.rows == 2 && c.rows_total == 4 && d.data == c.data && d.row_start == 2 && d.rows_total == 4 &&
+           surprisal_logits_bf16(half, 4, 3).dtype == SURPRISAL_BF16 &&
+           surprisal_logits_f16(half, 4, 3).dtype == SURPRISAL_F16 &&
+           surprisal_logits_mut_bf16(half, 4, 3).dtype == SURPRISAL_BF16 &&
+           surprisal_logits_mut_f16(half, 4, 3).dtype == SURPRISAL_F16 &&
+           surprisal_row_offset(SURPRISAL_F32, 0, 3, 2) == 24 && surprisal_row_offset(SURPRISAL_BF16, 5, 3, 2) == 20;
+}
+
+int main(void)
+{
+    return objects() && views() && surprisal_version() == SURPRISAL_VERSION ? 0 : 1;
+}

@@ -1,0 +1,151 @@
+// The C++ layer: lengths, element types, results and errors, the stages, the conveniences.
+
+#include <array>
+#include <vector>
+
+#include <surprisal.hpp>
+
+#include "check.h"
+
+#define HOLDS(condition) CHECK(static_cast<bool>(condition), "%s", #condition)
+#define CLOSE(actual, expected) check_close(__FILE__, __LINE__, #actual, actual, expected, 2e-7)
+#define TEXT(actual, expected) check_text(__FILE__, __LINE__, #actual, actual, expected)
+
+namespace {
+
+constexpr std::size_t rows = 2, vocab = 3;
+const std::vector<float> logits{2.0f, 0.5f, 0.0f, 0.1f, 0.2f, 3.0f};
+
+// DFT over these logits and the targets 0, 1: by PyTorch.
+constexpr double dft_loss = 0.1920409;
+
+surprisal::Logits read(const std::vector<float> &z) { return {z.data(), rows, vocab}; }
+surprisal::LogitsMut write(std::vector<float> &z) { return {z.data(), rows, vocab}; }
+
+void gradients()
+{
+    const std::vector<std::int32_t> targets{0, 1};
+    const surprisal::Loss loss(SURPRISAL_DFT);
+    const surprisal::Batch batch(targets);
+    std::vector<float> separate(logits.size()), place(logits);
+    const auto report = surprisal::forward_backward(loss, batch, read(logits), write(separate));
+    HOLDS(report);
+    HOLDS(report.error().status() == SURPRISAL_OK);
+    CLOSE(report->loss, dft_loss);
+    CLOSE((*report).mean_nll(), report.value().nll_sum / 2);
+    CLOSE(surprisal::forward(loss, batch, read(logits))->loss, dft_loss);
+    HOLDS(surprisal::forward_backward_in_place(loss, batch, write(place)));
+    HOLDS(place == separate);
+
+    // By rows, reports added up.
+    std::vector<float> by_rows(logits.size());
+    surprisal::Report sum;
+    for (std::size_t row = 0; row < rows; row++) {
+        const auto part =
+            surprisal::forward_backward(loss, batch, read(logits).rows(row, row + 1), write(by_rows).rows(row, row + 1));
+        sum += part.value();
+    }
+    HOLDS(by_rows == separate);
+    CLOSE(sum.loss, dft_loss);
+
+    // By stages over two vocabulary shards.
+    std::vector<surprisal::Stats> stats(rows, surprisal::Stats SURPRISAL_STATS_EMPTY);
+    std::vector<surprisal::Term> terms(rows);
+    std::vector<float> shards(logits.size());
+    const std::size_t cuts[] = {0, 1, vocab};
+    const auto shard_of = [&](const float *data, std::size_t i) {
+        return surprisal::Logits(data + cuts[i], rows, cuts[i + 1] - cuts[i]).strided(vocab).shard(cuts[i], vocab);
+    };
+    for (std::size_t i = 0; i < 2; i++) {
+        std::vector<surprisal::Stats> part(rows);
+        HOLDS(surprisal::row_stats(loss, batch, shard_of(logits.data(), i), part));
+        HOLDS(surprisal::merge(part, stats));
+    }
+    CLOSE(surprisal::token_terms(loss, batch, vocab, stats, terms)->loss, dft_loss);
+    for (std::size_t i = 0; i < 2; i++) {
+        const auto out = surprisal::LogitsMut(shards.data() + cuts[i], rows, cuts[i + 1] - cuts[i]).strided(vocab);
+        HOLDS(surprisal::logits_grad(loss, batch, shard_of(logits.data(), i), stats, terms, out.shard(cuts[i], vocab)));
+    }
+    for (std::size_t i = 0; i < logits.size(); i++) {
+        CLOSE(shards[i], separate[i]);
+    }
+}
+
+void types()
+{
+    // 1, 2, 3 in both types; ids of 64 bits, ids to ignore, containers of every kind.
+    const surprisal::bf16 b[] = {{0x3f80}, {0x4000}, {0x4040}};
+    const surprisal::f16 h[] = {{0x3c00}, {0x4000}, {0x4200}};
+    const std::array<std::int64_t, 1> targets{2};
+    std::array<float, 1> nll{}, lse{}, entropy{}, log_probs{};
+    surprisal::Outputs outputs;
+    outputs.nll = nll;
+    const surprisal::Loss loss;
+    const double expected = std::log(std::exp(-2.0) + std::exp(-1.0) + 1.0);
+    CLOSE(surprisal::forward(loss, surprisal::Batch(targets), {b, 1, 3}, outputs)->loss, expected);
+    CLOSE(nll[0], expected);
+    CLOSE(surprisal::forward(loss, surprisal::Batch(targets), {h, 1, 3})->loss, expected);
+    HOLDS(surprisal::log_sum_exp({b, 1, 3}, lse) && surprisal::entropy({h, 1, 3}, entropy));
+    CLOSE(lse[0], 3.0 + expected);
+    HOLDS(surprisal::token_log_probs(surprisal::Batch(targets), {b, 1, 3}, log_probs));
+    CLOSE(log_probs[0], -expected);
+    float wide[3];
+    HOLDS(surprisal::log_softmax({b, 1, 3}, {wide, 1, 3}));
+    CLOSE(wide[2], -expected);
+    surprisal::f16 narrow[3];
+    HOLDS(surprisal::log_softmax({b, 1, 3}, {narrow, 1, 3}).error().status() == SURPRISAL_ERROR_OPTION);
+    surprisal::Batch none(targets);
+    none.ignore_index = 2;
+    HOLDS(surprisal::forward(loss, none, {h, 1, 3})->tokens == 0);
+}
+
+void refusals()
+{
+    const std::vector<std::int32_t> targets{0, 7}, offsets{0, 2}, no_offsets;
+    const std::vector<float> three(3, 1.0f), nothing;
+    surprisal::Batch batch(targets);
+    const auto refused = [&](const surprisal::Batch &wrong) {
+        return surprisal::forward(surprisal::Loss(), wrong, read(logits)).error();
+    };
+    HOLDS(refused(batch).status() == SURPRISAL_ERROR_TARGET);
+    HOLDS(refused(batch).index() == 1);
+    CLOSE(refused(batch).value(), 7.0);
+    TEXT(refused(batch).argument(), "targets");
+
+    surprisal::Batch weights(batch);
+    weights.token_weights = three;
+    TEXT(refused(weights).message(), "token_weights: has another length than the batch asks for");
+    HOLDS(refused(weights).status() == SURPRISAL_ERROR_SHAPE);
+    // An empty vector is not the same as none.
+    weights.token_weights = nothing;
+    TEXT(refused(weights).argument(), "token_weights");
+    surprisal::Batch sequences(batch);
+    sequences.cu_seqlens = no_offsets;
+    TEXT(refused(sequences).argument(), "cu_seqlens");
+    sequences.cu_seqlens = offsets;
+    const std::vector<std::uint8_t> keep(2, 1);
+    sequences.keep = keep;
+    TEXT(refused(sequences).argument(), "keep");
+
+    HOLDS(surprisal::Loss::named("talr-auto")->objective == SURPRISAL_TALR_AUTO);
+    HOLDS(surprisal::Loss::named("no-such").error().status() == SURPRISAL_ERROR_OPTION);
+    bool thrown = false;
+    try {
+        (void)surprisal::forward(surprisal::Loss(), batch, read(logits)).value();
+    } catch (const surprisal::Exception &exception) {
+        thrown = true;
+        TEXT(exception.what(), "targets: outside the vocabulary");
+        HOLDS(exception.error().index() == 1);
+    }
+    HOLDS(thrown);
+}
+
+} // namespace
+
+int main()
+{
+    gradients();
+    types();
+    refusals();
+    return finish("layer");
+}

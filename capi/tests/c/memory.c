@@ -1,0 +1,257 @@
+/* Pointers and structs: NULL, misaligned, wrapping, overlapping, of every size; nothing is written then. */
+#include "world.h"
+
+#define DATA(matrix) get_pointer(offsetof(struct world, matrix.data))
+
+static void array_pointers(void)
+{
+    for (size_t i = 0; i < LENGTH(arrays); i++) {
+        const struct array *a = &arrays[i];
+        int used = a->needed | a->read | a->written;
+        uintptr_t last = UINTPTR_MAX - a->size + 1;
+        REFUSE(a->needed, SURPRISAL_ERROR_MISSING, a->argument, -1, NAN, set_pointer(a->pointer, NULL));
+        ACCEPT(used & ~a->needed, set_pointer(a->pointer, NULL));
+        if (a->size > 1) {
+            REFUSE(used, SURPRISAL_ERROR_MISALIGNED, a->argument, -1, NAN,
+                   set_pointer(a->pointer, get_pointer(a->pointer) + 1));
+        }
+        /* The last element of the address space is the first of the array. */
+        REFUSE(used, SURPRISAL_ERROR_EXTENT, a->argument, -1, NAN, set_pointer(a->pointer, (void *)last));
+    }
+    REFUSE(WITH_BATCH, SURPRISAL_ERROR_MISALIGNED, "targets", -1, NAN, w.batch.targets_i32 = NULL;
+           set_pointer(offsetof(struct world, batch.targets_i64), (char *)w.memory[SPARE] + 4));
+    REFUSE(WITH_BATCH, SURPRISAL_ERROR_MISALIGNED, "cu_seqlens", -1, NAN, w.batch.cu_seqlens_i32 = NULL;
+           set_pointer(offsetof(struct world, batch.cu_seqlens_i64), (char *)w.memory[SPARE] + 4));
+    for (int32_t dtype = SURPRISAL_BF16; dtype <= SURPRISAL_F16; dtype++) {
+        ACCEPT(WITH_LOGITS, w.logits.dtype = dtype; set_pointer(offsetof(struct world, logits.data), DATA(logits) + 2));
+        REFUSE(WITH_LOGITS, SURPRISAL_ERROR_MISALIGNED, "logits", -1, NAN, w.logits.dtype = dtype;
+               set_pointer(offsetof(struct world, logits.data), DATA(logits) + 1));
+    }
+}
+
+/* Points one array into another, or into the report: refused, naming one of the two that is written. */
+static void overlap(int which, const struct array *a, const struct array *b, size_t offset)
+{
+    surprisal_error_detail detail = SURPRISAL_ERROR_DETAIL_INIT;
+    fresh();
+    set_pointer(a->pointer, get_pointer(b->pointer) + offset);
+    about_call(which);
+    memcpy(&before, &w, sizeof w);
+    int status = call(which, &detail);
+    CHECK(status == SURPRISAL_ERROR_OVERLAP && detail.status == status, "%s over %s: status %d", a->argument,
+          b->argument, status);
+    CHECK(((a->written & which) && strcmp(detail.argument, a->argument) == 0) ||
+              ((b->written & which) && strcmp(detail.argument, b->argument) == 0),
+          "%s over %s: argument \"%s\"", a->argument, b->argument, detail.argument);
+    CHECK_BYTES(&w, &before, sizeof w);
+}
+
+static int is_in_place(const struct array *a, const struct array *b)
+{
+    const size_t logits = offsetof(struct world, logits.data);
+    size_t other = a->pointer == logits ? b->pointer : a->pointer;
+    return (a->pointer == logits || b->pointer == logits) &&
+           (other == offsetof(struct world, dlogits.data) || other == offsetof(struct world, softmax.data));
+}
+
+/* Every array of a call over every other, where one of them is written: at its start and at its end. */
+static void overlaps(int which)
+{
+    static const struct array report = {"report", offsetof(struct world, report_), 1, sizeof(surprisal_report), 0, 0,
+                                        COMPOSED | TERMS | ORACLE};
+    for (const struct array *a = arrays; a < arrays + LENGTH(arrays); a++) {
+        if (!((a->read | a->written) & which)) {
+            continue;
+        }
+        for (const struct array *b = arrays; b < arrays + LENGTH(arrays); b++) {
+            size_t last = (b->size * b->count - 1) / 8 * 8;
+            if (a == b || !((a->written | b->written) & which) || !((b->read | b->written) & which)) {
+                continue;
+            }
+            if (!is_in_place(a, b)) {
+                overlap(which, a, b, 0);
+            }
+            if (last > 0) {
+                overlap(which, a, b, last);
+            }
+        }
+        if (report.written & which) {
+            overlap(which, a, &report, 0);
+        }
+    }
+}
+
+static void results(void)
+{
+    /* In place: the same address, stride and type. */
+    ACCEPT(WITH_RESULT | SOFTMAX, w.dlogits.data = w.softmax.data = DATA(logits));
+    REFUSE(WITH_RESULT, SURPRISAL_ERROR_OVERLAP, "dlogits", -1, NAN, w.logits.data = w.dlogits.data;
+           w.dlogits.row_stride = VOCAB + 1);
+    REFUSE(SOFTMAX, SURPRISAL_ERROR_OVERLAP, "out", -1, NAN, w.logits.data = w.softmax.data;
+           w.softmax.row_stride = VOCAB + 1);
+    REFUSE(WITH_RESULT, SURPRISAL_ERROR_OVERLAP, "dlogits", -1, NAN, w.logits.data = w.dlogits.data;
+           w.logits.dtype = SURPRISAL_BF16);
+    REFUSE(SOFTMAX, SURPRISAL_ERROR_OVERLAP, "out", -1, NAN, w.logits.data = w.softmax.data;
+           w.logits.dtype = SURPRISAL_F16);
+    REFUSE(WITH_RESULT, SURPRISAL_ERROR_OVERLAP, "dlogits", -1, NAN,
+           w.dlogits.data = DATA(logits) - sizeof(float));
+    /* Rows that interleave without an element in common still overlap. */
+    REFUSE(WITH_RESULT, SURPRISAL_ERROR_OVERLAP, "dlogits", -1, NAN,
+           w.logits.row_stride = w.dlogits.row_stride = 2 * VOCAB;
+           w.dlogits.data = DATA(logits) + VOCAB * sizeof(float));
+}
+
+/* What is written overlaps nothing else of the call: no struct either. */
+static void overlapping_structs(void)
+{
+    REFUSE(REPORTS, SURPRISAL_ERROR_OVERLAP, "report", -1, NAN, w.other_ = &w.report);
+    REFUSE(COMPOSED, SURPRISAL_ERROR_OVERLAP, "nll", -1, NAN, w.outputs.nll = &w.loss.z_loss);
+    REFUSE(WITH_RESULT, SURPRISAL_ERROR_OVERLAP, "dlogits", -1, NAN, w.dlogits.data = &w.batch);
+    union {
+        surprisal_error_detail detail;
+        float values[ROWS * VOCAB];
+    } both;
+    FOR_CALLS(WITH_RESULT, CHECK_EQUAL(call(which, &both.detail), SURPRISAL_ERROR_OVERLAP),
+              CHECK_OK(surprisal_error_detail_init(&both.detail, sizeof both.detail)); w.dlogits.data = both.values);
+}
+
+/* Runs a call whose struct says another size. */
+#define SIZED(s, size) (*(size_t *)(void *)at_offset((s)->structure) = (size))
+
+static void struct_sizes(void)
+{
+    enum { STRUCT_SIZE = SURPRISAL_ERROR_STRUCT_SIZE, OUTPUTS = COMPOSED | TERMS | ORACLE };
+    for (size_t i = 0; i < LENGTH(structs); i++) {
+        const struct structure *s = &structs[i];
+        const size_t sizes[] = {0, 1, sizeof(size_t), s->size - 8, s->size - 1, SIZE_MAX, SIZE_MAX / 2, 1000 * s->size};
+        int is_report = strcmp(s->argument, "report") == 0;
+        REFUSE(s->needed, SURPRISAL_ERROR_MISSING, s->argument, -1, NAN, set_pointer(s->pointer, NULL));
+        ACCEPT(s->calls & ~s->needed, set_pointer(s->pointer, NULL));
+        REFUSE(s->calls, SURPRISAL_ERROR_MISALIGNED, s->argument, -1, NAN,
+               set_pointer(s->pointer, at_offset(s->structure) + 1));
+        for (size_t k = 0; k < LENGTH(sizes); k++) {
+            REFUSE(s->calls, STRUCT_SIZE, s->argument, -1, (double)sizes[k], SIZED(s, sizes[k]));
+        }
+        for (size_t longer = s->size + 1; longer <= s->size + 64; longer += 21) {
+            ACCEPT(s->calls, SIZED(s, longer));
+            CHECK_EQUAL(*(size_t *)(void *)at_offset(s->structure), longer);
+            int read = is_report ? s->calls & ~OUTPUTS : s->calls;
+            REFUSE(read, STRUCT_SIZE, s->argument, -1, NAN, SIZED(s, longer); at_offset(s->structure)[longer - 1] = 1);
+            /* What a caller's longer report has besides stays. */
+            FOR_CALLS(s->calls & ~read, accepted(__FILE__, __LINE__, which);
+                      CHECK(at_offset(s->structure)[longer - 1] == 0x5c, "the tail of %s was written", s->argument),
+                      SIZED(s, longer); memset(at_offset(s->structure + s->size), 0x5c, 64));
+        }
+    }
+}
+
+/* The detail itself. It is checked before anything is done. */
+static void details(void)
+{
+    enum { SIZE_OF_DETAIL = sizeof(surprisal_error_detail) };
+    static const size_t wrong[] = {0, 8, SIZE_OF_DETAIL - 8, SIZE_MAX, 1000 * SIZE_OF_DETAIL};
+    static const surprisal_error_detail init = SURPRISAL_ERROR_DETAIL_INIT;
+    struct {
+        surprisal_error_detail known;
+        unsigned char tail[64];
+    } detail, old;
+#define REFUSED(status_, pointer)                                                                                     \
+    memcpy(&before, &w, sizeof w);                                                                                    \
+    old = detail;                                                                                                     \
+    CHECK_EQUAL(call(which, (void *)(pointer)), status_);                                                             \
+    CHECK_BYTES(&w, &before, sizeof w);                                                                               \
+    CHECK_BYTES(&detail, &old, sizeof detail)
+    memset(&detail, 0x5c, sizeof detail);
+    detail.known = init;
+    FOR_CALLS(ALL, REFUSED(SURPRISAL_ERROR_MISALIGNED, (unsigned char *)&detail + 1), (void)0);
+    for (size_t i = 0; i < LENGTH(wrong); i++) {
+        FOR_CALLS(ALL, REFUSED(SURPRISAL_ERROR_STRUCT_SIZE, &detail), detail.known.struct_size = wrong[i]);
+    }
+    /* A longer one: of a success and of an error its known part is written. */
+    memset(&detail, 0x5c, sizeof detail);
+    old = detail;
+    detail.known.struct_size = sizeof detail;
+    FOR_CALLS(ALL, CHECK_OK(call(which, &detail.known)), (void)0);
+    CHECK_EQUAL(detail.known.struct_size, sizeof detail);
+    CHECK_EQUAL(detail.known.status, SURPRISAL_OK);
+    CHECK_BYTES(detail.tail, old.tail, sizeof detail.tail);
+    FOR_CALLS(WITH_BATCH, CHECK_EQUAL(call(which, &detail.known), SURPRISAL_ERROR_MISSING), w.batch_ = NULL);
+    CHECK_EQUAL(detail.known.struct_size, sizeof detail);
+    CHECK_TEXT(detail.known.argument, "batch");
+    CHECK_BYTES(detail.tail, old.tail, sizeof detail.tail);
+}
+
+#define INITS(X)                                                                                                      \
+    X(error_detail, SURPRISAL_ERROR_DETAIL_INIT)                                                                      \
+    X(loss, SURPRISAL_LOSS_INIT)                                                                                      \
+    X(batch, SURPRISAL_BATCH_INIT)                                                                                    \
+    X(logits, SURPRISAL_LOGITS_INIT)                                                                                  \
+    X(logits_mut, SURPRISAL_LOGITS_MUT_INIT)                                                                          \
+    X(outputs, SURPRISAL_OUTPUTS_INIT)                                                                                \
+    X(report, SURPRISAL_REPORT_INIT)
+
+/* The _init functions: what the macros say, zeros behind it, and nothing beyond the size. */
+static void init_functions(void)
+{
+#define X(name, init)                                                                                                 \
+    {                                                                                                                 \
+        struct {                                                                                                      \
+            surprisal_##name known;                                                                                   \
+            unsigned char tail[64];                                                                                   \
+        } room, expected;                                                                                             \
+        surprisal_##name by_macro = init;                                                                             \
+        snprintf(subject, sizeof subject, "surprisal_%s_init", #name);                                                \
+        memset(&room, 0x5c, sizeof room);                                                                             \
+        memset(&expected, 0x5c, sizeof expected);                                                                     \
+        CHECK_EQUAL(surprisal_##name##_init(NULL, sizeof by_macro), SURPRISAL_ERROR_MISSING);                         \
+        CHECK_EQUAL(surprisal_##name##_init((void *)(room.tail + 1), sizeof by_macro), SURPRISAL_ERROR_MISALIGNED);   \
+        CHECK_EQUAL(surprisal_##name##_init(&room.known, sizeof by_macro - 1), SURPRISAL_ERROR_STRUCT_SIZE);          \
+        CHECK_EQUAL(surprisal_##name##_init(&room.known, 0), SURPRISAL_ERROR_STRUCT_SIZE);                            \
+        CHECK_BYTES(&room, &expected, sizeof room);                                                                   \
+        CHECK_OK(surprisal_##name##_init(&room.known, sizeof by_macro));                                              \
+        memcpy(&expected.known, &by_macro, sizeof by_macro);                                                          \
+        CHECK_BYTES(&room, &expected, sizeof room);                                                                   \
+        CHECK_OK(surprisal_##name##_init(&room.known, sizeof by_macro + 8));                                          \
+        expected.known.struct_size += 8;                                                                              \
+        memset(expected.tail, 0, 8);                                                                                  \
+        CHECK_BYTES(&room, &expected, sizeof room);                                                                   \
+    }
+    INITS(X)
+#undef X
+}
+
+/* An array of an entry for each row of the batch wraps, though the entries of the call's rows would not. */
+static void wrapping_rows(void)
+{
+    static const size_t outputs[] = {offsetof(struct world, outputs.stats), offsetof(struct world, outputs.terms),
+                                     offsetof(struct world, outputs.nll), offsetof(struct world, outputs.argmax)};
+    static const char *const names[] = {"stats", "terms", "nll", "argmax"};
+    void *last = (void *)(UINTPTR_MAX & ~(uintptr_t)7);
+#define LAST_ROW                                                                                                      \
+    w.logits.row_start = w.dlogits.row_start = w.row_start = ROWS - 1, w.logits.rows = w.dlogits.rows = w.rows = 1
+    REFUSE(LSE | ENTROPY, SURPRISAL_ERROR_EXTENT, "out", -1, NAN, w.logits.rows = 1; w.logits.row_start = SIZE_MAX - 2;
+           w.logits.rows_total = SIZE_MAX);
+    fflush(stdout);
+    REFUSE(PER_ROW, SURPRISAL_ERROR_EXTENT, "out", -1, NAN, LAST_ROW; w.out = last);
+    REFUSE(STATS | TERMS | GRAD, SURPRISAL_ERROR_EXTENT, "stats", -1, NAN, LAST_ROW; w.stats = last);
+    REFUSE(TERMS | GRAD, SURPRISAL_ERROR_EXTENT, "terms", -1, NAN, LAST_ROW; w.terms = last);
+    for (int i = 0; i < (int)LENGTH(names); i++) {
+        REFUSE(COMPOSED, SURPRISAL_ERROR_EXTENT, names[i], -1, NAN, LAST_ROW; set_pointer(outputs[i], last));
+    }
+}
+
+int main(void)
+{
+    array_pointers();
+    for (int which = 1; which < ALL; which <<= 1) {
+        overlaps(which);
+    }
+    results();
+    overlapping_structs();
+    struct_sizes();
+    details();
+    init_functions();
+    fflush(stdout);
+    wrapping_rows();
+    return finish("memory");
+}
