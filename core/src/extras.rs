@@ -111,9 +111,9 @@ impl<'a> Extras<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Constants {
     /// Σ of the class weights: V without.
-    class_weight_sum: f64,
+    pub(crate) class_weight_sum: f64,
     /// ε/V.
-    smoothing_per_class: f64,
+    pub(crate) smoothing_per_class: f64,
 }
 
 impl Constants {

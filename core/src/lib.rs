@@ -37,6 +37,7 @@
 #[cfg(feature = "std")]
 extern crate std;
 
+pub mod backend;
 mod batch;
 pub mod diagnose;
 mod element;

@@ -123,6 +123,10 @@ impl<'a, O: Objective> Loss<'a, O> {
         &self.objective
     }
 
+    pub(crate) fn extras(&self) -> &Extras<'a> {
+        &self.extras
+    }
+
     /// Everything that was chosen, for the oracle.
     #[cfg(feature = "reference")]
     pub(crate) fn parts(&self) -> (&O, Reduction, &Extras<'a>) {
@@ -284,7 +288,8 @@ impl<'a, O: Objective> Loss<'a, O> {
         self.check_batch(batch, logits.rows(), logits.shape.vocab_total)
     }
 
-    fn check_batch<'c>(
+    /// Checks everything that can be checked without logits.
+    pub(crate) fn check_batch<'c>(
         &'c self,
         batch: &'c Batch<'c>,
         rows: usize,

@@ -49,6 +49,11 @@ impl<'a, O: Objective> Context<'a, O> {
         self.batch.token_weight(row) * self.extras.class_weight(target)
     }
 
+    /// Advantage of a token, 0 where none was given.
+    pub(crate) fn advantage(&self, row: usize) -> f64 {
+        self.batch.advantages.map_or(0.0, |advantages| entry::read(advantages, row))
+    }
+
     /// Class of a row's target; `None` where the row is ignored. Targets have been checked.
     pub(crate) fn target(&self, row: usize) -> Option<usize> {
         self.batch.target(row).and_then(|target| usize::try_from(target).ok())
@@ -72,7 +77,7 @@ impl<'a, O: Objective> Context<'a, O> {
             log_p: Dual::variable(floor_log_p(stats.log_prob())),
             ref_log_p: Dual::lit(side_log_p(batch.ref_log_probs, row)),
             old_log_p: Dual::lit(side_log_p(batch.old_log_probs, row)),
-            advantage: Dual::lit(batch.advantages.map_or(0.0, |a| entry::read(a, row))),
+            advantage: Dual::lit(self.advantage(row)),
             group: [Dual::lit(scalars.loss), Dual::lit(scalars.coef)],
         };
         let Dual { value, slope } = self.objective.loss(&token);

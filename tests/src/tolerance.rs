@@ -12,16 +12,27 @@ pub struct Rounding {
     relative: f64,
     /// Half the spacing of subnormals.
     absolute: f64,
+    /// What the contract's bounds are multiplied by: 1 on the CPU.
+    slack: f64,
+}
+
+impl Rounding {
+    /// The same storage, computed by a device: all in f32, with the shading language's exp and log (3 + 2|x| ULP, 2^-21).
+    #[must_use]
+    pub const fn on_device(self) -> Self {
+        Self { slack: 8.0, ..self }
+    }
 }
 
 /// f32 gradients.
-pub const F32: Rounding = Rounding { relative: 0.0, absolute: 0.0 };
+pub const F32: Rounding = Rounding { relative: 0.0, absolute: 0.0, slack: 1.0 };
 /// f32 gradients against float64 arithmetic that is not compensated: entries that should be 0 are 1e-16 there.
-pub const F32_VECTORS: Rounding = Rounding { relative: 0.0, absolute: 1e-14 };
+pub const F32_VECTORS: Rounding = Rounding { relative: 0.0, absolute: 1e-14, slack: 1.0 };
 /// bf16 gradients: 8 significant bits.
-pub const BF16: Rounding = Rounding { relative: 1.0 / 256.0, absolute: 0.0 };
+pub const BF16: Rounding = Rounding { relative: 1.0 / 256.0, absolute: 0.0, slack: 1.0 };
 /// f16 gradients: 11 significant bits, subnormals of 2^-24.
-pub const F16: Rounding = Rounding { relative: 1.0 / 2048.0, absolute: 2.980_232_238_769_531_2e-8 };
+pub const F16: Rounding =
+    Rounding { relative: 1.0 / 2048.0, absolute: 2.980_232_238_769_531_2e-8, slack: 1.0 };
 
 /// ULP of 1 in f32.
 const EPS: f64 = 1.192_092_895_507_812_5e-7;
@@ -118,10 +129,14 @@ impl RowBound {
 pub fn assert_outcome(problem: &Problem, actual: &Outcome, oracle: &Outcome, rounding: Rounding) {
     let name = &problem.name;
     let (a, e) = (&actual.report, &oracle.report);
-    assert_eq!((a.tokens, a.correct), (e.tokens, e.correct), "{name}: tokens, correct");
+    assert_eq!(a.tokens, e.tokens, "{name}: tokens");
+    // A soft-cap makes ties in f32 that f64 tells apart.
+    if rounding.slack == 1.0 || problem.extras.softcap.is_none() {
+        assert_eq!(a.correct, e.correct, "{name}: correct");
+    }
     assert_eq!(a.invalid_row, e.invalid_row, "{name}: invalid_row");
     assert_close(&format!("{name} nll"), &actual.nll, &oracle.nll, |row| {
-        nll(problem, oracle.nll[row])
+        rounding.slack * nll(problem, oracle.nll[row])
     });
     let sum = |expected| sum(problem, expected, oracle);
     for (what, actual, expected, bound) in [
@@ -131,7 +146,7 @@ pub fn assert_outcome(problem: &Problem, actual: &Outcome, oracle: &Outcome, rou
         ("weight_sum", a.weight_sum, e.weight_sum, 1e-12 * e.weight_sum),
     ] {
         assert!(
-            close(actual, expected, bound),
+            close(actual, expected, rounding.slack * bound),
             "{name}: {what} {actual} instead of {expected}, allowed {bound:.1e}"
         );
     }
@@ -146,7 +161,7 @@ pub fn assert_outcome(problem: &Problem, actual: &Outcome, oracle: &Outcome, rou
         let what = format!("{name} dlogits row {row}");
         assert_close(&what, &actual.dlogits[range], expected, |j| {
             let distance = (mapped[j] - max).abs().min(200.0);
-            bound.entry(expected[j], distance, target == Some(j))
+            rounding.slack * bound.entry(expected[j], distance, target == Some(j))
                 + rounding.relative * expected[j].abs()
                 + rounding.absolute
         });

@@ -1,0 +1,68 @@
+//! What can go wrong with a device, besides what can be wrong with a call.
+
+use core::fmt;
+
+/// Why a call was refused, or a device failed. Nothing has been recorded when recording returns an error.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Error {
+    /// The loss, the batch or a shape: as on the CPU.
+    Loss(surprisal::Error),
+    /// No adapter of the wanted kind.
+    NoAdapter(String),
+    /// The adapter gives no device, or the device has no such shader: what it says.
+    Device(String),
+    /// The device's limit is too small for this call.
+    Limit {
+        /// The limit.
+        name: &'static str,
+        /// What it must be.
+        needed: u64,
+        /// What the device has.
+        limit: u64,
+    },
+    /// A matrix does not lie in its buffer.
+    Buffer {
+        /// Which matrix.
+        name: &'static str,
+        /// What is wrong.
+        message: &'static str,
+    },
+    /// The objective needs the sequence or the batch: use the stages, with the terms from the host.
+    NeedsTerms,
+    /// The element types are not those of the pipelines.
+    Types,
+    /// The results cannot be read back: what the device says.
+    Readback(String),
+}
+
+impl From<surprisal::Error> for Error {
+    fn from(error: surprisal::Error) -> Self {
+        Self::Loss(error)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Loss(error) => error.fmt(f),
+            Self::NoAdapter(why) => write!(f, "no adapter: {why}"),
+            Self::Device(why) => write!(f, "no device: {why}"),
+            Self::Limit { name, needed, limit } => {
+                write!(f, "the device's {name} is {limit}, needed is {needed}")
+            }
+            Self::Buffer { name, message } => write!(f, "{name}: {message}"),
+            Self::NeedsTerms => f.write_str(
+                "the objective needs the sequence or the batch: row_stats, then token_terms on the host, then logits_grad",
+            ),
+            Self::Types => f.write_str("the matrices have other element types than the pipelines"),
+            Self::Readback(why) => write!(f, "the results cannot be read back: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        if let Self::Loss(error) = self { Some(error) } else { None }
+    }
+}

@@ -1,0 +1,239 @@
+//! Ways through the device to the same loss and gradient. Every run puts its rows somewhere in a larger buffer and checks that the rest is left alone.
+
+use std::sync::LazyLock;
+
+use surprisal::RowStats;
+use surprisal::objective::{Builtin, TokenTerm};
+use surprisal_gpu::{Dtype, Gpu, Gradient, HostElement, Matrix, Pipelines, wgpu};
+use surprisal_tests::problem::{Outcome, Problem};
+use surprisal_tests::storage::Storage;
+
+/// One device for all tests of a program.
+pub(crate) fn gpu() -> &'static Gpu {
+    static GPU: LazyLock<Gpu> =
+        LazyLock::new(|| Gpu::open().unwrap_or_else(|error| panic!("{error}")));
+    &GPU
+}
+
+/// A way to compute a loss with its gradient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// `forward_backward` into a matrix of the logits' type.
+    Separate,
+    /// `forward_backward` into f32.
+    SeparateF32,
+    /// `forward_backward` over the logits.
+    InPlace,
+    /// Statistics and gradient on the device, terms on the host, over this many vocabulary shards.
+    Staged(usize),
+    /// The same, in place.
+    StagedInPlace,
+}
+
+pub(crate) const WAYS: [Way; 6] = [
+    Way::Separate,
+    Way::SeparateF32,
+    Way::InPlace,
+    Way::Staged(1),
+    Way::Staged(3),
+    Way::StagedInPlace,
+];
+
+impl Way {
+    /// Whether the device forms the terms.
+    pub(crate) fn is_fused(self) -> bool {
+        matches!(self, Self::Separate | Self::SeparateF32 | Self::InPlace)
+    }
+}
+
+/// Where the rows lie in their buffer, and how much of it is bound at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layout {
+    /// Elements before the first row.
+    pub(crate) offset: usize,
+    /// Elements behind each row.
+    pub(crate) padding: usize,
+    /// Bytes of a binding.
+    pub(crate) limit: Option<u64>,
+}
+
+impl Layout {
+    pub(crate) const PLAIN: Self = Self { offset: 0, padding: 0, limit: None };
+}
+
+/// What stands around the rows before and after.
+const CANARY: f32 = 1536.0;
+
+/// The columns of a matrix from `start` on, somewhere in a buffer.
+struct Placed {
+    buffer: wgpu::Buffer,
+    len: usize,
+    rows: usize,
+    vocab: usize,
+    layout: Layout,
+}
+
+impl Placed {
+    fn new<T: HostElement + Storage>(
+        values: &[f32],
+        rows: usize,
+        all: usize,
+        (start, end): (usize, usize),
+        layout: Layout,
+    ) -> Self {
+        let vocab = end - start;
+        let stride = vocab + layout.padding;
+        let mut data = vec![T::round(CANARY); layout.offset + rows * stride + 1];
+        for row in 0..rows {
+            for column in 0..vocab {
+                let value = values[row * all + start + column];
+                data[layout.offset + row * stride + column] = T::round(value);
+            }
+        }
+        let buffer = gpu().upload(&data).unwrap();
+        Self { buffer, len: data.len(), rows, vocab, layout }
+    }
+
+    fn matrix(&self, dtype: Dtype) -> Matrix<'_> {
+        let offset = self.layout.offset as u64 * dtype.size();
+        let stride = self.vocab + self.layout.padding;
+        Matrix::strided(&self.buffer, dtype, offset, self.rows, self.vocab, stride).unwrap()
+    }
+
+    /// The rows. Everything around them must be as it was.
+    fn values<T: HostElement + Storage>(&self) -> Vec<f64> {
+        let mut data = vec![T::round(0.0); self.len];
+        gpu().download(&self.buffer, &mut data).unwrap();
+        let stride = self.vocab + self.layout.padding;
+        let mut values = Vec::with_capacity(self.rows * self.vocab);
+        for (index, value) in data.iter().enumerate() {
+            let place = index.checked_sub(self.layout.offset);
+            let place = place.map(|place| (place / stride, place % stride));
+            match place {
+                Some((row, column)) if row < self.rows && column < self.vocab => {
+                    values.push(f64::from(value.widen()));
+                }
+                _ => assert!(value.widen() == CANARY, "element {index} was written"),
+            }
+        }
+        values
+    }
+}
+
+fn submit(record: impl FnOnce(&mut wgpu::CommandEncoder)) {
+    let mut encoder =
+        gpu().device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+    record(&mut encoder);
+    gpu().queue().submit([encoder.finish()]);
+}
+
+/// Computes a problem one way.
+///
+/// # Panics
+/// Where the library returns an error, or writes what it should not.
+pub(crate) fn run<T: HostElement + Storage>(
+    problem: &Problem,
+    way: Way,
+    layout: Layout,
+) -> Outcome {
+    match way {
+        Way::SeparateF32 => fused::<T, f32>(problem, way, layout),
+        Way::Separate | Way::InPlace => fused::<T, T>(problem, way, layout),
+        Way::Staged(shards) => staged::<T>(problem, shards, false, layout),
+        Way::StagedInPlace => staged::<T>(problem, 1, true, layout),
+    }
+}
+
+fn pipelines<'l>(
+    problem: &'l Problem,
+    logits: Dtype,
+    result: Dtype,
+    layout: Layout,
+) -> Pipelines<'l, Builtin> {
+    let pipelines = Pipelines::with_types(gpu().device(), problem.loss(), logits, result).unwrap();
+    match layout.limit {
+        Some(bytes) => pipelines.binding_limit(bytes),
+        None => pipelines,
+    }
+}
+
+fn fused<T: HostElement + Storage, G: HostElement + Storage>(
+    problem: &Problem,
+    way: Way,
+    layout: Layout,
+) -> Outcome {
+    let (rows, vocab) = (problem.rows, problem.vocab);
+    let logits = Placed::new::<T>(&problem.logits, rows, vocab, (0, vocab), layout);
+    // Another place than the logits', so that their packets differ.
+    let elsewhere = Layout { offset: layout.offset + 1, ..layout };
+    let blank = vec![f32::NAN; problem.logits.len()];
+    let result = Placed::new::<G>(&blank, rows, vocab, (0, vocab), elsewhere);
+    let pipelines = pipelines(problem, T::DTYPE, G::DTYPE, layout);
+    let batch = problem.batch();
+    let gradient = match way {
+        Way::InPlace => Gradient::InPlace,
+        _ => Gradient::To(result.matrix(G::DTYPE)),
+    };
+    let mut call = None;
+    submit(|encoder| {
+        let z = logits.matrix(T::DTYPE);
+        call = Some(pipelines.forward_backward(encoder, z, &batch, gradient).unwrap());
+    });
+    let results = call.unwrap().read(gpu().device(), gpu().queue()).unwrap();
+    let dlogits = if way == Way::InPlace { logits.values::<T>() } else { result.values::<G>() };
+    Outcome {
+        report: results.report(&pipelines, &batch, vocab).unwrap(),
+        nll: results.nll().into_iter().map(f64::from).collect(),
+        dlogits,
+    }
+}
+
+fn staged<T: HostElement + Storage>(
+    problem: &Problem,
+    shards: usize,
+    in_place: bool,
+    layout: Layout,
+) -> Outcome {
+    let (rows, vocab) = (problem.rows, problem.vocab);
+    let (batch, loss) = (problem.batch(), problem.loss());
+    let pipelines = pipelines(problem, T::DTYPE, T::DTYPE, layout);
+    let shards = shards.min(vocab);
+    let ranges: Vec<_> =
+        (0..shards).map(|i| (i * vocab / shards, (i + 1) * vocab / shards)).collect();
+    let mut stats = vec![RowStats::EMPTY; rows];
+    let placed: Vec<_> = ranges
+        .iter()
+        .map(|&range| Placed::new::<T>(&problem.logits, rows, vocab, range, layout))
+        .collect();
+    for (part, &(start, _)) in placed.iter().zip(&ranges) {
+        let mut call = None;
+        submit(|encoder| {
+            let shard = part.matrix(T::DTYPE).shard(start, vocab).unwrap();
+            call = Some(pipelines.row_stats(encoder, shard, &batch).unwrap());
+        });
+        let results = call.unwrap().read(gpu().device(), gpu().queue()).unwrap();
+        for (merged, part) in stats.iter_mut().zip(results.row_stats(&batch)) {
+            *merged = merged.merge(part);
+        }
+    }
+    let mut terms = vec![TokenTerm::default(); rows];
+    let report = loss.token_terms(&stats, &batch, vocab, &mut terms).unwrap();
+    let mut dlogits = vec![0.0; rows * vocab];
+    for (part, &(start, end)) in placed.iter().zip(&ranges) {
+        let blank = vec![f32::NAN; rows * vocab];
+        let result = Placed::new::<T>(&blank, rows, vocab, (start, end), layout);
+        let gradient =
+            if in_place { Gradient::InPlace } else { Gradient::To(result.matrix(T::DTYPE)) };
+        submit(|encoder| {
+            let shard = part.matrix(T::DTYPE).shard(start, vocab).unwrap();
+            pipelines.logits_grad(encoder, shard, &batch, &stats, &terms, gradient).unwrap();
+        });
+        let values = if in_place { part.values::<T>() } else { result.values::<T>() };
+        let width = end - start;
+        for (row, values) in values.chunks(width).enumerate() {
+            dlogits[row * vocab + start..row * vocab + end].copy_from_slice(values);
+        }
+    }
+    let nll = |row: usize| batch.target(row).map_or(0.0, |_| stats[row].nll());
+    Outcome { report, nll: (0..rows).map(nll).collect(), dlogits }
+}
