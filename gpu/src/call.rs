@@ -15,6 +15,9 @@ pub(crate) enum Rows {
     Outputs(Vec<RowOutput>),
 }
 
+/// In place of −∞, as in the shader.
+const LOWEST: f32 = -3.0e38;
+
 #[expect(clippy::cast_possible_truncation, reason = "the device computes in f32")]
 fn narrow(value: f64) -> f32 {
     (value as f32).clamp(-3.0e38, 3.0e38)
@@ -152,26 +155,32 @@ impl RowResults {
     #[must_use]
     pub fn row_stats(&self, batch: &Batch<'_>) -> Vec<RowStats> {
         let of = |(row, output): (usize, &RowOutput)| {
-            let part = output.stats;
-            if batch.target(row).is_none() || (part.max <= -3.0e38 && part.invalid == 0) {
-                return RowStats::EMPTY;
-            }
-            let valid = part.invalid == 0;
-            let max = f64::from(part.max);
-            let sum_logits = f64::from(part.weight) * max - f64::from(part.below_max);
-            RowStats {
-                max,
-                sum_exp: if valid { 1.0 + f64::from(part.rest) } else { f64::NAN },
-                target_logit: if part.target_logit <= -3.0e38 {
-                    f64::NEG_INFINITY
-                } else {
-                    f64::from(part.target_logit)
-                },
-                sum_logits: if self.label_smoothing { sum_logits } else { f64::NAN },
-                sum_exp_logits: f64::from(part.sum_exp_logits),
-            }
+            if batch.target(row).is_none() { RowStats::EMPTY } else { self.stats_of(&output.stats) }
         };
         self.rows.iter().enumerate().map(of).collect()
+    }
+
+    fn stats_of(&self, part: &Part) -> RowStats {
+        let valid = part.invalid == 0;
+        let is_empty = part.max <= LOWEST;
+        let max = if is_empty { RowStats::EMPTY.max } else { f64::from(part.max) };
+        let sum_exp = if is_empty { 0.0 } else { 1.0 + f64::from(part.rest) };
+        let weight = f64::from(part.weight);
+        let sum_logits = if !self.label_smoothing {
+            f64::NAN
+        } else if is_empty && weight > 0.0 {
+            f64::NEG_INFINITY
+        } else {
+            weight * max - f64::from(part.below_max)
+        };
+        let target = part.target_logit;
+        RowStats {
+            max,
+            sum_exp: if valid { sum_exp } else { f64::NAN },
+            target_logit: if target <= LOWEST { f64::NEG_INFINITY } else { f64::from(target) },
+            sum_logits,
+            sum_exp_logits: f64::from(part.sum_exp_logits),
+        }
     }
 
     /// Terms of every row; NaN on rows without a softmax, 0 on ignored ones.

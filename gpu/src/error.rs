@@ -32,6 +32,8 @@ pub enum Error {
     NeedsTerms,
     /// The element types are not those of the pipelines.
     Types,
+    /// The objective is not the one that the pipelines were compiled for.
+    Objective,
     /// The results cannot be read back: what the device says.
     Readback(String),
 }
@@ -56,6 +58,7 @@ impl fmt::Display for Error {
                 "the objective needs the sequence or the batch: row_stats, then token_terms on the host, then logits_grad",
             ),
             Self::Types => f.write_str("the matrices have other element types than the pipelines"),
+            Self::Objective => f.write_str("the pipelines were compiled for another objective"),
             Self::Readback(why) => write!(f, "the results cannot be read back: {why}"),
         }
     }

@@ -4,7 +4,7 @@ use bytemuck::Pod;
 use surprisal::objective::{Objective, Scope, TokenTerm};
 use surprisal::{Batch, Loss, LossReport, RowStats, bf16, f16};
 
-use crate::call::read_buffer;
+use crate::call::{Call, RowResults, read_buffer};
 use crate::error::Error;
 use crate::matrix::{Dtype, Matrix};
 use crate::pipelines::{Gradient, Pipelines};
@@ -53,6 +53,19 @@ pub struct HostOutcome {
     pub nll: Vec<f32>,
 }
 
+/// What a call on matrices of a device gives: what is known of every row, on the host.
+#[derive(Clone, Debug)]
+pub struct DeviceOutcome {
+    /// The report.
+    pub report: LossReport,
+    /// Statistics of every row, as [`RowResults::row_stats`].
+    pub stats: Vec<RowStats>,
+    /// Terms of every row.
+    pub terms: Vec<TokenTerm>,
+    /// The rest. Its terms and weights are of no use where the objective is one of a group.
+    pub rows: RowResults,
+}
+
 fn name_of(adapter: &wgpu::Adapter) -> AdapterName {
     let info = adapter.get_info();
     let is_software = info.device_type == wgpu::DeviceType::Cpu;
@@ -66,6 +79,21 @@ fn adapters() -> Vec<wgpu::Adapter> {
     // A GPU before software; stable, so that an index means the same from call to call.
     all.sort_by_key(|adapter| name_of(adapter).is_software);
     all
+}
+
+/// Bytes that a copy begins and ends at.
+const WORD: u64 = wgpu::COPY_BUFFER_ALIGNMENT;
+
+/// Bytes from the word's start.
+fn within_word(offset: u64) -> usize {
+    (offset % WORD) as usize
+}
+
+/// The byte behind some of a buffer.
+fn end_inside(buffer: &wgpu::Buffer, offset: u64, len: usize) -> Result<u64, Error> {
+    let message = "the bytes do not lie inside it";
+    let end = offset.checked_add(len as u64).filter(|&end| end <= buffer.size());
+    end.ok_or(Error::Buffer { name: "buffer", message })
 }
 
 impl Gpu {
@@ -178,16 +206,75 @@ impl Gpu {
     /// Reads elements back.
     ///
     /// # Errors
-    /// [`Error::Readback`].
+    /// As [`Gpu::read`].
     pub fn download<T: Pod>(&self, buffer: &wgpu::Buffer, elements: &mut [T]) -> Result<(), Error> {
-        let to = bytemuck::cast_slice_mut::<T, u8>(elements);
+        self.read(buffer, 0, bytemuck::cast_slice_mut(elements))
+    }
+
+    /// Copies bytes of a buffer of [`Gpu::buffer`], from any byte on, and waits for them.
+    ///
+    /// # Errors
+    /// [`Error::Buffer`] where they do not lie inside it, [`Error::Readback`], [`Error::Device`].
+    pub fn read(&self, buffer: &wgpu::Buffer, offset: u64, to: &mut [u8]) -> Result<(), Error> {
+        let end = end_inside(buffer, offset, to.len())?;
         if to.is_empty() {
             return Ok(());
         }
-        let size = (to.len() as u64).next_multiple_of(4);
-        let bytes = read_buffer(&self.device, &self.queue, buffer, 0, size)?;
-        to.copy_from_slice(&bytes[..to.len()]);
+        let start = offset / WORD * WORD;
+        let size = end.next_multiple_of(WORD) - start;
+        let read = || read_buffer(&self.device, &self.queue, buffer, start, size);
+        let bytes = self.checked(read)?;
+        let before = within_word(offset);
+        to.copy_from_slice(&bytes[before..before + to.len()]);
         Ok(())
+    }
+
+    /// Copies bytes into a buffer of [`Gpu::buffer`], from any byte on. A word of 4 bytes that is written in part is read first, which waits for
+    /// the device.
+    ///
+    /// # Errors
+    /// As [`Gpu::read`].
+    pub fn write(&self, buffer: &wgpu::Buffer, offset: u64, from: &[u8]) -> Result<(), Error> {
+        end_inside(buffer, offset, from.len())?;
+        let to_word = within_word(offset.next_multiple_of(WORD).wrapping_sub(offset));
+        let (head, rest) = from.split_at(to_word.min(from.len()));
+        let (words, tail) = rest.split_at(rest.len() - within_word(rest.len() as u64));
+        let start = offset + head.len() as u64;
+        self.checked(|| {
+            self.write_in_word(buffer, offset, head)?;
+            if !words.is_empty() {
+                self.queue.write_buffer(buffer, start, words);
+            }
+            self.write_in_word(buffer, start + words.len() as u64, tail)
+        })
+    }
+
+    /// Writes a part of one word.
+    fn write_in_word(&self, buffer: &wgpu::Buffer, offset: u64, part: &[u8]) -> Result<(), Error> {
+        if part.is_empty() {
+            return Ok(());
+        }
+        let (start, before) = (offset / WORD * WORD, within_word(offset));
+        let mut word = read_buffer(&self.device, &self.queue, buffer, start, WORD)?;
+        word[before..before + part.len()].copy_from_slice(part);
+        self.queue.write_buffer(buffer, start, &word);
+        Ok(())
+    }
+
+    /// Runs calls on the device; what it refuses or cannot do becomes [`Error::Device`] where wgpu would panic.
+    ///
+    /// # Errors
+    /// Those of the calls, and [`Error::Device`].
+    pub fn checked<R>(&self, calls: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
+        use wgpu::ErrorFilter::{Internal, OutOfMemory, Validation};
+        let scopes = [Validation, OutOfMemory, Internal];
+        let scopes = scopes.map(|filter| self.device.push_error_scope(filter));
+        let result = calls();
+        let mut found = None;
+        for scope in scopes.into_iter().rev() {
+            found = found.or(pollster::block_on(scope.pop()));
+        }
+        found.map_or(result, |why| Err(Error::Device(why.to_string())))
     }
 
     /// Loss, and its gradient where `dlogits` is given, of contiguous logits `[rows × vocab]`, by any objective.
@@ -215,42 +302,97 @@ impl Gpu {
         let dz = self.buffer((rows * vocab) as u64 * G::DTYPE.size())?;
         let logits = Matrix::new(&z, T::DTYPE, rows, vocab)?;
         let gradient = Gradient::To(Matrix::new(&dz, G::DTYPE, rows, vocab)?);
-        let outcome = if loss.objective().scope() == Scope::Token {
-            let mut encoder = self.encoder();
-            let call = pipelines.forward_backward(&mut encoder, logits, batch, gradient)?;
-            self.queue.submit([encoder.finish()]);
-            let results = call.read(&self.device, &self.queue)?;
-            let report = results.report(&pipelines, batch, vocab)?;
-            HostOutcome { report, nll: results.nll() }
-        } else {
-            self.grouped(&pipelines, logits, batch, gradient)?
-        };
+        let outcome = self.forward_backward_on(&pipelines, logits, batch, gradient)?;
         if let Some(dlogits) = dlogits {
             self.download(&dz, dlogits)?;
         }
-        Ok(outcome)
+        Ok(HostOutcome { report: outcome.report, nll: outcome.rows.nll() })
     }
 
-    /// Stages 1 and 3 on the device, stage 2 with its group pass on the host: some 100 bytes a row cross over.
-    fn grouped<O: Objective>(
+    /// Loss of whole rows on the device, by any objective. Waits for the results.
+    ///
+    /// # Errors
+    /// Those of [`Pipelines`], and [`Error::Device`].
+    pub fn forward_on<O: Objective>(
+        &self,
+        pipelines: &Pipelines<'_, O>,
+        logits: Matrix<'_>,
+        batch: &Batch<'_>,
+    ) -> Result<DeviceOutcome, Error> {
+        self.checked(|| {
+            if pipelines.loss().objective().scope() == Scope::Token {
+                let rows = self.run(|encoder| pipelines.forward(encoder, logits, batch))?;
+                self.of_token(pipelines, logits, batch, rows)
+            } else {
+                self.of_group(pipelines, logits, batch)
+            }
+        })
+    }
+
+    /// Loss of whole rows on the device and its gradient there, by any objective. Waits for the results, but not for the gradient.
+    ///
+    /// # Errors
+    /// Those of [`Pipelines`], and [`Error::Device`].
+    pub fn forward_backward_on<O: Objective>(
         &self,
         pipelines: &Pipelines<'_, O>,
         logits: Matrix<'_>,
         batch: &Batch<'_>,
         gradient: Gradient<'_>,
-    ) -> Result<HostOutcome, Error> {
+    ) -> Result<DeviceOutcome, Error> {
+        self.checked(|| {
+            if pipelines.loss().objective().scope() == Scope::Token {
+                let rows = self
+                    .run(|encoder| pipelines.forward_backward(encoder, logits, batch, gradient))?;
+                return self.of_token(pipelines, logits, batch, rows);
+            }
+            let outcome = self.of_group(pipelines, logits, batch)?;
+            let mut encoder = self.encoder();
+            let (stats, terms) = (&outcome.stats, &outcome.terms);
+            pipelines.logits_grad(&mut encoder, logits, batch, stats, terms, gradient)?;
+            self.queue.submit([encoder.finish()]);
+            Ok(outcome)
+        })
+    }
+
+    /// Runs what a function records, and reads what it left of every row.
+    fn run(
+        &self,
+        record: impl FnOnce(&mut wgpu::CommandEncoder) -> Result<Call, Error>,
+    ) -> Result<RowResults, Error> {
         let mut encoder = self.encoder();
-        let call = pipelines.row_stats(&mut encoder, logits, batch)?;
+        let call = record(&mut encoder)?;
         self.queue.submit([encoder.finish()]);
-        let results = call.read(&self.device, &self.queue)?;
-        let stats: Vec<RowStats> = results.row_stats(batch);
+        call.read(&self.device, &self.queue)
+    }
+
+    fn of_token<O: Objective>(
+        &self,
+        pipelines: &Pipelines<'_, O>,
+        logits: Matrix<'_>,
+        batch: &Batch<'_>,
+        rows: RowResults,
+    ) -> Result<DeviceOutcome, Error> {
+        let report = rows.report(pipelines, batch, logits.vocab_total as usize)?;
+        Ok(DeviceOutcome { report, stats: rows.row_stats(batch), terms: rows.terms(), rows })
+    }
+
+    /// Stage 1 on the device, stage 2 with its group pass on the host: some 100 bytes a row cross over.
+    fn of_group<O: Objective>(
+        &self,
+        pipelines: &Pipelines<'_, O>,
+        logits: Matrix<'_>,
+        batch: &Batch<'_>,
+    ) -> Result<DeviceOutcome, Error> {
+        if logits.vocab != logits.vocab_total {
+            return Err(surprisal::Error::NeedsWholeRows.into());
+        }
+        let rows = self.run(|encoder| pipelines.row_stats(encoder, logits, batch))?;
+        let stats = rows.row_stats(batch);
         let mut terms = vec![TokenTerm::default(); stats.len()];
         let vocab = logits.vocab_total as usize;
         let report = pipelines.loss().token_terms(&stats, batch, vocab, &mut terms)?;
-        let mut encoder = self.encoder();
-        pipelines.logits_grad(&mut encoder, logits, batch, &stats, &terms, gradient)?;
-        self.queue.submit([encoder.finish()]);
-        Ok(HostOutcome { report, nll: results.nll() })
+        Ok(DeviceOutcome { report, stats, terms, rows })
     }
 
     fn encoder(&self) -> wgpu::CommandEncoder {

@@ -27,7 +27,8 @@ pub(crate) struct Params {
     pub(crate) z_loss: f32,
     pub(crate) smoothing_per_class: f32,
     pub(crate) class_weight_sum: f32,
-    pub(crate) pad: [u32; 2],
+    pub(crate) pad_0: u32,
+    pub(crate) pad_1: u32,
 }
 
 /// What stage 2 is given of a row.
@@ -81,3 +82,149 @@ pub(crate) struct RowOutput {
 pub(crate) const ACTIVE: u32 = 0;
 pub(crate) const ZERO: u32 = 1;
 pub(crate) const INVALID: u32 = 2;
+
+#[cfg(test)]
+mod tests {
+    use naga::front::wgsl::parse_str;
+    use naga::proc::Layouter;
+    use naga::{Expression, Literal, Module, ScalarKind, TypeInner};
+
+    use super::*;
+    use crate::shader::{Destination, shader_source};
+
+    /// A struct's size, and of every member the name, the offset and the type.
+    type Layout = (usize, Vec<(String, usize, String)>);
+
+    /// The layout that Rust gives a struct. A field that is not named here does not compile.
+    macro_rules! layout {
+        ($type:ident { $($field:ident),* $(,)? }) => {{
+            let value: $type = Zeroable::zeroed();
+            let $type { $($field),* } = value;
+            let fields = vec![$((
+                stringify!($field).to_owned(),
+                core::mem::offset_of!($type, $field),
+                name_of(&$field),
+            )),*];
+            (stringify!($type), (size_of::<$type>(), fields))
+        }};
+    }
+
+    fn name_of<T>(value: &T) -> String {
+        core::any::type_name_of_val(value).rsplit("::").next().unwrap_or_default().to_owned()
+    }
+
+    fn module() -> Module {
+        let source = shader_source(&surprisal::objective::Sft, Destination::Separate);
+        parse_str(&source).unwrap()
+    }
+
+    /// The layout that naga gives the struct of this name.
+    fn in_shader(module: &Module, name: &str) -> Layout {
+        let mut layouter = Layouter::default();
+        layouter.update(module.to_ctx()).unwrap();
+        let find = |(handle, ty): (_, &naga::Type)| {
+            (ty.name.as_deref() == Some(name)).then_some((handle, ty.inner.clone()))
+        };
+        let (handle, inner) =
+            module.types.iter().find_map(find).unwrap_or_else(|| panic!("{name}"));
+        let TypeInner::Struct { members, span } = inner else { panic!("{name} is no struct") };
+        // An element of an array takes as much as the struct itself.
+        assert_eq!(layouter[handle].to_stride(), span, "{name}");
+        let member = |member: &naga::StructMember| {
+            let ty = &module.types[member.ty];
+            let ty = match ty.inner {
+                TypeInner::Scalar(scalar) => match scalar.kind {
+                    ScalarKind::Uint => "u32".to_owned(),
+                    ScalarKind::Float => "f32".to_owned(),
+                    kind => panic!("{name}: {kind:?}"),
+                },
+                _ => ty.name.clone().unwrap_or_default(),
+            };
+            (member.name.clone().unwrap_or_default(), member.offset as usize, ty)
+        };
+        (span as usize, members.iter().map(member).collect())
+    }
+
+    #[test]
+    fn structs_lie_as_in_the_shader() {
+        let module = module();
+        for (name, expected) in [
+            layout!(Params {
+                rows,
+                vocab,
+                first_row,
+                splits,
+                logits_start,
+                logits_stride,
+                result_start,
+                result_stride,
+                vocab_start,
+                class_weights,
+                extras_scale,
+                packets,
+                logit_scale,
+                softcap,
+                label_smoothing,
+                z_loss,
+                smoothing_per_class,
+                class_weight_sum,
+                pad_0,
+                pad_1,
+            }),
+            layout!(RowInput {
+                target_id,
+                token_weight,
+                scale,
+                class_weight,
+                ref_log_p,
+                old_log_p,
+                advantage,
+                pad,
+            }),
+            layout!(Part {
+                max,
+                rest,
+                sum_exp_logits,
+                below_max,
+                weight,
+                target_logit,
+                argmax,
+                invalid,
+            }),
+            layout!(RowOutput {
+                stats,
+                state,
+                factor,
+                uniform,
+                target_entry,
+                target_id,
+                loss,
+                coef,
+                dense,
+                nll,
+                weight,
+                infinite,
+                pad,
+            }),
+        ] {
+            assert_eq!(in_shader(&module, name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_those_of_the_shader() {
+        let module = module();
+        for (name, expected) in
+            [("IGNORED", IGNORED), ("ACTIVE", ACTIVE), ("ZERO", ZERO), ("INVALID", INVALID)]
+        {
+            let named = |constant: &&naga::Constant| constant.name.as_deref() == Some(name);
+            let mut constants = module.constants.iter().map(|(_, constant)| constant);
+            let constant = constants.find(named).unwrap_or_else(|| panic!("{name}"));
+            let value = &module.global_expressions[constant.init];
+            assert!(
+                matches!(value, Expression::Literal(Literal::U32(value)) if *value == expected),
+                "{name} is {value:?}"
+            );
+        }
+    }
+}

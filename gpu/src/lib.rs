@@ -1,4 +1,46 @@
 //! `surprisal` on any GPU: the same math as wgpu compute shaders, for Vulkan, Metal and DX12.
+//!
+//! Objectives, batches and options are those of [`surprisal`]; an objective's shader is generated from its one definition in Rust, also that of
+//! your own. There are two ways in.
+//!
+//! A wgpu program embeds [`Pipelines`]: they record into its encoder, read the logits in its buffer, and leave the gradient there or elsewhere.
+//! Nothing waits until a loss is read.
+//!
+//! ```no_run
+//! use surprisal::{Batch, Loss, objective::Dft};
+//! use surprisal_gpu::{Dtype, Gradient, Matrix, Pipelines, wgpu};
+//!
+//! # fn step(
+//! #     (device, queue): (wgpu::Device, wgpu::Queue), mut encoder: wgpu::CommandEncoder,
+//! #     buffer: wgpu::Buffer, rows: usize, vocab: usize, targets: &[i64],
+//! # ) -> Result<(), surprisal_gpu::Error> {
+//! let pipelines = Pipelines::new(&device, Loss::new(Dft), Dtype::Bf16)?; // once
+//! let logits = Matrix::new(&buffer, Dtype::Bf16, rows, vocab)?; // your buffer
+//! let batch = Batch::new(targets).ignore_index(-100);
+//! let call = pipelines.forward_backward(&mut encoder, logits, &batch, Gradient::InPlace)?;
+//! // ... record what uses the gradient, which is now in `buffer` ...
+//! queue.submit([encoder.finish()]);
+//! let report = call.read(&device, &queue)?.report(&pipelines, &batch, vocab)?; // waits
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Tests and tools without a device of their own open a [`Gpu`] and pass slices:
+//!
+//! ```no_run
+//! use surprisal::{Batch, Loss, objective::Dft};
+//! use surprisal_gpu::Gpu;
+//!
+//! let (logits, mut dlogits) = ([1.0_f32, 2.0, 3.0], [0.0_f32; 3]);
+//! let (loss, batch) = (Loss::new(Dft), Batch::new(&[2]));
+//! let gpu = Gpu::open()?;
+//! let outcome = gpu.forward_backward(&loss, &logits, 1, 3, &batch, Some(&mut dlogits))?;
+//! println!("{} on {}", outcome.report.loss, gpu.adapter().name);
+//! # Ok::<(), surprisal_gpu::Error>(())
+//! ```
+//!
+//! Objectives that look at a sequence or at the batch take three steps in the first way: [`Pipelines::row_stats`], then
+//! [`Loss::token_terms`](surprisal::Loss::token_terms) on the host, then [`Pipelines::logits_grad`]. The second way does so by itself.
 #![forbid(unsafe_code)]
 
 mod call;
@@ -12,7 +54,8 @@ mod sym;
 
 pub use call::{Call, RowResults, read_buffer};
 pub use error::Error;
-pub use host::{AdapterName, Gpu, HostElement, HostOutcome};
+pub use host::{AdapterName, DeviceOutcome, Gpu, HostElement, HostOutcome};
 pub use matrix::{Dtype, Matrix};
 pub use pipelines::{Gradient, Pipelines};
+pub use shader::{Destination, shader_source};
 pub use wgpu;

@@ -1,4 +1,5 @@
-// The three stages on a device. What `objective` computes is generated from Rust and appended, with `struct Token`.
+// The three stages on a device. Generated and appended are `objective`, with `struct Token`, and the bindings of logits and results, with
+// `result_packet` and `store_packet`.
 //
 // Logits are read in packets of 16 bytes: 4 f32, or 8 elements of 16 bits. A row may begin anywhere in a packet. Statistics belong to a row, so a
 // packet with a row boundary is read twice; the gradient belongs to a packet, which one invocation writes, so no two rows meet in a word.
@@ -107,9 +108,6 @@ struct RowOutput {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> logits: array<vec4<u32>>;
-@group(0) @binding(1) var<storage, read_write> logits_in_place: array<vec4<u32>>;
-@group(0) @binding(2) var<storage, read_write> result: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> row_inputs: array<RowInput>;
 @group(0) @binding(4) var<storage, read_write> parts: array<Part>;
 @group(0) @binding(5) var<storage, read_write> row_outputs: array<RowOutput>;
@@ -335,6 +333,19 @@ fn lane_part(row: u32, split: u32, lane: u32) -> Part {
     return part;
 }
 
+// The statistics of all lanes of a row together, in the first of them. Every invocation of the workgroup takes part.
+fn reduce_lanes(part: Part, local: u32) {
+    let lane = local % LANES;
+    shared_parts[local] = part;
+    workgroupBarrier();
+    for (var width = LANES / 2u; width > 0u; width /= 2u) {
+        if lane < width {
+            shared_parts[local] = merged(shared_parts[local], shared_parts[local + width]);
+        }
+        workgroupBarrier();
+    }
+}
+
 @compute @workgroup_size(256)
 fn row_stats(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -345,20 +356,12 @@ fn row_stats(
     let slot = workgroup_of(group, groups) * (GROUP / LANES) + local / LANES;
     let row = slot / params.splits;
     let split = slot % params.splits;
-    let inside = row < params.rows;
     var part = empty_part();
-    if inside && row_inputs[params.first_row + row].target_id != IGNORED {
+    if row < params.rows && row_inputs[params.first_row + row].target_id != IGNORED {
         part = lane_part(row, split, lane);
     }
-    shared_parts[local] = part;
-    workgroupBarrier();
-    for (var width = LANES / 2u; width > 0u; width /= 2u) {
-        if lane < width {
-            shared_parts[local] = merged(shared_parts[local], shared_parts[local + width]);
-        }
-        workgroupBarrier();
-    }
-    if inside && lane == 0u {
+    reduce_lanes(part, local);
+    if row < params.rows && lane == 0u {
         parts[(params.first_row + row) * params.splits + split] = shared_parts[local];
     }
 }
@@ -449,31 +452,75 @@ fn token_terms(
 
 // Stage 3.
 
+// What the gradient needs of a row.
+struct RowGrad {
+    state: u32,
+    max: f32,
+    factor: f32,
+    uniform: f32,
+    target_entry: f32,
+    // Column of the target, which may lie in another shard.
+    column: u32,
+}
+
+fn row_grad(row: u32) -> RowGrad {
+    let index = params.first_row + row;
+    return RowGrad(
+        row_outputs[index].state,
+        row_outputs[index].stats.max,
+        row_outputs[index].factor,
+        row_outputs[index].uniform,
+        row_outputs[index].target_entry,
+        row_outputs[index].target_id - params.vocab_start,
+    );
+}
+
 // The gradient's entry of a column, rounded.
-fn gradient(row: RowOutput, column: u32, z: f32) -> u32 {
+fn gradient(row: RowGrad, column: u32, z: f32) -> u32 {
     if row.state == ZERO {
         return 0u;
     }
-    let is_target = column + params.vocab_start == row.target_id;
     let value = transformed(z);
-    let e = select(0.0, exp(min(value - row.stats.max, 0.0)), value > LOWEST);
-    let dense = e * row.factor - row.uniform * class_weight(column);
-    return rounded(select(dense, row.target_entry, is_target) * slope(z), row.state == INVALID);
-}
-
-// Row and column of an element of the results; a row that the chunk does not have where there is none.
-fn place(index: u32) -> vec2<u32> {
-    let nowhere = vec2<u32>(params.rows, 0u);
-    if index < params.result_start {
-        return nowhere;
+    let e = select(0.0, exp(min(value - row.max, 0.0)), value > LOWEST);
+    var entry = e * row.factor;
+    if row.uniform != 0.0 {
+        entry -= row.uniform * class_weight(column);
     }
-    let row = (index - params.result_start) / params.result_stride;
-    let column = (index - params.result_start) % params.result_stride;
-    return select(nowhere, vec2<u32>(row, column), column < params.vocab);
+    return rounded(select(entry, row.target_entry, column == row.column) * slope(z), row.state == INVALID);
 }
 
-fn first_packet(group: vec3<u32>, groups: vec3<u32>, local: u32) -> u32 {
-    return params.result_start / packet_size(RESULT) + workgroup_of(group, groups) * GROUP + local;
+// The logit at a row and a column.
+fn logit(row: u32, column: u32) -> f32 {
+    let size = packet_size(LOGITS);
+    let index = params.logits_start + row * params.logits_stride + column;
+    return element(logits[index / size], index % size);
+}
+
+// The results of a packet that lies in one row, from `column` on, and whose logits make a packet too.
+fn whole_packet(row: RowGrad, column: u32, source: vec4<u32>) -> vec4<u32> {
+    var words = vec4<u32>();
+    for (var i = 0u; i < packet_size(RESULT); i++) {
+        words = with_element(words, i, gradient(row, column + i, element(source, i)));
+    }
+    return words;
+}
+
+// Element by element: padding and the elements of other chunks keep what they had.
+fn mixed_packet(packet: u32) -> vec4<u32> {
+    let size = packet_size(RESULT);
+    var words = result_packet(packet);
+    for (var i = 0u; i < size; i++) {
+        let index = packet * size + i;
+        if index < params.result_start {
+            continue;
+        }
+        let row = (index - params.result_start) / params.result_stride;
+        let column = (index - params.result_start) % params.result_stride;
+        if row < params.rows && column < params.vocab {
+            words = with_element(words, i, gradient(row_grad(row), column, logit(row, column)));
+        }
+    }
+    return words;
 }
 
 @compute @workgroup_size(256)
@@ -482,41 +529,61 @@ fn logits_grad(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let packet = first_packet(group, groups, local);
+    let size = packet_size(RESULT);
+    let packet = params.result_start / size + workgroup_of(group, groups) * GROUP + local;
     if packet >= params.packets {
         return;
     }
-    // Padding and the elements of other chunks keep what they had.
-    var words = result[packet];
-    let size = packet_size(LOGITS);
-    for (var i = 0u; i < packet_size(RESULT); i++) {
-        let at = place(packet * packet_size(RESULT) + i);
-        if at.x < params.rows {
-            let source = params.logits_start + at.x * params.logits_stride + at.y;
-            let z = element(logits[source / size], source % size);
-            words = with_element(words, i, gradient(row_outputs[params.first_row + at.x], at.y, z));
+    let index = packet * size;
+    if index >= params.result_start {
+        let row = (index - params.result_start) / params.result_stride;
+        let column = (index - params.result_start) % params.result_stride;
+        let source = params.logits_start + row * params.logits_stride + column;
+        let whole = row < params.rows && column + size <= params.vocab;
+        if whole && packet_size(LOGITS) == size && source % size == 0u {
+            store_packet(packet, whole_packet(row_grad(row), column, logits[source / size]));
+            return;
         }
     }
-    result[packet] = words;
+    store_packet(packet, mixed_packet(packet));
 }
 
+// All stages, a row at a time: its second reading finds it in cache. Rows of logits and results begin with a packet and share none.
+
+var<workgroup> shared_rows: array<RowGrad, GROUP>;
+
 @compute @workgroup_size(256)
-fn logits_grad_in_place(
+fn fused(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let packet = first_packet(group, groups, local);
-    if packet >= params.packets {
+    let lane = local % LANES;
+    let slot = local / LANES;
+    let row = workgroup_of(group, groups) * (GROUP / LANES) + slot;
+    let inside = row < params.rows;
+    var part = empty_part();
+    if inside && row_inputs[params.first_row + row].target_id != IGNORED {
+        part = lane_part(row, 0u, lane);
+    }
+    reduce_lanes(part, local);
+    if inside && lane == 0u {
+        row_outputs[params.first_row + row] = finished(row_inputs[params.first_row + row], shared_parts[local]);
+        shared_rows[slot] = row_grad(row);
+    }
+    workgroupBarrier();
+    if !inside {
         return;
     }
-    var words = logits_in_place[packet];
-    for (var i = 0u; i < packet_size(RESULT); i++) {
-        let at = place(packet * packet_size(RESULT) + i);
-        if at.x < params.rows {
-            let z = element(words, i);
-            words = with_element(words, i, gradient(row_outputs[params.first_row + at.x], at.y, z));
+    let grad = shared_rows[slot];
+    let size = packet_size(RESULT);
+    let first = (params.result_start + row * params.result_stride) / size;
+    for (var packet = lane; packet * size < params.vocab; packet += LANES) {
+        if packet_size(LOGITS) == size && (packet + 1u) * size <= params.vocab {
+            let source = (params.logits_start + row * params.logits_stride) / size + packet;
+            store_packet(first + packet, whole_packet(grad, packet * size, logits[source]));
+        } else {
+            store_packet(first + packet, mixed_packet(first + packet));
         }
     }
-    logits_in_place[packet] = words;
 }

@@ -25,6 +25,14 @@ impl Dtype {
         }
     }
 
+    /// Elements of a packet.
+    pub(crate) const fn packet(self) -> u32 {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 | Self::F16 => 8,
+        }
+    }
+
     /// Its number in the shader.
     pub(crate) const fn number(self) -> u32 {
         match self {
@@ -53,6 +61,10 @@ pub struct Matrix<'a> {
 
 /// Bytes of a packet.
 const PACKET: u64 = 16;
+/// Bytes of a row of which a device keeps several hundred in its second-level cache.
+const CACHED_ROW: u64 = 128 << 10;
+/// Rows from which a workgroup for each keeps a device busy.
+const CACHED_ROWS: u32 = 16;
 
 impl<'a> Matrix<'a> {
     /// Rows without padding that begin at the start of the buffer.
@@ -130,6 +142,17 @@ impl<'a> Matrix<'a> {
         let size = self.dtype.size();
         let start = |row: u32| self.offset + u64::from(row) * u64::from(self.row_stride) * size;
         (start(first), start(end.saturating_sub(1)) + u64::from(self.vocab) * size)
+    }
+
+    /// Whether every row begins with a packet and shares none with another row.
+    pub(crate) fn rows_are_apart(&self) -> bool {
+        let stride = u64::from(self.row_stride) * self.dtype.size();
+        self.offset.is_multiple_of(PACKET) && (stride.is_multiple_of(PACKET) || self.rows <= 1)
+    }
+
+    /// Whether the rows that a device works on at once are likely to stay in its cache, and are enough to keep it busy.
+    pub(crate) fn is_cached(&self) -> bool {
+        u64::from(self.vocab) * self.dtype.size() <= CACHED_ROW && self.rows >= CACHED_ROWS
     }
 
     /// Rows that a binding of `limit` bytes holds, wherever it begins.

@@ -10,7 +10,7 @@ use crate::call::{Call, Rows};
 use crate::error::Error;
 use crate::layout::{Params, RowInput, RowOutput};
 use crate::matrix::{Dtype, Matrix};
-use crate::shader;
+use crate::shader::{Destination, shader_source};
 
 /// Invocations of a workgroup.
 const GROUP: u32 = 256;
@@ -30,6 +30,27 @@ pub enum Gradient<'a> {
     To(Matrix<'a>),
 }
 
+/// A pipeline for long rows, each of which has a workgroup, and one for short rows, which share it.
+#[derive(Clone, Debug)]
+struct ByLength {
+    long: wgpu::ComputePipeline,
+    short: wgpu::ComputePipeline,
+}
+
+impl ByLength {
+    /// The pipeline for rows of this length, and its invocations a row.
+    fn of(&self, short: bool) -> (&wgpu::ComputePipeline, u32) {
+        if short { (&self.short, GROUP / 8) } else { (&self.long, GROUP) }
+    }
+}
+
+/// Pipelines that write a gradient.
+#[derive(Clone, Debug)]
+struct GradientPipelines {
+    logits_grad: wgpu::ComputePipeline,
+    fused: ByLength,
+}
+
 /// A loss, compiled for a device and for the element types of logits and gradient. Build it once.
 ///
 /// Recording allocates small buffers of a few words a row, blocks nowhere, submits nothing, and installs no handlers.
@@ -39,13 +60,35 @@ pub struct Pipelines<'l, O> {
     loss: Loss<'l, O>,
     logits: Dtype,
     result: Dtype,
-    row_stats_long: wgpu::ComputePipeline,
-    row_stats_short: wgpu::ComputePipeline,
+    row_stats: ByLength,
     token_terms: wgpu::ComputePipeline,
-    logits_grad: wgpu::ComputePipeline,
-    logits_grad_in_place: wgpu::ComputePipeline,
+    separate: GradientPipelines,
+    /// Where logits and gradient have one type.
+    in_place: Option<GradientPipelines>,
     class_weights: wgpu::Buffer,
     binding_limit: u64,
+}
+
+impl<O: Objective + PartialEq> Pipelines<'_, O> {
+    /// The same pipelines for a loss with another reduction, other extras or other class weights, without compiling anything.
+    ///
+    /// # Errors
+    /// [`Error::Objective`] where the objective is not the one that was compiled.
+    pub fn with_loss<'m>(&self, loss: Loss<'m, O>) -> Result<Pipelines<'m, O>, Error> {
+        if loss.objective() != self.loss.objective() {
+            return Err(Error::Objective);
+        }
+        Ok(Pipelines {
+            class_weights: class_weights(&self.device, &loss),
+            loss,
+            device: self.device.clone(),
+            row_stats: self.row_stats.clone(),
+            token_terms: self.token_terms.clone(),
+            separate: self.separate.clone(),
+            in_place: self.in_place.clone(),
+            ..*self
+        })
+    }
 }
 
 impl<'l, O: Objective> Pipelines<'l, O> {
@@ -73,12 +116,16 @@ impl<'l, O: Objective> Pipelines<'l, O> {
         let limits = device.limits();
         check_limits(&limits)?;
         loss.objective().check()?;
-        let source = shader::source(loss.objective());
-        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-            label: Some("surprisal"),
-            source: wgpu::ShaderSource::Wgsl(Cow::Owned(source)),
-        });
-        let pipeline = |entry_point: &str, lanes: u32| {
+        let module = |destination| {
+            device.create_shader_module(wgpu::ShaderModuleDescriptor {
+                label: Some("surprisal"),
+                source: wgpu::ShaderSource::Wgsl(Cow::Owned(shader_source(
+                    loss.objective(),
+                    destination,
+                ))),
+            })
+        };
+        let pipeline = |module: &wgpu::ShaderModule, entry_point: &str, lanes: u32| {
             let constants = [
                 ("LOGITS", f64::from(logits.number())),
                 ("RESULT", f64::from(result.number())),
@@ -87,7 +134,7 @@ impl<'l, O: Objective> Pipelines<'l, O> {
             device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
                 label: Some(entry_point),
                 layout: None,
-                module: &module,
+                module,
                 entry_point: Some(entry_point),
                 compilation_options: wgpu::PipelineCompilationOptions {
                     constants: &constants,
@@ -96,20 +143,21 @@ impl<'l, O: Objective> Pipelines<'l, O> {
                 cache: None,
             })
         };
-        // A binding must not be empty.
-        let weights = loss.given_class_weights().unwrap_or(&[1.0]);
-        let class_weights = device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
-            label: Some("surprisal class weights"),
-            contents: bytemuck::cast_slice(weights),
-            usage: wgpu::BufferUsages::STORAGE,
-        });
+        let by_length = |module: &wgpu::ShaderModule, entry_point: &str| ByLength {
+            long: pipeline(module, entry_point, GROUP),
+            short: pipeline(module, entry_point, GROUP / 8),
+        };
+        let gradients = |module: &wgpu::ShaderModule| GradientPipelines {
+            logits_grad: pipeline(module, "logits_grad", GROUP),
+            fused: by_length(module, "fused"),
+        };
+        let separate = module(Destination::Separate);
         Ok(Self {
-            row_stats_long: pipeline("row_stats", GROUP),
-            row_stats_short: pipeline("row_stats", GROUP / 8),
-            token_terms: pipeline("token_terms", GROUP),
-            logits_grad: pipeline("logits_grad", GROUP),
-            logits_grad_in_place: pipeline("logits_grad_in_place", GROUP),
-            class_weights,
+            row_stats: by_length(&separate, "row_stats"),
+            token_terms: pipeline(&separate, "token_terms", GROUP),
+            separate: gradients(&separate),
+            in_place: (logits == result).then(|| gradients(&module(Destination::InPlace))),
+            class_weights: class_weights(device, &loss),
             binding_limit: limits.max_storage_buffer_binding_size,
             device: device.clone(),
             loss,
@@ -128,11 +176,6 @@ impl<'l, O: Objective> Pipelines<'l, O> {
     /// The loss.
     pub fn loss(&self) -> &Loss<'l, O> {
         &self.loss
-    }
-
-    /// The WGSL of the shader, for inspection.
-    pub fn source(&self) -> String {
-        shader::source(self.loss.objective())
     }
 
     /// Records statistics and loss of every row.
@@ -166,9 +209,14 @@ impl<'l, O: Objective> Pipelines<'l, O> {
         self.check_whole(&logits)?;
         self.check_gradient(&logits, &gradient)?;
         let call = self.begin(logits, batch)?;
-        self.record_stats(encoder, logits, &call)?;
-        self.record_terms(encoder, &call)?;
-        self.record_grad(encoder, logits, &call, &gradient)?;
+        let result = gradient.of(logits);
+        if logits.is_cached() && logits.rows_are_apart() && result.rows_are_apart() {
+            self.record_gradient(encoder, logits, &call, &gradient, true)?;
+        } else {
+            self.record_stats(encoder, logits, &call)?;
+            self.record_terms(encoder, &call)?;
+            self.record_gradient(encoder, logits, &call, &gradient, false)?;
+        }
         Ok(call)
     }
 
@@ -209,7 +257,7 @@ impl<'l, O: Objective> Pipelines<'l, O> {
             }
         }
         let call = self.begin_with(logits, batch, |plan| Rows::from_host(plan, stats, terms))?;
-        self.record_grad(encoder, logits, &call, &gradient)
+        self.record_gradient(encoder, logits, &call, &gradient, false)
     }
 
     fn check_whole(&self, logits: &Matrix<'_>) -> Result<(), Error> {
@@ -340,11 +388,7 @@ impl<'l, O: Objective> Pipelines<'l, O> {
         call: &Call,
     ) -> Result<(), Error> {
         let chunks = self.chunks(&[&logits])?;
-        let (pipeline, lanes) = if call.short {
-            (&self.row_stats_short, GROUP / 8)
-        } else {
-            (&self.row_stats_long, GROUP)
-        };
+        let (pipeline, lanes) = self.row_stats.of(call.short);
         let mut pass = begin_pass(encoder);
         for (first, end) in chunks {
             let (binding, start, _) = logits.binding(first, end, self.align());
@@ -383,25 +427,32 @@ impl<'l, O: Objective> Pipelines<'l, O> {
         Ok(())
     }
 
-    fn record_grad(
+    /// Records the gradient from what stage 2 has left, or all stages at once.
+    fn record_gradient(
         &self,
         encoder: &mut wgpu::CommandEncoder,
         logits: Matrix<'_>,
         call: &Call,
         gradient: &Gradient<'_>,
+        fused: bool,
     ) -> Result<(), Error> {
-        let (pipeline, result) = match gradient {
-            Gradient::InPlace => (&self.logits_grad_in_place, logits),
-            Gradient::To(result) => (&self.logits_grad, *result),
+        let result = gradient.of(logits);
+        let pipelines = match gradient {
+            Gradient::InPlace => self.in_place.as_ref().ok_or(Error::Types)?,
+            Gradient::To(_) => &self.separate,
         };
+        let (fused_pipeline, lanes) = pipelines.fused.of(call.short);
+        let pipeline = if fused { fused_pipeline } else { &pipelines.logits_grad };
         let chunks = self.chunks(&[&logits, &result])?;
         let mut pass = begin_pass(encoder);
         for (first, end) in chunks {
             let (source, logits_start, _) = logits.binding(first, end, self.align());
             let (target, result_start, packets) = result.binding(first, end, self.align());
+            let rows = end - first;
             let params = self.uniform(Params {
-                rows: end - first,
+                rows,
                 first_row: first,
+                splits: if fused { 1 } else { call.params.splits },
                 logits_start,
                 result_start,
                 result_stride: result.row_stride,
@@ -417,18 +468,45 @@ impl<'l, O: Objective> Pipelines<'l, O> {
             if let Gradient::To(_) = gradient {
                 entries.push((2, wgpu::BindingResource::Buffer(target)));
             }
+            if fused {
+                entries.push((3, call.inputs.as_entire_binding()));
+            }
             let group = self.group(pipeline, &entries);
-            let size = 16 / u32::try_from(result.dtype.size()).unwrap_or(4);
-            let written = packets - result_start / size;
-            dispatch(&mut pass, pipeline, &group, written.div_ceil(GROUP));
+            let groups = if fused {
+                rows.div_ceil(GROUP / lanes)
+            } else {
+                (packets - result_start / result.dtype.packet()).div_ceil(GROUP)
+            };
+            dispatch(&mut pass, pipeline, &group, groups);
         }
         Ok(())
     }
 }
 
+impl<'a> Gradient<'a> {
+    /// The matrix that is written.
+    fn of(&self, logits: Matrix<'a>) -> Matrix<'a> {
+        match *self {
+            Self::InPlace => logits,
+            Self::To(result) => result,
+        }
+    }
+}
+
+/// The class weights on the device.
+fn class_weights<O: Objective>(device: &wgpu::Device, loss: &Loss<'_, O>) -> wgpu::Buffer {
+    // A binding must not be empty.
+    let weights = loss.given_class_weights().unwrap_or(&[1.0]);
+    device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
+        label: Some("surprisal class weights"),
+        contents: bytemuck::cast_slice(weights),
+        usage: wgpu::BufferUsages::STORAGE,
+    })
+}
+
 /// Workgroups that share a row, where there are too few rows to keep the device busy.
 fn splits(logits: &Matrix<'_>) -> u32 {
-    let packets = logits.vocab / (16 / u32::try_from(logits.dtype.size()).unwrap_or(4));
+    let packets = logits.vocab / logits.dtype.packet();
     let most = (packets / (4 * GROUP)).max(1);
     BUSY.div_ceil(logits.rows.max(1)).clamp(1, most)
 }
@@ -463,7 +541,7 @@ fn check_limits(limits: &wgpu::Limits) -> Result<(), Error> {
             limits.max_compute_invocations_per_workgroup,
         ),
         ("max_compute_workgroup_size_x", GROUP, limits.max_compute_workgroup_size_x),
-        ("max_storage_buffers_per_shader_stage", 5, limits.max_storage_buffers_per_shader_stage),
+        ("max_storage_buffers_per_shader_stage", 6, limits.max_storage_buffers_per_shader_stage),
         (
             "max_compute_workgroups_per_dimension",
             MOST_GROUPS,

@@ -1,4 +1,4 @@
-//! The shader: the fixed part, and the objective that is generated from its Rust definition.
+//! The shader: the fixed part, where results go, and the objective that is generated from its Rust definition.
 
 use surprisal::objective::{Objective, Scope, Token};
 
@@ -7,8 +7,53 @@ use crate::sym::Sym;
 /// The fixed part.
 const LOSS: &str = include_str!("loss.wgsl");
 
+/// Where a shader writes its results. A buffer cannot be bound for reading and for writing at once, so each has a module of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// To a second buffer.
+    Separate,
+    /// Over the logits.
+    InPlace,
+}
+
+impl Destination {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Separate, Self::InPlace];
+
+    const fn bindings(self) -> &'static str {
+        match self {
+            Self::Separate => {
+                "@group(0) @binding(1) var<storage, read> logits: array<vec4<u32>>;
+@group(0) @binding(2) var<storage, read_write> results: array<vec4<u32>>;
+
+fn result_packet(index: u32) -> vec4<u32> {
+    return results[index];
+}
+
+fn store_packet(index: u32, packet: vec4<u32>) {
+    results[index] = packet;
+}
+"
+            }
+            Self::InPlace => {
+                "@group(0) @binding(1) var<storage, read_write> logits: array<vec4<u32>>;
+
+fn result_packet(index: u32) -> vec4<u32> {
+    return logits[index];
+}
+
+fn store_packet(index: u32, packet: vec4<u32>) {
+    logits[index] = packet;
+}
+"
+            }
+        }
+    }
+}
+
 /// The WGSL of all stages with this objective. Objectives of a group get their terms from the host: their function is not called.
-pub(crate) fn source(objective: &impl Objective) -> String {
+#[must_use]
+pub fn shader_source(objective: &impl Objective, destination: Destination) -> String {
     let body = if objective.scope() == Scope::Token {
         let token = Token {
             log_p: Sym::variable("token.log_p"),
@@ -21,8 +66,12 @@ pub(crate) fn source(objective: &impl Objective) -> String {
     } else {
         "    return vec2<f32>(0.0, 0.0);\n".to_owned()
     };
+    let bindings = destination.bindings();
     format!(
         "{LOSS}
+// Generated: where results go.
+
+{bindings}
 // Generated from the objective's definition.
 
 struct Token {{

@@ -195,9 +195,9 @@ fn number(value: f64) -> String {
     let least = f64::from(f32::MIN_POSITIVE);
     let value = value.clamp(-largest, largest);
     let value = if value != 0.0 && value.abs() < least { least.copysign(value) } else { value };
-    // `{:e}` of f32 reads back as the same number.
+    // Printed as f64: the shortest digits of f32::MAX lie above it, where Tint refuses them.
     #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
-    let value = value as f32;
+    let value = f64::from(value as f32);
     format!("f32({value:e})")
 }
 

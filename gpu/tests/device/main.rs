@@ -1,6 +1,9 @@
 //! The tests that need a device. Without an adapter they show as ignored, unless `SURPRISAL_REQUIRE_GPU=1` makes its absence a failure.
 
+mod agreement;
+mod degenerate;
 mod oracle;
+mod refusals;
 mod ways;
 
 use libtest_mimic::{Arguments, Trial};
@@ -18,20 +21,33 @@ fn main() {
             "device: none; the tests are ignored (SURPRISAL_REQUIRE_GPU=1 would fail them)"
         ),
     }
-    let tests: [(&str, fn()); 6] = [
+    let tests: &[(&str, fn())] = &[
         ("f32_logits", oracle::f32_logits),
         ("bf16_logits", oracle::bf16_logits),
         ("f16_logits", oracle::f16_logits),
         ("small_bindings", oracle::small_bindings),
         ("every_objective", oracle::every_objective),
         ("extras_and_ignored_rows", oracle::extras_and_ignored_rows),
+        ("rows_without_a_softmax_are_nan", degenerate::rows_without_a_softmax_are_nan),
+        (
+            "impossible_targets_cost_infinity_or_nothing",
+            degenerate::impossible_targets_cost_infinity_or_nothing,
+        ),
+        ("ignored_rows_are_not_read", degenerate::ignored_rows_are_not_read),
+        ("no_rows_are_a_report_of_zeros", degenerate::no_rows_are_a_report_of_zeros),
+        ("few_long_rows", agreement::few_long_rows),
+        ("more_than_one_binding", agreement::more_than_one_binding),
+        ("an_objective_of_ones_own", agreement::an_objective_of_ones_own),
+        ("outputs_of_every_row", agreement::outputs_of_every_row),
+        ("two_calls_of_one_submission", agreement::two_calls_of_one_submission),
+        ("refusals", refusals::refusals),
     ];
-    let trials = tests.map(|(name, test)| {
+    let trials = tests.iter().map(|&(name, test)| {
         let trial = Trial::test(name, move || {
             test();
             Ok(())
         });
         trial.with_ignored_flag(absent)
     });
-    libtest_mimic::run(&arguments, trials.into()).exit();
+    libtest_mimic::run(&arguments, trials.collect()).exit();
 }

@@ -1,9 +1,11 @@
 //! Ways through the device to the same loss and gradient. Every run puts its rows somewhere in a larger buffer and checks that the rest is left alone.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use surprisal::RowStats;
 use surprisal::objective::{Builtin, TokenTerm};
+use surprisal::{Loss, RowStats};
 use surprisal_gpu::{Dtype, Gpu, Gradient, HostElement, Matrix, Pipelines, wgpu};
 use surprisal_tests::problem::{Outcome, Problem};
 use surprisal_tests::storage::Storage;
@@ -120,7 +122,7 @@ impl Placed {
     }
 }
 
-fn submit(record: impl FnOnce(&mut wgpu::CommandEncoder)) {
+pub(crate) fn submit(record: impl FnOnce(&mut wgpu::CommandEncoder)) {
     let mut encoder =
         gpu().device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
     record(&mut encoder);
@@ -144,13 +146,25 @@ pub(crate) fn run<T: HostElement + Storage>(
     }
 }
 
+/// What was compiled already on this thread: a device takes a second to compile what it then computes in a millisecond.
 fn pipelines<'l>(
     problem: &'l Problem,
     logits: Dtype,
     result: Dtype,
     layout: Layout,
 ) -> Pipelines<'l, Builtin> {
-    let pipelines = Pipelines::with_types(gpu().device(), problem.loss(), logits, result).unwrap();
+    type Key = (String, Dtype, Dtype);
+    thread_local! {
+        static COMPILED: RefCell<HashMap<Key, Pipelines<'static, Builtin>>> = RefCell::default();
+    }
+    let pipelines = COMPILED.with_borrow_mut(|compiled| {
+        let key = (format!("{:?}", problem.objective), logits, result);
+        let compile = || {
+            let loss = Loss::new(problem.objective);
+            Pipelines::with_types(gpu().device(), loss, logits, result).unwrap()
+        };
+        compiled.entry(key).or_insert_with(compile).with_loss(problem.loss()).unwrap()
+    });
     match layout.limit {
         Some(bytes) => pipelines.binding_limit(bytes),
         None => pipelines,
