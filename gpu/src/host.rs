@@ -7,7 +7,8 @@ use surprisal::{Batch, Loss, LossReport, RowStats, bf16, f16};
 use crate::call::{Call, RowResults, read_buffer};
 use crate::error::Error;
 use crate::matrix::{Dtype, Matrix};
-use crate::pipelines::{Gradient, Pipelines};
+use crate::pipelines::Pipelines;
+use crate::record::Gradient;
 
 /// An element type of host slices.
 pub trait HostElement: surprisal::Element + Pod {
@@ -183,7 +184,7 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::upload`].
     pub fn buffer(&self, bytes: u64) -> Result<wgpu::Buffer, Error> {
-        let size = bytes.next_multiple_of(16).max(16);
+        let size = bytes.checked_next_multiple_of(16).unwrap_or(u64::MAX).max(16);
         let limit = self.device.limits().max_buffer_size;
         if size > limit {
             return Err(Error::Limit { name: "max_buffer_size", needed: size, limit });
