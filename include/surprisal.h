@@ -104,6 +104,12 @@ enum surprisal_status
     SURPRISAL_ERROR_PAIR = -11,
     /// The call needs whole rows or the whole batch and was given a part: use the stages.
     SURPRISAL_ERROR_NEEDS_WHOLE = -12,
+    /// No device of this index or name (surprisal_gpu.h).
+    SURPRISAL_ERROR_NO_DEVICE = -13,
+    /// The device failed, was lost or is out of memory (surprisal_gpu.h).
+    SURPRISAL_ERROR_DEVICE = -14,
+    /// A limit of the device is too small for the call (surprisal_gpu.h).
+    SURPRISAL_ERROR_DEVICE_LIMIT = -15,
     /// Something that this version of the header has no name for.
     SURPRISAL_ERROR_UNKNOWN = -100,
 };

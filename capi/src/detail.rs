@@ -57,15 +57,27 @@ pub(crate) unsafe fn finish(
     call: impl FnOnce(Memory) -> Result<(), Failure>,
 ) -> surprisal_status {
     // SAFETY: passed on.
+    unsafe { finish_as(detail, call) }
+}
+
+/// As [`finish`], for a failure that may know more.
+///
+/// # Safety
+/// As [`finish`].
+pub(crate) unsafe fn finish_as<F: AsRef<Failure> + From<Failure> + Into<surprisal_error_detail>>(
+    detail: *mut surprisal_error_detail,
+    call: impl FnOnce(Memory) -> Result<(), F>,
+) -> surprisal_status {
+    // SAFETY: passed on.
     let detail = match unsafe { Out::optional(detail) } {
         Ok(detail) => detail,
         Err(failure) => return failure.status,
     };
     let mut memory = Memory::new();
     let declared = detail.as_ref().map_or(Ok(()), |detail| memory.declare_out(detail));
-    let (status, text) = match declared.and_then(|()| call(memory)) {
+    let (status, text) = match declared.map_err(F::from).and_then(|()| call(memory)) {
         Ok(()) => (SURPRISAL_OK, surprisal_error_detail::INIT),
-        Err(failure) => (failure.status, failure.into()),
+        Err(failure) => (failure.as_ref().status, failure.into()),
     };
     if let Some(detail) = detail {
         detail.write(text);
@@ -84,7 +96,7 @@ impl From<Failure> for surprisal_error_detail {
 }
 
 /// Copies texts one after the other, as far as there is room, and a NUL.
-fn write_text(to: &mut [c_char], texts: &[&str]) {
+pub(crate) fn write_text(to: &mut [c_char], texts: &[&str]) {
     let Some((end, room)) = to.split_last_mut() else { return };
     *end = 0;
     let bytes = texts.iter().flat_map(|text| text.bytes());

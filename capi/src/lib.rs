@@ -5,6 +5,8 @@
 //!
 //! The C library is built without the standard library (`--no-default-features --profile capi`): no allocation, no unwinding, no symbol but
 //! the API. Its SIMD level comes from `probe`.
+//!
+//! With the feature `gpu` it is another library, which needs the standard library and unwinds: `include/surprisal_gpu.h`.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![allow(non_camel_case_types, reason = "types have the names that they have in C")]
 #![allow(
@@ -47,6 +49,11 @@ mod reference;
 
 mod probe;
 
+/// cbindgen:ignore
+// It has a header of its own.
+#[cfg(feature = "gpu")]
+mod gpu;
+
 mod matrix;
 mod memory;
 mod versioned;
@@ -55,6 +62,8 @@ pub use batch::*;
 pub use detail::*;
 pub use diagnose::*;
 pub use forward::*;
+#[cfg(feature = "gpu")]
+pub use gpu::*;
 pub use logits::*;
 pub use loss::*;
 pub use objective::*;

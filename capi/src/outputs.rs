@@ -64,14 +64,14 @@ pub unsafe extern "C" fn surprisal_outputs_init(
 /// A caller's outputs, those of the call's rows, declared.
 #[derive(Default)]
 pub(crate) struct OutputsInput<'call> {
-    stats: Option<Output<'call, surprisal::RowStats>>,
-    terms: Option<Output<'call, TokenTerm>>,
-    nll: Option<Output<'call, f32>>,
-    log_probs: Option<Output<'call, f32>>,
-    entropy: Option<Output<'call, f32>>,
-    weights: Option<Output<'call, f32>>,
-    argmax: Option<Output<'call, u32>>,
-    correct: Option<Output<'call, u8>>,
+    pub(crate) stats: Option<Output<'call, surprisal::RowStats>>,
+    pub(crate) terms: Option<Output<'call, TokenTerm>>,
+    pub(crate) nll: Option<Output<'call, f32>>,
+    pub(crate) log_probs: Option<Output<'call, f32>>,
+    pub(crate) entropy: Option<Output<'call, f32>>,
+    pub(crate) weights: Option<Output<'call, f32>>,
+    pub(crate) argmax: Option<Output<'call, u32>>,
+    pub(crate) correct: Option<Output<'call, u8>>,
 }
 
 impl<'call> OutputsInput<'call> {

@@ -35,6 +35,12 @@ pub enum surprisal_status {
     SURPRISAL_ERROR_PAIR = -11,
     /// The call needs whole rows or the whole batch and was given a part: use the stages.
     SURPRISAL_ERROR_NEEDS_WHOLE = -12,
+    /// No device of this index or name (surprisal_gpu.h).
+    SURPRISAL_ERROR_NO_DEVICE = -13,
+    /// The device failed, was lost or is out of memory (surprisal_gpu.h).
+    SURPRISAL_ERROR_DEVICE = -14,
+    /// A limit of the device is too small for the call (surprisal_gpu.h).
+    SURPRISAL_ERROR_DEVICE_LIMIT = -15,
     /// Something that this version of the header has no name for.
     SURPRISAL_ERROR_UNKNOWN = -100,
 }
@@ -58,6 +64,9 @@ pub extern "C" fn surprisal_status_string(status: i32) -> *const c_char {
         -10 => c"sequence offsets must start at 0, never fall and end at the number of rows",
         -11 => c"a pair does not name two sequences",
         -12 => c"the call needs whole rows and the whole batch: use the stages for parts",
+        -13 => c"there is no device of this index or name",
+        -14 => c"the device failed, was lost or is out of memory",
+        -15 => c"a limit of the device is too small for the call",
         _ => c"unknown status",
     };
     text.as_ptr()
@@ -97,6 +106,12 @@ impl Failure {
 
     pub(crate) fn index(self, index: usize) -> Self {
         Self { index: i64::try_from(index).unwrap_or(i64::MAX), ..self }
+    }
+}
+
+impl AsRef<Self> for Failure {
+    fn as_ref(&self) -> &Self {
+        self
     }
 }
 

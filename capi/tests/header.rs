@@ -1,4 +1,4 @@
-//! `include/surprisal.h` is what cbindgen makes of this crate today. `UPDATE_HEADER=1` writes it anew.
+//! The headers in `include` are what cbindgen makes of this crate today. `UPDATE_HEADER=1` writes them anew.
 
 use std::fs;
 use std::path::Path;
@@ -8,27 +8,18 @@ use cbindgen::{
     RenameRule, SortKey, Style,
 };
 
-fn generate() -> String {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let read = |name: &str| fs::read_to_string(root.join("header").join(name)).unwrap();
-    let top = read("top.h")
+const CAPI: &str = env!("CARGO_MANIFEST_DIR");
+
+/// The files of `header` around what is generated, and the enums that no signature names.
+fn config(top: &str, bottom: &str, enums: &[&str]) -> Config {
+    let read = |name: &str| fs::read_to_string(Path::new(CAPI).join("header").join(name)).unwrap();
+    let top = read(top)
         .replace("@MAJOR@", env!("CARGO_PKG_VERSION_MAJOR"))
         .replace("@MINOR@", env!("CARGO_PKG_VERSION_MINOR"))
         .replace("@PATCH@", env!("CARGO_PKG_VERSION_PATCH"));
-    let enums = [
-        "surprisal_status",
-        "surprisal_dtype",
-        "surprisal_objective",
-        "surprisal_scope",
-        "surprisal_reduction",
-        "surprisal_extras_scale",
-        "surprisal_kl",
-        "surprisal_tau_from",
-        "surprisal_normalize",
-    ];
-    let config = Config {
+    Config {
         header: Some(top.trim_end().to_owned()),
-        trailer: Some(read("bottom.h").trim_end().to_owned()),
+        trailer: Some(read(bottom).trim_end().to_owned()),
         no_includes: true,
         language: Language::C,
         cpp_compat: true,
@@ -50,27 +41,50 @@ fn generate() -> String {
             ..EnumConfig::default()
         },
         export: ExportConfig {
-            include: enums.map(str::to_owned).to_vec(),
+            include: enums.iter().map(|&name| name.to_owned()).collect(),
             ..ExportConfig::default()
         },
         ..Config::default()
-    };
-    let bindings = Builder::new().with_crate(root).with_config(config).generate().unwrap();
-    let mut text = Vec::new();
-    bindings.write(&mut text);
-    String::from_utf8(text).unwrap()
+    }
 }
 
-#[test]
-fn header_is_current() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../include/surprisal.h");
-    let current = generate();
+#[track_caller]
+fn check(name: &str, builder: Builder) {
+    let mut current = Vec::new();
+    builder.generate().unwrap().write(&mut current);
+    let current = String::from_utf8(current).unwrap();
+    let path = Path::new(CAPI).join("../include").join(name);
     if std::env::var_os("UPDATE_HEADER").is_some() {
         fs::write(&path, &current).unwrap();
     }
     let committed = fs::read_to_string(&path).unwrap_or_default();
     assert!(
         committed == current,
-        "include/surprisal.h has drifted: UPDATE_HEADER=1 cargo test -p surprisal-capi --test header"
+        "include/{name} has drifted: UPDATE_HEADER=1 cargo test -p surprisal-capi --test header"
     );
+}
+
+#[test]
+fn header_is_current() {
+    let enums = [
+        "surprisal_status",
+        "surprisal_dtype",
+        "surprisal_objective",
+        "surprisal_scope",
+        "surprisal_reduction",
+        "surprisal_extras_scale",
+        "surprisal_kl",
+        "surprisal_tau_from",
+        "surprisal_normalize",
+    ];
+    let config = config("top.h", "bottom.h", &enums);
+    check("surprisal.h", Builder::new().with_crate(CAPI).with_config(config));
+}
+
+#[test]
+fn gpu_header_is_current() {
+    let config = config("gpu_top.h", "gpu_bottom.h", &[]);
+    // Of its module alone: what is in the other header has no definition here.
+    let module = Path::new(CAPI).join("src/gpu/mod.rs");
+    check("surprisal_gpu.h", Builder::new().with_src(module).with_config(config));
 }

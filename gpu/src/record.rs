@@ -38,7 +38,7 @@ impl<O: Objective> Pipelines<'_, O> {
     /// Records statistics and loss of every row.
     ///
     /// # Errors
-    /// [`Error::Loss`] as [`Loss::forward`], [`Error::NeedsTerms`] for objectives of a group, [`Error::Limit`].
+    /// [`Error::Loss`] as [`Loss::forward`](surprisal::Loss::forward), [`Error::NeedsTerms`] for objectives of a group, [`Error::Limit`].
     pub fn forward(
         &self,
         encoder: &mut wgpu::CommandEncoder,
@@ -77,7 +77,7 @@ impl<O: Objective> Pipelines<'_, O> {
         Ok(call)
     }
 
-    /// Records stage 1 alone: statistics of every row, of whole rows or of a vocabulary shard. Read them with [`Call::row_stats`].
+    /// Records stage 1 alone: statistics of every row, of whole rows or of a vocabulary shard. Read them with [`RowResults::row_stats`](crate::RowResults::row_stats).
     ///
     /// # Errors
     /// As [`Pipelines::forward`], but for any objective.

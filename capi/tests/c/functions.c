@@ -53,14 +53,14 @@ static void statuses(void)
 {
     const char *unknown = surprisal_status_string(SURPRISAL_ERROR_UNKNOWN);
     CHECK(unknown != NULL && *unknown != '\0', "no text");
-    for (int32_t status = SURPRISAL_ERROR_NEEDS_WHOLE; status <= SURPRISAL_OK; status++) {
+    for (int32_t status = SURPRISAL_ERROR_DEVICE_LIMIT; status <= SURPRISAL_OK; status++) {
         const char *text = surprisal_status_string(status);
         CHECK(text != NULL && strcmp(text, unknown) != 0, "status %d has no text", (int)status);
         for (int32_t other = status + 1; other <= SURPRISAL_OK; other++) {
             CHECK(strcmp(text, surprisal_status_string(other)) != 0, "\"%s\" of two", text);
         }
     }
-    CHECK_TEXT(surprisal_status_string(SURPRISAL_ERROR_NEEDS_WHOLE - 1), unknown);
+    CHECK_TEXT(surprisal_status_string(SURPRISAL_ERROR_DEVICE_LIMIT - 1), unknown);
     CHECK_TEXT(surprisal_status_string(1), unknown);
     CHECK_TEXT(surprisal_status_string(INT32_MAX), unknown);
     CHECK_TEXT(surprisal_status_string(INT32_MIN), unknown);

@@ -1,0 +1,25 @@
+//! The loss on a device that the library opens. `include/surprisal_gpu.h` is generated from this module and documents it.
+//!
+//! A call goes the way of those on the CPU: options are copied, addresses declared and checked, and the core checks the values before anything
+//! reaches the device. Then wgpu works, which may panic: no call lets that through.
+
+// The order of the header.
+mod info;
+
+mod context;
+
+mod buffer;
+
+mod matrix;
+
+mod forward;
+
+mod compiled;
+mod failure;
+mod rows;
+
+pub use buffer::*;
+pub use context::*;
+pub use forward::*;
+pub use info::*;
+pub use matrix::*;

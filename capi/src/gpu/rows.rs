@@ -1,0 +1,45 @@
+//! Per-row outputs, from what a device knows of every row.
+
+use ::surprisal_gpu::DeviceOutcome;
+use surprisal::objective::{Builtin, Objective, Scope};
+use surprisal::{Batch, Loss, RowStats};
+
+use crate::memory::{Checked, Output};
+use crate::outputs::OutputsInput;
+use crate::status::Failure;
+
+fn fill<T>(output: Option<Output<'_, T>>, checked: &Checked, values: impl IntoIterator<Item = T>) {
+    let Some(output) = output else { return };
+    for (to, value) in output.get(checked).iter_mut().zip(values) {
+        *to = value;
+    }
+}
+
+impl OutputsInput<'_> {
+    /// Refuses what a device cannot tell.
+    pub(super) fn check_for(&self, loss: &Loss<'_, Builtin>) -> Result<(), Failure> {
+        if self.weights.is_some() && loss.objective().scope() != Scope::Token {
+            let message = "are not known on a device for objectives of a sequence or the batch";
+            return Err(Failure::option("weights", message));
+        }
+        Ok(())
+    }
+
+    /// Writes the outputs.
+    pub(super) fn write(self, checked: &Checked, batch: &Batch<'_>, outcome: DeviceOutcome) {
+        let DeviceOutcome { stats, terms, rows, .. } = outcome;
+        let active = || stats.iter().enumerate().map(|(row, of)| batch.target(row).and(Some(of)));
+        #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
+        let entropy = |stats: &RowStats| stats.entropy() as f32;
+        let correct = |stats: &RowStats| u8::from(stats.is_correct());
+        fill(self.entropy, checked, active().map(|of| of.map_or(0.0, entropy)));
+        fill(self.correct, checked, active().map(|of| of.map_or(0, correct)));
+        fill(self.nll, checked, rows.nll());
+        // Not -0 for a row of no loss.
+        fill(self.log_probs, checked, rows.nll().into_iter().map(|nll| 0.0 - nll));
+        fill(self.weights, checked, rows.weights());
+        fill(self.argmax, checked, rows.argmax(batch));
+        fill(self.stats, checked, stats);
+        fill(self.terms, checked, terms);
+    }
+}
