@@ -4,7 +4,8 @@ use bytemuck::Pod;
 use surprisal::objective::{Objective, Scope, TokenTerm};
 use surprisal::{Batch, Loss, LossReport, RowStats, bf16, f16};
 
-use crate::call::{Call, RowResults, read_buffer};
+use crate::call::{Call, RowResults};
+use crate::device::Gpu;
 use crate::error::Error;
 use crate::matrix::{Dtype, Matrix};
 use crate::pipelines::Pipelines;
@@ -24,25 +25,6 @@ impl HostElement for bf16 {
 }
 impl HostElement for f16 {
     const DTYPE: Dtype = Dtype::F16;
-}
-
-/// What an adapter is called, and whether it is a GPU.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AdapterName {
-    /// Its name, as the driver has it.
-    pub name: String,
-    /// The interface: `vulkan`, `metal`, `dx12`.
-    pub backend: String,
-    /// Whether it computes on the CPU.
-    pub is_software: bool,
-}
-
-/// A device of one's own, with its queue.
-#[derive(Debug)]
-pub struct Gpu {
-    adapter: AdapterName,
-    device: wgpu::Device,
-    queue: wgpu::Queue,
 }
 
 /// What a call on host slices gives.
@@ -67,217 +49,7 @@ pub struct DeviceOutcome {
     pub rows: RowResults,
 }
 
-fn name_of(adapter: &wgpu::Adapter) -> AdapterName {
-    let info = adapter.get_info();
-    let is_software = info.device_type == wgpu::DeviceType::Cpu;
-    AdapterName { name: info.name, backend: info.backend.to_string(), is_software }
-}
-
-fn adapters() -> Vec<wgpu::Adapter> {
-    let descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
-    let instance = wgpu::Instance::new(descriptor);
-    let mut all = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
-    // A GPU before software; stable, so that an index means the same from call to call.
-    all.sort_by_key(|adapter| name_of(adapter).is_software);
-    all
-}
-
-/// Bytes that a copy begins and ends at.
-const WORD: u64 = wgpu::COPY_BUFFER_ALIGNMENT;
-
-/// Bytes from the word's start.
-fn within_word(offset: u64) -> usize {
-    (offset % WORD) as usize
-}
-
-/// The byte behind some of a buffer.
-fn end_inside(buffer: &wgpu::Buffer, offset: u64, len: usize) -> Result<u64, Error> {
-    let message = "the bytes do not lie inside it";
-    let end = offset.checked_add(len as u64).filter(|&end| end <= buffer.size());
-    end.ok_or(Error::Buffer { name: "buffer", message })
-}
-
 impl Gpu {
-    /// Every adapter of this machine, the real ones first.
-    #[must_use]
-    pub fn list() -> Vec<AdapterName> {
-        adapters().iter().map(name_of).collect()
-    }
-
-    /// The first adapter.
-    ///
-    /// # Errors
-    /// [`Error::NoAdapter`], [`Error::Device`].
-    pub fn open() -> Result<Self, Error> {
-        Self::open_index(0)
-    }
-
-    /// The adapter of this index in [`Gpu::list`].
-    ///
-    /// # Errors
-    /// [`Error::NoAdapter`], [`Error::Device`].
-    pub fn open_index(index: usize) -> Result<Self, Error> {
-        let missing = || Error::NoAdapter(format!("there is no adapter {index}"));
-        Self::with_adapter(&adapters().into_iter().nth(index).ok_or_else(missing)?)
-    }
-
-    /// The first adapter whose name contains a text, whatever its case.
-    ///
-    /// # Errors
-    /// [`Error::NoAdapter`], [`Error::Device`].
-    pub fn open_named(name: &str) -> Result<Self, Error> {
-        let wanted = name.to_lowercase();
-        let fits = |adapter: &wgpu::Adapter| name_of(adapter).name.to_lowercase().contains(&wanted);
-        let missing = || Error::NoAdapter(format!("none is called {name}"));
-        Self::with_adapter(&adapters().into_iter().find(fits).ok_or_else(missing)?)
-    }
-
-    fn with_adapter(adapter: &wgpu::Adapter) -> Result<Self, Error> {
-        let descriptor = wgpu::DeviceDescriptor {
-            label: Some("surprisal"),
-            required_limits: adapter.limits(),
-            ..wgpu::DeviceDescriptor::default()
-        };
-        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
-            .map_err(|why| Error::Device(why.to_string()))?;
-        Ok(Self { adapter: name_of(adapter), device, queue })
-    }
-
-    /// The adapter.
-    #[must_use]
-    pub fn adapter(&self) -> &AdapterName {
-        &self.adapter
-    }
-
-    /// The device.
-    #[must_use]
-    pub fn device(&self) -> &wgpu::Device {
-        &self.device
-    }
-
-    /// Its queue.
-    #[must_use]
-    pub fn queue(&self) -> &wgpu::Queue {
-        &self.queue
-    }
-
-    /// A buffer with these elements, padded to whole packets, that can be bound, copied from and copied to.
-    ///
-    /// # Errors
-    /// [`Error::Limit`] where the device has no buffers of this size, [`Error::Device`] where it is out of memory.
-    pub fn upload<T: Pod>(&self, elements: &[T]) -> Result<wgpu::Buffer, Error> {
-        let bytes = bytemuck::cast_slice::<T, u8>(elements);
-        let buffer = self.buffer(bytes.len() as u64)?;
-        let words = bytes.len() / 4 * 4;
-        let (whole, rest) = bytes.split_at(words);
-        self.queue.write_buffer(&buffer, 0, whole);
-        if !rest.is_empty() {
-            let mut last = [0; 4];
-            last[..rest.len()].copy_from_slice(rest);
-            self.queue.write_buffer(&buffer, words as u64, &last);
-        }
-        Ok(buffer)
-    }
-
-    /// A buffer of at least so many bytes, in whole packets, with the usages of [`Gpu::upload`].
-    ///
-    /// # Errors
-    /// As [`Gpu::upload`].
-    pub fn buffer(&self, bytes: u64) -> Result<wgpu::Buffer, Error> {
-        let size = bytes.checked_next_multiple_of(16).unwrap_or(u64::MAX).max(16);
-        let limit = self.device.limits().max_buffer_size;
-        if size > limit {
-            return Err(Error::Limit { name: "max_buffer_size", needed: size, limit });
-        }
-        let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("surprisal"),
-            size,
-            usage: wgpu::BufferUsages::STORAGE
-                | wgpu::BufferUsages::COPY_SRC
-                | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        match pollster::block_on(scope.pop()) {
-            None => Ok(buffer),
-            Some(why) => Err(Error::Device(why.to_string())),
-        }
-    }
-
-    /// Reads elements back.
-    ///
-    /// # Errors
-    /// As [`Gpu::read`].
-    pub fn download<T: Pod>(&self, buffer: &wgpu::Buffer, elements: &mut [T]) -> Result<(), Error> {
-        self.read(buffer, 0, bytemuck::cast_slice_mut(elements))
-    }
-
-    /// Copies bytes of a buffer of [`Gpu::buffer`], from any byte on, and waits for them.
-    ///
-    /// # Errors
-    /// [`Error::Buffer`] where they do not lie inside it, [`Error::Readback`], [`Error::Device`].
-    pub fn read(&self, buffer: &wgpu::Buffer, offset: u64, to: &mut [u8]) -> Result<(), Error> {
-        let end = end_inside(buffer, offset, to.len())?;
-        if to.is_empty() {
-            return Ok(());
-        }
-        let start = offset / WORD * WORD;
-        let size = end.next_multiple_of(WORD) - start;
-        let read = || read_buffer(&self.device, &self.queue, buffer, start, size);
-        let bytes = self.checked(read)?;
-        let before = within_word(offset);
-        to.copy_from_slice(&bytes[before..before + to.len()]);
-        Ok(())
-    }
-
-    /// Copies bytes into a buffer of [`Gpu::buffer`], from any byte on. A word of 4 bytes that is written in part is read first, which waits for
-    /// the device.
-    ///
-    /// # Errors
-    /// As [`Gpu::read`].
-    pub fn write(&self, buffer: &wgpu::Buffer, offset: u64, from: &[u8]) -> Result<(), Error> {
-        end_inside(buffer, offset, from.len())?;
-        let to_word = within_word(offset.next_multiple_of(WORD).wrapping_sub(offset));
-        let (head, rest) = from.split_at(to_word.min(from.len()));
-        let (words, tail) = rest.split_at(rest.len() - within_word(rest.len() as u64));
-        let start = offset + head.len() as u64;
-        self.checked(|| {
-            self.write_in_word(buffer, offset, head)?;
-            if !words.is_empty() {
-                self.queue.write_buffer(buffer, start, words);
-            }
-            self.write_in_word(buffer, start + words.len() as u64, tail)
-        })
-    }
-
-    /// Writes a part of one word.
-    fn write_in_word(&self, buffer: &wgpu::Buffer, offset: u64, part: &[u8]) -> Result<(), Error> {
-        if part.is_empty() {
-            return Ok(());
-        }
-        let (start, before) = (offset / WORD * WORD, within_word(offset));
-        let mut word = read_buffer(&self.device, &self.queue, buffer, start, WORD)?;
-        word[before..before + part.len()].copy_from_slice(part);
-        self.queue.write_buffer(buffer, start, &word);
-        Ok(())
-    }
-
-    /// Runs calls on the device; what it refuses or cannot do becomes [`Error::Device`] where wgpu would panic.
-    ///
-    /// # Errors
-    /// Those of the calls, and [`Error::Device`].
-    pub fn checked<R>(&self, calls: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
-        use wgpu::ErrorFilter::{Internal, OutOfMemory, Validation};
-        let scopes = [Validation, OutOfMemory, Internal];
-        let scopes = scopes.map(|filter| self.device.push_error_scope(filter));
-        let result = calls();
-        let mut found = None;
-        for scope in scopes.into_iter().rev() {
-            found = found.or(pollster::block_on(scope.pop()));
-        }
-        found.map_or(result, |why| Err(Error::Device(why.to_string())))
-    }
-
     /// Loss, and its gradient where `dlogits` is given, of contiguous logits `[rows × vocab]`, by any objective.
     ///
     /// # Errors
@@ -298,7 +70,7 @@ impl Gpu {
                 return Err(surprisal::Error::Length { argument, expected, actual: len }.into());
             }
         }
-        let pipelines = Pipelines::with_types(&self.device, loss.clone(), T::DTYPE, G::DTYPE)?;
+        let pipelines = Pipelines::with_types(self.device(), loss.clone(), T::DTYPE, G::DTYPE)?;
         let z = self.upload(logits)?;
         let dz = self.buffer((rows * vocab) as u64 * G::DTYPE.size())?;
         let logits = Matrix::new(&z, T::DTYPE, rows, vocab)?;
@@ -351,7 +123,7 @@ impl Gpu {
             let mut encoder = self.encoder();
             let (stats, terms) = (&outcome.stats, &outcome.terms);
             pipelines.logits_grad(&mut encoder, logits, batch, stats, terms, gradient)?;
-            self.queue.submit([encoder.finish()]);
+            self.queue().submit([encoder.finish()]);
             Ok(outcome)
         })
     }
@@ -363,8 +135,8 @@ impl Gpu {
     ) -> Result<RowResults, Error> {
         let mut encoder = self.encoder();
         let call = record(&mut encoder)?;
-        self.queue.submit([encoder.finish()]);
-        call.read(&self.device, &self.queue)
+        self.queue().submit([encoder.finish()]);
+        call.read(self.device(), self.queue())
     }
 
     fn of_token<O: Objective>(
@@ -394,9 +166,5 @@ impl Gpu {
         let vocab = logits.vocab_total as usize;
         let report = pipelines.loss().token_terms(&stats, batch, vocab, &mut terms)?;
         Ok(DeviceOutcome { report, stats, terms, rows })
-    }
-
-    fn encoder(&self) -> wgpu::CommandEncoder {
-        self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default())
     }
 }

@@ -58,6 +58,7 @@
 #![forbid(unsafe_code)]
 
 mod call;
+mod device;
 mod error;
 mod host;
 mod layout;
@@ -68,8 +69,9 @@ mod shader;
 mod sym;
 
 pub use call::{Call, RowResults, read_buffer};
+pub use device::{AdapterName, Gpu};
 pub use error::Error;
-pub use host::{AdapterName, DeviceOutcome, Gpu, HostElement, HostOutcome};
+pub use host::{DeviceOutcome, HostElement, HostOutcome};
 pub use matrix::{Dtype, Matrix};
 pub use pipelines::Pipelines;
 pub use record::Gradient;

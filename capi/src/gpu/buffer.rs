@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ::surprisal_gpu::wgpu;
 
-use super::context::surprisal_gpu;
+use super::context::{shared, surprisal_gpu};
 use super::failure::{catch, finish, object};
 use crate::detail::surprisal_error_detail;
 use crate::memory::Memory;
@@ -21,6 +21,8 @@ pub struct surprisal_gpu_buffer {
     /// That of the context.
     identity: Arc<()>,
 }
+
+const _: () = shared::<surprisal_gpu_buffer>();
 
 impl surprisal_gpu_buffer {
     /// Refuses a buffer of another context.

@@ -85,9 +85,6 @@ pub unsafe extern "C" fn surprisal_gpu_close(gpu: *mut surprisal_gpu) {
     }
 }
 
-/// Threads share a context and its buffers.
-const _: () = {
-    const fn shared<T: Send + Sync>() {}
-    shared::<surprisal_gpu>();
-    shared::<super::buffer::surprisal_gpu_buffer>();
-};
+/// Threads share a context, and its buffers.
+pub(super) const fn shared<T: Send + Sync>() {}
+const _: () = shared::<surprisal_gpu>();
