@@ -12,9 +12,9 @@ use crate::status::surprisal_status::{
     SURPRISAL_ERROR_EXTENT, SURPRISAL_ERROR_OVERLAP, SURPRISAL_ERROR_SHAPE,
 };
 
-const F32: i32 = surprisal_dtype::SURPRISAL_F32 as i32;
-const BF16: i32 = surprisal_dtype::SURPRISAL_BF16 as i32;
-const F16: i32 = surprisal_dtype::SURPRISAL_F16 as i32;
+pub(crate) const F32: i32 = surprisal_dtype::SURPRISAL_F32 as i32;
+pub(crate) const BF16: i32 = surprisal_dtype::SURPRISAL_BF16 as i32;
+pub(crate) const F16: i32 = surprisal_dtype::SURPRISAL_F16 as i32;
 
 /// Where a matrix lies in its batch and vocabulary, with the defaults filled in.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -48,7 +48,7 @@ impl Rows {
         plan: &Plan<'_, O>,
         stats: &[RowStats],
         terms: &[TokenTerm],
-    ) -> Result<Self, Error> {
+    ) -> Self {
         let zero = RowOutput { state: ZERO, ..bytemuck::Zeroable::zeroed() };
         let rows = plan.rows().zip(stats.iter().zip(terms)).map(|(row, (stats, term))| {
             let Some(row) = row else { return zero };
@@ -67,7 +67,7 @@ impl Rows {
                 ..zero
             }
         });
-        Ok(Self::Outputs(rows.collect()))
+        Self::Outputs(rows.collect())
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -95,7 +95,6 @@ impl Call {
         params: Params,
         short: bool,
         rows: Rows,
-        limit: u64,
     ) -> Result<Self, Error> {
         let count = rows.len().max(1) as u64;
         let sizes = [
@@ -103,7 +102,8 @@ impl Call {
             count * u64::from(params.splits) * size_of::<Part>() as u64,
         ];
         let needed = sizes[0].max(sizes[1]);
-        if needed > limit.max(1 << 20) {
+        let limit = device.limits().max_storage_buffer_binding_size;
+        if needed > limit {
             return Err(Error::Limit { name: "max_storage_buffer_binding_size", needed, limit });
         }
         let usage = wgpu::BufferUsages::STORAGE;
@@ -153,11 +153,11 @@ pub struct RowResults {
 impl RowResults {
     /// Statistics of every row, which merge with those of the CPU and of other devices; [`RowStats::EMPTY`] on ignored rows.
     #[must_use]
-    pub fn row_stats(&self, batch: &Batch<'_>) -> Vec<RowStats> {
-        let of = |(row, output): (usize, &RowOutput)| {
-            if batch.target(row).is_none() { RowStats::EMPTY } else { self.stats_of(&output.stats) }
+    pub fn row_stats(&self) -> Vec<RowStats> {
+        let of = |row: &RowOutput| {
+            if row.target_id == IGNORED { RowStats::EMPTY } else { self.stats_of(&row.stats) }
         };
-        self.rows.iter().enumerate().map(of).collect()
+        self.rows.iter().map(of).collect()
     }
 
     fn stats_of(&self, part: &Part) -> RowStats {
@@ -222,11 +222,9 @@ impl RowResults {
 
     /// Class of every row's largest logit, the first among equals; `u32::MAX` on ignored rows.
     #[must_use]
-    pub fn argmax(&self, batch: &Batch<'_>) -> Vec<u32> {
-        let of = |(row, output): (usize, &RowOutput)| {
-            batch.target(row).map_or(u32::MAX, |_| output.stats.argmax)
-        };
-        self.rows.iter().enumerate().map(of).collect()
+    pub fn argmax(&self) -> Vec<u32> {
+        // Nobody leads an ignored row.
+        self.rows.iter().map(|row| row.stats.argmax).collect()
     }
 
     /// The report of an objective of a token.
@@ -240,7 +238,7 @@ impl RowResults {
         vocab_total: usize,
     ) -> Result<LossReport, Error> {
         let plan = pipelines.loss().plan(batch, vocab_total)?;
-        Ok(plan.report(&self.row_stats(batch), &self.terms())?)
+        Ok(plan.report(&self.row_stats(), &self.terms())?)
     }
 }
 

@@ -147,7 +147,7 @@ impl Gpu {
         rows: RowResults,
     ) -> Result<DeviceOutcome, Error> {
         let report = rows.report(pipelines, batch, logits.vocab_total as usize)?;
-        Ok(DeviceOutcome { report, stats: rows.row_stats(batch), terms: rows.terms(), rows })
+        Ok(DeviceOutcome { report, stats: rows.row_stats(), terms: rows.terms(), rows })
     }
 
     /// Stage 1 on the device, stage 2 with its group pass on the host: some 100 bytes a row cross over.
@@ -161,7 +161,7 @@ impl Gpu {
             return Err(surprisal::Error::NeedsWholeRows.into());
         }
         let rows = self.run(|encoder| pipelines.row_stats(encoder, logits, batch))?;
-        let stats = rows.row_stats(batch);
+        let stats = rows.row_stats();
         let mut terms = vec![TokenTerm::default(); stats.len()];
         let vocab = logits.vocab_total as usize;
         let report = pipelines.loss().token_terms(&stats, batch, vocab, &mut terms)?;

@@ -46,10 +46,7 @@ impl<O: Objective> Pipelines<'_, O> {
         batch: &Batch<'_>,
     ) -> Result<Call, Error> {
         self.check_whole(&logits)?;
-        let call = self.begin(logits, batch)?;
-        self.record_stats(encoder, logits, &call)?;
-        self.record_terms(encoder, &call)?;
-        Ok(call)
+        self.row_stats(encoder, logits, batch)
     }
 
     /// Records loss and gradient.
@@ -147,7 +144,7 @@ impl<O: Objective> Pipelines<'_, O> {
     }
 
     fn begin(&self, logits: Matrix<'_>, batch: &Batch<'_>) -> Result<Call, Error> {
-        self.begin_with(logits, batch, |plan| Ok(Rows::from_plan(plan)))
+        self.begin_with(logits, batch, Rows::from_plan)
     }
 
     /// Checks the call and puts what it needs of every row on the device.
@@ -155,14 +152,14 @@ impl<O: Objective> Pipelines<'_, O> {
         &self,
         logits: Matrix<'_>,
         batch: &Batch<'_>,
-        rows: impl FnOnce(&surprisal::backend::Plan<'_, O>) -> Result<Rows, Error>,
+        rows: impl FnOnce(&surprisal::backend::Plan<'_, O>) -> Rows,
     ) -> Result<Call, Error> {
         if logits.dtype != self.logits {
             return Err(Error::Types);
         }
         let count = logits.rows as usize;
         let plan = self.loss.plan(batch, logits.vocab_total as usize)?;
-        let rows = rows(&plan)?;
+        let rows = rows(&plan);
         if rows.len() != count {
             let argument = Argument::Targets;
             let actual = rows.len();
@@ -191,7 +188,7 @@ impl<O: Objective> Pipelines<'_, O> {
             class_weight_sum: narrow(options.class_weight_sum),
             ..Params::default()
         };
-        Call::new(&self.device, params, short, rows, self.binding_limit)
+        Call::new(&self.device, params, short, rows)
     }
 
     /// Bind group of the shader's numbers, for whatever the pipeline uses.

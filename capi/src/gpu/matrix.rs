@@ -8,7 +8,7 @@ use super::buffer::surprisal_gpu_buffer;
 use super::context::surprisal_gpu;
 use super::failure::{DeviceFailure, object};
 use crate::logits::surprisal_dtype;
-use crate::matrix::{Place, unknown_result};
+use crate::matrix::{BF16, F16, F32, Place, unknown_result};
 use crate::memory::Memory;
 use crate::status::Failure;
 use crate::status::surprisal_status::{
@@ -64,10 +64,6 @@ pub unsafe extern "C" fn surprisal_gpu_matrix_init(
     // SAFETY: the C caller passes `struct_size` bytes of its own.
     unsafe { surprisal_gpu_matrix::init(matrix, struct_size) }
 }
-
-const F32: i32 = surprisal_dtype::SURPRISAL_F32 as i32;
-const BF16: i32 = surprisal_dtype::SURPRISAL_BF16 as i32;
-const F16: i32 = surprisal_dtype::SURPRISAL_F16 as i32;
 
 /// A caller's matrix that lies inside its buffer.
 pub(super) struct MatrixInput<'call> {

@@ -38,7 +38,7 @@ impl OutputsInput<'_> {
         // Not -0 for a row of no loss.
         fill(self.log_probs, checked, rows.nll().into_iter().map(|nll| 0.0 - nll));
         fill(self.weights, checked, rows.weights());
-        fill(self.argmax, checked, rows.argmax(batch));
+        fill(self.argmax, checked, rows.argmax());
         fill(self.stats, checked, stats);
         fill(self.terms, checked, terms);
     }

@@ -39,6 +39,7 @@ fn main() {
         ("more_than_one_binding", agreement::more_than_one_binding),
         ("an_objective_of_ones_own", agreement::an_objective_of_ones_own),
         ("outputs_of_every_row", agreement::outputs_of_every_row),
+        ("a_range_of_rows", agreement::a_range_of_rows),
         ("two_calls_of_one_submission", agreement::two_calls_of_one_submission),
         ("refusals", refusals::refusals),
     ];

@@ -226,7 +226,7 @@ fn staged<T: HostElement + Storage>(
             call = Some(pipelines.row_stats(encoder, shard, &batch).unwrap());
         });
         let results = call.unwrap().read(gpu().device(), gpu().queue()).unwrap();
-        for (merged, part) in stats.iter_mut().zip(results.row_stats(&batch)) {
+        for (merged, part) in stats.iter_mut().zip(results.row_stats()) {
             *merged = merged.merge(part);
         }
     }
