@@ -46,6 +46,8 @@ pub enum Argument {
     Argmax,
     /// Per-token output: whether the target has the largest logit.
     Correct,
+    /// [`Outputs::scratch`](crate::Outputs::scratch).
+    Scratch,
     /// A caller's output vector or matrix.
     Output,
     /// Initial ("theta zero") parameters.
@@ -83,6 +85,7 @@ impl Argument {
             Self::Weights => "weights",
             Self::Argmax => "argmax",
             Self::Correct => "correct",
+            Self::Scratch => "scratch",
             Self::Output => "output",
             Self::Initial => "initial",
             Self::Parameters => "parameters",

@@ -55,6 +55,7 @@ mod reduction;
 #[cfg(feature = "reference")]
 pub mod reference;
 mod rows;
+mod scratch;
 mod softmax;
 mod stats;
 mod term;

@@ -9,6 +9,7 @@ use crate::outputs::Outputs;
 use crate::passes;
 use crate::reduction::{LossReport, Reduction};
 use crate::rows::{Matrix, Rows};
+use crate::scratch::Scratch;
 use crate::stats::RowStats;
 use crate::term::Context;
 use crate::view::{Logits, LogitsMut};
@@ -225,7 +226,7 @@ impl<'a, O: Objective> Loss<'a, O> {
     ) -> Result<(), Error> {
         let context = self.check(&logits, batch)?;
         let outputs = Outputs::new().stats(stats);
-        outputs.check(logits.rows())?;
+        outputs.check(logits.rows(), logits.vocab())?;
         passes::stats(&context, logits, outputs);
         Ok(())
     }
@@ -313,14 +314,17 @@ impl<'a, O: Objective> Loss<'a, O> {
         &self,
         matrix: Matrix<'_, T, G>,
         batch: &Batch<'_>,
-        outputs: Outputs<'_>,
+        mut outputs: Outputs<'_>,
     ) -> Result<LossReport, Error> {
         let logits = matrix.logits();
         logits.shape.check_whole()?;
         let context = self.check(&logits, batch)?;
-        outputs.check(logits.rows())?;
+        outputs.check(logits.rows(), logits.vocab())?;
         if self.objective.scope() == Scope::Token {
-            Ok(passes::fused(&context, Rows::new(batch.range().start, matrix, outputs)))
+            let scratch = outputs.scratch.take().unwrap_or_default();
+            let scratch = Scratch::new(scratch, logits.vocab());
+            let rows = Rows::new(batch.range().start, matrix, outputs);
+            Ok(passes::fused(&context, rows, &scratch))
         } else {
             batch.check_whole()?;
             passes::grouped(&context, matrix, outputs)

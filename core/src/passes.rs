@@ -8,6 +8,7 @@ use crate::objective::{Group, Objective, TokenTerm};
 use crate::outputs::Outputs;
 use crate::reduction::{LossReport, ScaleCursor, Totals};
 use crate::rows::{Matrix, Row, Rows, sum_rows};
+use crate::scratch::Scratch;
 use crate::stats::RowStats;
 use crate::term::{Context, stats_of};
 use crate::view::Logits;
@@ -16,19 +17,20 @@ use crate::view::Logits;
 pub(crate) fn fused<T: Element, G: GradientOf<T>, O: Objective>(
     context: &Context<'_, O>,
     rows: Rows<'_, T, G>,
+    scratch: &Scratch<'_>,
 ) -> LossReport {
     let batch = context.batch;
     let active = |row: usize| batch.target(row).is_some();
     let scale = context.scale(&active);
-    let totals = rows.run(&mut ScaleCursor::new(scale), &|mut rows, cursor| {
+    let totals = rows.run(scratch, &mut ScaleCursor::new(scale), &|rows, leaf, cursor| {
         let mut totals = Totals::default();
-        for local in 0..rows.len() {
+        for local in leaf {
             let row = rows.first + local;
             match context.target(row) {
                 None => rows.ignore(local),
                 Some(target) => {
                     let scale = cursor.at(row, batch, &active);
-                    fused_row(context, &mut rows, local, target, scale, &mut totals);
+                    fused_row(context, rows, local, target, scale, &mut totals);
                 }
             }
         }
@@ -48,23 +50,22 @@ fn fused_row<T: Element, G: GradientOf<T>, O: Objective>(
     let (first, level) = (rows.first, rows.matrix.level());
     let map = context.extras.map();
     let want = want(context, &rows.outputs, 0..rows.matrix.logits().vocab());
-    let mut row = rows.matrix.row(local);
+    let (mut row, outputs) = rows.row(local);
     // Before anything is parked over it.
     let target_logit = row.read().logit(target).unwrap_or(f32::NAN);
-    rows.outputs.put_argmax(local, || kernel::argmax(row.read().row));
+    outputs.put_argmax(local, || kernel::argmax(row.read().row));
     let sums = match &mut row {
-        Row::Read(row) => kernel::row_stats(level, *row, &map, want),
-        Row::Write(row) => kernel::row_stats_parked(level, row, &map, want),
+        Row::Read(row) => T::sums(level, *row, &map, want),
+        Row::Write(row) => row.sums(level, &map, want),
     };
     let stats = stats_of(&sums, Some(target_logit), &map);
     let (term, weight) = context.term(first + local, target, &stats, &TokenTerm::default(), scale);
     if let Row::Write(row) = &mut row {
         let grad = context.row_grad(&stats, &term, target, Some((target, target_logit)));
-        let weights = context.extras.class_weights;
-        kernel::logits_grad_row(level, row, sums.parked, &map, &grad, weights);
+        row.write_grad(level, &map, &grad, context.extras.class_weights);
     }
-    rows.outputs.put_stats(local, &stats);
-    rows.outputs.put_term(local, &term, weight);
+    outputs.put_stats(local, &stats);
+    outputs.put_term(local, &term, weight);
     totals.count(first + local, &stats, &term, context.caller_weight(first + local, target), scale);
 }
 
@@ -96,24 +97,24 @@ pub(crate) fn stats<T: Element, O: Objective>(
 ) {
     let map = context.extras.map();
     let first = context.batch.range().start;
-    Rows::<T, T>::new(first, Matrix::Read(logits), outputs).run(&mut (), &|mut rows, ()| {
-        let shape = rows.matrix.logits().shape;
-        let columns = shape.vocab_start..shape.vocab_start + shape.vocab;
-        for local in 0..rows.len() {
+    let (shape, level) = (logits.shape, logits.level);
+    let columns = shape.vocab_start..shape.vocab_start + shape.vocab;
+    let rows = Rows::<T, T>::new(first, Matrix::Read(logits), outputs);
+    rows.run(&Scratch::none(), &mut (), &|rows, leaf, ()| {
+        for local in leaf {
             let Some(target) = context.target(rows.first + local) else {
                 rows.outputs.put_ignored(local);
                 continue;
             };
             let want = want(context, &rows.outputs, columns.clone());
-            let level = rows.matrix.level();
-            let row = rows.matrix.row(local);
+            let (row, outputs) = rows.row(local);
             let row = row.read();
-            let sums = kernel::row_stats(level, row, &map, want);
+            let sums = T::sums(level, row, &map, want);
             let column = target.checked_sub(columns.start);
             let target_logit = column.and_then(|column| row.logit(column));
             let stats = stats_of(&sums, target_logit, &map);
-            rows.outputs.put_argmax(local, || kernel::argmax(row.row));
-            rows.outputs.put_stats(local, &stats);
+            outputs.put_argmax(local, || kernel::argmax(row.row));
+            outputs.put_stats(local, &stats);
         }
         Totals::default()
     });
@@ -175,25 +176,25 @@ pub(crate) fn grad<T: Element, G: GradientOf<T>, O: Objective>(
 ) {
     let map = context.extras.map();
     let first = context.batch.range().start;
-    Rows::new(first, matrix, Outputs::new()).run(&mut (), &|mut rows, ()| {
-        let shape = rows.matrix.logits().shape;
-        let columns = shape.vocab_start..shape.vocab_start + shape.vocab;
-        let class_weights = context.extras.class_weights_of(columns.clone());
-        for local in 0..rows.len() {
+    let (shape, level) = (matrix.logits().shape, matrix.level());
+    let columns = shape.vocab_start..shape.vocab_start + shape.vocab;
+    let class_weights = context.extras.class_weights_of(columns.clone());
+    let rows = Rows::new(first, matrix, Outputs::new());
+    rows.run(&Scratch::none(), &mut (), &|rows, leaf, ()| {
+        for local in leaf {
             let row = rows.first + local;
             let Some(class) = context.target(row) else {
                 rows.ignore(local);
                 continue;
             };
-            let level = rows.matrix.level();
-            let Row::Write(mut out) = rows.matrix.row(local) else { continue };
+            let (Row::Write(mut out), _) = rows.row(local) else { continue };
             let (Some(stats), Some(term)) = (stats.get(row - first), terms.get(row - first)) else {
                 continue;
             };
             let column = class.checked_sub(columns.start);
             let target = column.and_then(|column| Some((column, out.read().logit(column)?)));
             let grad = context.row_grad(stats, term, class, target);
-            kernel::logits_grad_row(level, &mut out, false, &map, &grad, class_weights);
+            out.write_grad(level, &map, &grad, class_weights);
         }
         Totals::default()
     });

@@ -1,11 +1,14 @@
 //! The rows of a call as a fixed binary tree: the same sums for any number of threads, and a pairwise summation besides.
 
+use core::ops::Range;
+
 use fearless_simd::Level;
 
 use crate::element::{Element, GradientOf};
-use crate::kernel::{ReadRow, RowMut};
+use crate::kernel::{Place, ReadRow, RowMut};
 use crate::outputs::Outputs;
 use crate::reduction::Totals;
+use crate::scratch::Scratch;
 use crate::view::{Logits, LogitsMut};
 
 /// Rows of a leaf. Small, so that few long rows still spread over threads.
@@ -14,6 +17,12 @@ const LEAF_ROWS: usize = 4;
 /// Fewer elements than this are not worth another thread.
 #[cfg(feature = "rayon")]
 const PARALLEL_ELEMENTS: usize = 1 << 16;
+
+/// A result of so many bytes does not stay in the caches anyway.
+const STREAMED_BYTES: usize = 16 << 20;
+
+/// Rows shorter than this are not worth the fence that ends a stream.
+const STREAMED_ROW_BYTES: usize = 4 << 10;
 
 /// The matrices of a call.
 #[derive(Debug)]
@@ -54,22 +63,14 @@ impl<'a, T: Element, G: GradientOf<T>> Matrix<'a, T, G> {
         self.logits().level
     }
 
-    pub(crate) fn row(&mut self, row: usize) -> Row<'_, T, G> {
-        let stride = self.logits().shape.row_stride;
-        match self {
-            Self::Read(logits) => Row::Read(ReadRow::new(logits.row(row), stride)),
-            Self::Split(logits, result) => {
-                let source = ReadRow::new(logits.row(row), stride);
-                Row::Write(RowMut::Split(source, result.row_mut(row)))
-            }
-            Self::InPlace(logits) => {
-                let row = logits.row_mut(row);
-                let next = row.as_ptr().wrapping_add(stride);
-                Row::Write(RowMut::InPlace(row, next))
-            }
-        }
+    /// Whether the result is too large to stay in the caches.
+    fn streamed(&self) -> bool {
+        let Self::Split(_, result) = self else { return false };
+        let row = result.shape.vocab.saturating_mul(size_of::<G>());
+        row >= STREAMED_ROW_BYTES && row.saturating_mul(result.shape.rows) >= STREAMED_BYTES
     }
 
+    #[cfg(feature = "rayon")]
     fn split_at(self, row: usize) -> (Self, Self) {
         match self {
             Self::Read(logits) => {
@@ -95,52 +96,88 @@ pub(crate) struct Rows<'a, T, G> {
     pub(crate) first: usize,
     pub(crate) matrix: Matrix<'a, T, G>,
     pub(crate) outputs: Outputs<'a>,
+    /// The worker's own row, or an empty one.
+    scratch: &'a mut [f32],
+    /// Of the whole matrix, however it is cut.
+    streamed: bool,
 }
 
 impl<'a, T: Element, G: GradientOf<T>> Rows<'a, T, G> {
     pub(crate) fn new(first: usize, matrix: Matrix<'a, T, G>, outputs: Outputs<'a>) -> Self {
-        Self { first, matrix, outputs }
+        let streamed = matrix.streamed();
+        Self { first, matrix, outputs, scratch: &mut [], streamed }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.matrix.logits().rows()
     }
 
+    /// One row, with the outputs' slots of all.
+    pub(crate) fn row(&mut self, row: usize) -> (Row<'_, T, G>, &mut Outputs<'a>) {
+        let stride = self.matrix.logits().shape.row_stride;
+        let place = match &mut self.matrix {
+            Matrix::Read(logits) => {
+                let row = Row::Read(ReadRow::new(logits.row(row), stride));
+                return (row, &mut self.outputs);
+            }
+            Matrix::Split(logits, result) => {
+                Place::Split(ReadRow::new(logits.row(row), stride), result.row_mut(row))
+            }
+            Matrix::InPlace(logits) => {
+                let row = logits.row_mut(row);
+                let next = ReadRow::new(row, stride).next;
+                Place::InPlace(row, next)
+            }
+        };
+        let row = Row::Write(RowMut::new(place, self.scratch, self.streamed));
+        (row, &mut self.outputs)
+    }
+
     /// Gives a row what ignored rows get: a gradient of exactly 0, and empty outputs. Its logits are not read.
     pub(crate) fn ignore(&mut self, local: usize) {
-        if let Row::Write(mut row) = self.matrix.row(local) {
+        if let (Row::Write(mut row), _) = self.row(local) {
             row.clear();
         }
         self.outputs.put_ignored(local);
     }
 
+    #[cfg(feature = "rayon")]
     fn split_at(self, row: usize) -> (Self, Self) {
-        let (a, b) = self.matrix.split_at(row);
-        let (c, d) = self.outputs.split_at(row);
-        let first = self.first + row;
-        (Self { first: self.first, matrix: a, outputs: c }, Self { first, matrix: b, outputs: d })
+        let Self { first, matrix, outputs, streamed, .. } = self;
+        let ((a, b), (c, d)) = (matrix.split_at(row), outputs.split_at(row));
+        let part = |first, matrix, outputs| Self { first, matrix, outputs, scratch: &mut [], streamed };
+        (part(first, a, c), part(first + row, b, d))
     }
 
     /// Runs `leaf` over every leaf of the tree and adds up what they return. `cursor` is handed from leaf to leaf in row order; another
     /// thread starts with a copy.
     pub(crate) fn run<C: Clone + Send>(
         self,
+        scratch: &Scratch<'_>,
         cursor: &mut C,
-        leaf: &(impl Fn(Self, &mut C) -> Totals + Sync),
+        leaf: &(impl Fn(&mut Rows<'_, T, G>, Range<usize>, &mut C) -> Totals + Sync),
     ) -> Totals {
-        let rows = self.len();
-        let Some(middle) = split_point(rows) else { return leaf(self, cursor) };
         #[cfg(feature = "rayon")]
-        let parallel = rows.saturating_mul(self.matrix.logits().vocab()) >= PARALLEL_ELEMENTS;
-        let (low, high) = self.split_at(middle);
-        #[cfg(feature = "rayon")]
-        if parallel {
+        if let Some(middle) = self.parallel_split_point() {
+            let (low, high) = self.split_at(middle);
             let mut other = cursor.clone();
-            let (low, high) = rayon::join(|| low.run(cursor, leaf), || high.run(&mut other, leaf));
+            let (low, high) = rayon::join(
+                || low.run(scratch, cursor, leaf),
+                || high.run(scratch, &mut other, leaf),
+            );
             return low.then(high);
         }
-        let low = low.run(cursor, leaf);
-        low.then(high.run(cursor, leaf))
+        scratch.with(|scratch| {
+            let mut rows = Rows { scratch, ..self };
+            sum_rows(0..rows.len(), &mut |range| leaf(&mut rows, range, cursor))
+        })
+    }
+
+    /// Where to cut for another thread, if there is work enough.
+    #[cfg(feature = "rayon")]
+    fn parallel_split_point(&self) -> Option<usize> {
+        let elements = self.len().saturating_mul(self.matrix.logits().vocab());
+        split_point(self.len()).filter(|_| elements >= PARALLEL_ELEMENTS)
     }
 }
 
@@ -150,10 +187,10 @@ pub(crate) fn split_point(rows: usize) -> Option<usize> {
     (leaves > 1).then(|| LEAF_ROWS << (leaves - 1).ilog2())
 }
 
-/// The same tree over row indices alone, for the stage that has no matrix.
+/// The tree over row indices alone.
 pub(crate) fn sum_rows(
-    rows: core::ops::Range<usize>,
-    leaf: &mut impl FnMut(core::ops::Range<usize>) -> Totals,
+    rows: Range<usize>,
+    leaf: &mut impl FnMut(Range<usize>) -> Totals,
 ) -> Totals {
     match split_point(rows.len()) {
         None => leaf(rows),

@@ -4,11 +4,12 @@ use crate::batch::Batch;
 use crate::element::{Element, GradientOf};
 use crate::entry;
 use crate::error::{Argument, Error, check_len};
-use crate::kernel::{self, LogitMap, Want};
+use crate::kernel::{LogitMap, Want};
 use crate::loss::Loss;
 use crate::objective::Sft;
 use crate::outputs::Outputs;
 use crate::reduction::{LossReport, Totals};
+use crate::scratch::Scratch;
 use crate::rows::{Matrix, Row, Rows};
 use crate::term::stats_of;
 use crate::view::{Logits, LogitsMut};
@@ -49,15 +50,16 @@ pub fn log_softmax_in_place<T: Element>(logits: LogitsMut<'_, T>) -> Result<(), 
 
 fn log_softmax_of<T: Element, G: GradientOf<T>>(matrix: Matrix<'_, T, G>) -> Result<(), Error> {
     matrix.logits().shape.check_whole()?;
-    Rows::new(0, matrix, Outputs::new()).run(&mut (), &|mut rows, ()| {
-        for local in 0..rows.len() {
-            let level = rows.matrix.level();
-            let Row::Write(mut row) = rows.matrix.row(local) else { continue };
-            let sums = kernel::row_stats(level, row.read(), &IDENTITY, Want::default());
+    let level = matrix.level();
+    let rows = Rows::new(0, matrix, Outputs::new());
+    rows.run(&Scratch::none(), &mut (), &|rows, leaf, ()| {
+        for local in leaf {
+            let (Row::Write(mut row), _) = rows.row(local) else { continue };
+            let sums = T::sums(level, row.read(), &IDENTITY, Want::default());
             let stats = stats_of(&sums, None, &IDENTITY);
             #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
             let shift = stats.ln_sum_exp() as f32;
-            kernel::shift_row(level, &mut row, sums.pivot, shift);
+            row.write_shifted(level, sums.pivot, shift);
         }
         Totals::default()
     });
@@ -95,12 +97,14 @@ fn per_row<T: Element>(
     check_len(Argument::Output, out.len(), logits.rows())?;
     // `nll` is merely the slot that carries one f32 a row through the tree.
     let outputs = Outputs::new().nll(out);
-    Rows::<T, T>::new(0, Matrix::Read(logits), outputs).run(&mut (), &|mut rows, ()| {
-        for local in 0..rows.len() {
-            let level = rows.matrix.level();
-            let sums = kernel::row_stats(level, rows.matrix.row(local).read(), &IDENTITY, want);
+    let level = logits.level;
+    let rows = Rows::<T, T>::new(0, Matrix::Read(logits), outputs);
+    rows.run(&Scratch::none(), &mut (), &|rows, leaf, ()| {
+        for local in leaf {
+            let (row, outputs) = rows.row(local);
+            let sums = T::sums(level, row.read(), &IDENTITY, want);
             let value = value(&stats_of(&sums, None, &IDENTITY));
-            if let Some(out) = &mut rows.outputs.nll {
+            if let Some(out) = &mut outputs.nll {
                 #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
                 let value = value as f32;
                 entry::write(out, local, value);

@@ -1,8 +1,10 @@
 //! Storage types as the loops see them: 16 lanes, widened to f32 exactly, rounded once to nearest even by the same integer
 //! arithmetic on every SIMD level.
 
-use fearless_simd::{Simd, f32x16, prelude::*, u16x16, u32x16};
+use fearless_simd::{Simd, f32x16, i16x32, prelude::*, u16x16, u32x16};
 use half::{bf16, f16};
+
+use super::row::{BLOCK, load_tail};
 
 /// Lanes of the virtual vector that every SIMD level works with.
 pub(crate) const LANES: usize = 16;
@@ -14,14 +16,20 @@ pub trait Lanes: Copy + Send + Sync + core::fmt::Debug + 'static {
     fn to_f32(self) -> f32;
     fn from_f32(value: f32) -> Self;
     fn load<S: Simd>(simd: S, lanes: &[Self; LANES]) -> f32x16<S>;
-    fn store<S: Simd>(simd: S, value: f32x16<S>, lanes: &mut [Self; LANES]);
-    /// The same row as f32, where `Self` is f32: such a row can park intermediate values.
+    /// Rounds once.
+    fn lanes<S: Simd>(simd: S, value: f32x16<S>) -> [Self; LANES];
+    /// The largest value; `f32::MIN` where none is finite. What comes out where there is a NaN is not specified.
+    fn max<S: Simd>(simd: S, row: &[Self]) -> f32;
+    /// Whether this is f32: such a row can park intermediate values.
+    const IS_F32: bool = false;
+    /// The same row as f32, where it is.
     fn as_f32_mut(_row: &mut [Self]) -> Option<&mut [f32]> {
         None
     }
 }
 
 impl Lanes for f32 {
+    const IS_F32: bool = true;
     const ZERO: Self = 0.0;
     const NEG_INFINITY: Self = Self::NEG_INFINITY;
 
@@ -41,8 +49,27 @@ impl Lanes for f32 {
     }
 
     #[inline(always)]
-    fn store<S: Simd>(_: S, value: f32x16<S>, lanes: &mut [Self; LANES]) {
-        value.store_slice(lanes);
+    fn lanes<S: Simd>(_: S, value: f32x16<S>) -> [Self; LANES] {
+        value.into()
+    }
+
+    #[inline(always)]
+    fn max<S: Simd>(simd: S, row: &[Self]) -> f32 {
+        let mut max = [simd.splat_f32x16(Self::MIN); 4];
+        let (blocks, rest) = row.as_chunks::<BLOCK>();
+        for block in blocks {
+            for (max, lanes) in max.iter_mut().zip(block.as_chunks::<LANES>().0) {
+                *max = simd.max_f32x16(f32x16::from_slice(simd, lanes), *max);
+            }
+        }
+        let (chunks, tail) = rest.as_chunks::<LANES>();
+        for (max, lanes) in max.iter_mut().zip(chunks) {
+            *max = simd.max_f32x16(f32x16::from_slice(simd, lanes), *max);
+        }
+        let [a, b, c, d] = max;
+        let max = simd.max_f32x16(simd.max_f32x16(a, b), simd.max_f32x16(c, d));
+        let max = simd.max_f32x16(load_tail(simd, tail), max);
+        finite_or_min(simd.reduce_max_f32x16(max))
     }
 
     #[inline(always)]
@@ -67,6 +94,55 @@ fn narrow<S: Simd>(simd: S, bits: u32x16<S>) -> [u16; LANES] {
     lanes
 }
 
+/// A NaN's place is taken by `f32::MIN`; +inf stays.
+#[inline(always)]
+fn finite_or_min(max: f32) -> f32 {
+    if max >= f32::MIN { max } else { f32::MIN }
+}
+
+/// The bits of a 16-bit float as a number of the same order, and back.
+#[inline(always)]
+fn ordered(bits: i16) -> i16 {
+    // Those of negative floats are the wrong way round.
+    bits ^ ((bits >> 15) & 0x7fff)
+}
+
+/// The largest of 16-bit floats, by their bits: 32 at a time, and nothing to widen.
+#[inline(always)]
+fn max_of_bits<S: Simd, T: Lanes>(simd: S, row: &[T], bits: impl Fn(T) -> u16) -> u16 {
+    let mut max = [simd.splat_i16x32(i16::MIN); 2];
+    let (blocks, rest) = row.as_chunks::<BLOCK>();
+    for block in blocks {
+        for (max, lanes) in max.iter_mut().zip(block.as_chunks::<{ 2 * LANES }>().0) {
+            *max = simd.max_i16x32(ordered_lanes(simd, lanes, &bits), *max);
+        }
+    }
+    let [a, b] = max;
+    let mut max = simd.max_i16x32(a, b);
+    for rest in rest.chunks(2 * LANES) {
+        let mut lanes = [T::NEG_INFINITY; 2 * LANES];
+        for (lane, &value) in lanes.iter_mut().zip(rest) {
+            *lane = value;
+        }
+        max = simd.max_i16x32(ordered_lanes(simd, &lanes, &bits), max);
+    }
+    ordered(simd.reduce_max_i16x32(max)).cast_unsigned()
+}
+
+#[inline(always)]
+fn ordered_lanes<S: Simd, T: Lanes>(
+    simd: S,
+    lanes: &[T; 2 * LANES],
+    bits: &impl Fn(T) -> u16,
+) -> i16x32<S> {
+    let mut values = [0; 2 * LANES];
+    for (value, &lane) in values.iter_mut().zip(lanes) {
+        *value = bits(lane).cast_signed();
+    }
+    let bits = i16x32::from_slice(simd, &values);
+    bits ^ ((bits >> 15) & 0x7fff)
+}
+
 impl Lanes for bf16 {
     const ZERO: Self = Self::ZERO;
     const NEG_INFINITY: Self = Self::NEG_INFINITY;
@@ -82,20 +158,26 @@ impl Lanes for bf16 {
     }
 
     #[inline(always)]
+    fn max<S: Simd>(simd: S, row: &[Self]) -> f32 {
+        let bits = max_of_bits(simd, row, Self::to_bits);
+        finite_or_min(Self::from_bits(bits).to_f32())
+    }
+
+    #[inline(always)]
     fn load<S: Simd>(simd: S, lanes: &[Self; LANES]) -> f32x16<S> {
         let bits = widen(simd, lanes.map(Self::to_bits));
         (bits << 16).bitcast()
     }
 
     #[inline(always)]
-    fn store<S: Simd>(simd: S, value: f32x16<S>, lanes: &mut [Self; LANES]) {
+    fn lanes<S: Simd>(simd: S, value: f32x16<S>) -> [Self; LANES] {
         let bits: u32x16<S> = value.bitcast();
         let odd = (bits >> 16) & 1;
         let rounded = (bits + odd + 0x7fff) >> 16;
         // A NaN stays a NaN: rounding up could carry it into another class.
         let quiet = (bits >> 16) | 0x40;
         let bits = simd.select_u32x16(simd.is_nan_f32x16(value), quiet, rounded);
-        *lanes = narrow(simd, bits).map(Self::from_bits);
+        narrow(simd, bits).map(Self::from_bits)
     }
 }
 
@@ -114,6 +196,12 @@ impl Lanes for f16 {
     }
 
     #[inline(always)]
+    fn max<S: Simd>(simd: S, row: &[Self]) -> f32 {
+        let bits = max_of_bits(simd, row, Self::to_bits);
+        finite_or_min(Self::from_bits(bits).to_f32())
+    }
+
+    #[inline(always)]
     fn load<S: Simd>(simd: S, lanes: &[Self; LANES]) -> f32x16<S> {
         let bits = widen(simd, lanes.map(Self::to_bits));
         let magnitude = bits & 0x7fff;
@@ -127,7 +215,7 @@ impl Lanes for f16 {
     }
 
     #[inline(always)]
-    fn store<S: Simd>(simd: S, value: f32x16<S>, lanes: &mut [Self; LANES]) {
+    fn lanes<S: Simd>(simd: S, value: f32x16<S>) -> [Self; LANES] {
         let bits: u32x16<S> = value.bitcast();
         let sign = (bits & 0x8000_0000) >> 16;
         let magnitude = bits & 0x7fff_ffff;
@@ -146,6 +234,6 @@ impl Lanes for f16 {
         let special = simd.select_u32x16(simd.is_nan_f32x16(value), quiet, infinity);
         let fits = simd.simd_lt_u32x16(magnitude, simd.splat_u32x16(0x477f_f000));
         let rounded = simd.select_u32x16(fits, finite, special);
-        *lanes = narrow(simd, rounded | sign).map(Self::from_bits);
+        narrow(simd, rounded | sign).map(Self::from_bits)
     }
 }

@@ -5,7 +5,7 @@ use fearless_simd::{Level, Simd, dispatch, f32x16};
 use super::exp::exp;
 use super::lanes::Lanes;
 use super::map::{Kind, LaneMap, LogitMap};
-use super::row::{InPlace, ReadRow, RowIo, Split, load_weights};
+use super::row::{Ahead, Each, InPlace, RowIo, Split, Streamed, load_weights};
 
 /// Coefficients of a gradient row: `dz[j] = (factor·exp(z'[j] − pivot) − uniform·w[j]) · slope[j]`, then the target's entry.
 #[derive(Clone, Copy, Debug)]
@@ -21,13 +21,37 @@ pub struct RowGrad {
 }
 
 /// Turns parked exponentials into the gradient (without soft-cap: its slope needs the logits).
-pub(super) fn grad_parked(
+pub(super) fn grad_parked_in_place(
     level: Level,
     row: &mut [f32],
+    ahead: Ahead,
     grad: &RowGrad,
     class_weights: Option<&[f32]>,
 ) {
-    dispatch!(level, simd => InPlace::cached(row).each(simd, finish(simd, grad, class_weights)));
+    dispatch!(level, simd => {
+        let row = InPlace { row, ahead: ahead.of_one_line() };
+        of_parked(simd, row, grad, class_weights);
+    });
+}
+
+/// Writes the gradient of exponentials that were parked elsewhere; past the caches, if it is streamed.
+pub(super) fn grad_parked<G: Lanes>(
+    level: Level,
+    source: &[f32],
+    target: &mut [G],
+    ahead: Ahead,
+    grad: &RowGrad,
+    class_weights: Option<&[f32]>,
+    streamed: bool,
+) {
+    dispatch!(level, simd => {
+        let ahead = ahead.of_one_line();
+        if streamed {
+            of_parked(simd, Streamed { source, target, ahead }, grad, class_weights);
+        } else {
+            of_parked(simd, Split { source, target, ahead }, grad, class_weights);
+        }
+    });
 }
 
 /// Turns logits into their gradient.
@@ -38,89 +62,137 @@ pub(super) fn grad_in_place<T: Lanes>(
     grad: &RowGrad,
     class_weights: Option<&[f32]>,
 ) {
-    dispatch!(level, simd => match map.kind() {
-        Kind::Linear(map) => again(simd, InPlace::cached(row), map, grad, class_weights),
-        Kind::Capped(map) => again(simd, InPlace::cached(row), map, grad, class_weights),
+    dispatch!(level, simd => {
+        let row = InPlace { ahead: Ahead::same_row(row), row };
+        match map.kind() {
+            Kind::Linear(map) => again(simd, row, map, grad, class_weights),
+            Kind::Capped(map) => again(simd, row, map, grad, class_weights),
+        }
     });
 }
 
 /// Writes the gradient of logits elsewhere.
 pub(super) fn grad_split<T: Lanes, G: Lanes>(
     level: Level,
-    source: ReadRow<'_, T>,
+    source: &[T],
     target: &mut [G],
     map: &LogitMap,
     grad: &RowGrad,
     class_weights: Option<&[f32]>,
 ) {
-    let io = Split { source, target };
-    dispatch!(level, simd => match map.kind() {
-        Kind::Linear(map) => again(simd, io, map, grad, class_weights),
-        Kind::Capped(map) => again(simd, io, map, grad, class_weights),
+    dispatch!(level, simd => {
+        let io = Split { source, target, ahead: Ahead::same_row(source) };
+        match map.kind() {
+            Kind::Linear(map) => again(simd, io, map, grad, class_weights),
+            Kind::Capped(map) => again(simd, io, map, grad, class_weights),
+        }
     });
 }
 
 /// Turns logits into (z − pivot) − shift: log-probabilities, if shift is ln Σ exp(z − pivot). Two subtractions, since lse alone loses digits.
 pub(super) fn shift_in_place<T: Lanes>(level: Level, row: &mut [T], pivot: f32, shift: f32) {
-    dispatch!(level, simd => InPlace::cached(row).each(
+    dispatch!(level, simd => InPlace { row, ahead: Ahead::NONE }.each(
         simd,
-        #[inline(always)]
-        |_, _, z| (z - pivot) - shift,
+        Each(
+            #[inline(always)]
+            |_, _, z| (z - pivot) - shift,
+        ),
     ));
 }
 
 /// As [`shift_in_place`], elsewhere.
 pub(super) fn shift_split<T: Lanes, G: Lanes>(
     level: Level,
-    source: ReadRow<'_, T>,
+    source: &[T],
     target: &mut [G],
     pivot: f32,
     shift: f32,
 ) {
-    dispatch!(level, simd => Split { source, target }.each(
+    dispatch!(level, simd => Split { source, target, ahead: Ahead::NONE }.each(
         simd,
-        #[inline(always)]
-        |_, _, z| (z - pivot) - shift,
+        Each(
+            #[inline(always)]
+            |_, _, z| (z - pivot) - shift,
+        ),
     ));
+}
+
+/// Walks a row whose entries `exponential` turns into exponentials, and these into gradient entries, times `slope`.
+///
+/// A loop each for a gradient with and without a uniform part.
+#[inline(always)]
+fn finish<S: Simd>(
+    simd: S,
+    io: impl RowIo<S>,
+    grad: &RowGrad,
+    class_weights: Option<&[f32]>,
+    exponential: impl Fn(f32x16<S>) -> f32x16<S>,
+    slope: impl Fn(f32x16<S>) -> f32x16<S>,
+) {
+    let (factor, uniform) = (grad.factor, grad.uniform);
+    if uniform == 0.0 {
+        io.each(
+            simd,
+            Each(
+                #[inline(always)]
+                |_, _, z| exponential(z) * factor * slope(z),
+            ),
+        );
+    } else {
+        io.each(
+            simd,
+            Each(
+                #[inline(always)]
+                |start, lanes, z| {
+                    let weights = match class_weights {
+                        Some(weights) => load_weights(simd, weights, start, lanes),
+                        None => simd.splat_f32x16(1.0),
+                    };
+                    (exponential(z) * factor - weights * uniform) * slope(z)
+                },
+            ),
+        );
+    }
 }
 
 /// From exponentials to gradient entries.
 #[inline(always)]
-fn finish<'g, S: Simd + 'g>(
+fn of_parked<S: Simd>(
     simd: S,
-    grad: &'g RowGrad,
-    class_weights: Option<&'g [f32]>,
-) -> impl Fn(usize, usize, f32x16<S>) -> f32x16<S> + Copy + 'g {
-    #[inline(always)]
-    move |start, lanes, e| {
-        let scaled = e * grad.factor;
-        if grad.uniform == 0.0 {
-            return scaled;
-        }
-        let weights = match class_weights {
-            Some(weights) => load_weights(simd, weights, start, lanes),
-            None => simd.splat_f32x16(1.0),
-        };
-        scaled - weights * grad.uniform
-    }
+    io: impl RowIo<S>,
+    grad: &RowGrad,
+    class_weights: Option<&[f32]>,
+) {
+    finish(
+        simd,
+        io,
+        grad,
+        class_weights,
+        #[inline(always)]
+        |e| e,
+        #[inline(always)]
+        |_| simd.splat_f32x16(1.0),
+    );
 }
 
 /// The exponentials computed again from the logits, by the same arithmetic as the first time.
 #[inline(always)]
 fn again<S: Simd>(
     simd: S,
-    mut io: impl RowIo<S>,
+    io: impl RowIo<S>,
     map: impl LaneMap<S>,
     grad: &RowGrad,
     class_weights: Option<&[f32]>,
 ) {
-    let finish = finish(simd, grad, class_weights);
-    io.each(
+    let pivot = grad.pivot;
+    finish(
         simd,
+        io,
+        grad,
+        class_weights,
         #[inline(always)]
-        |start, lanes, z| {
-            let e = exp(simd, map.centred(simd, z, grad.pivot));
-            finish(start, lanes, e) * map.slope(simd, z)
-        },
+        |z| exp(simd, map.centred(simd, z, pivot)),
+        #[inline(always)]
+        |z| map.slope(simd, z),
     );
 }

@@ -63,6 +63,12 @@ pub struct Linear {
     pub(super) scale: f32,
 }
 
+impl From<Linear> for LogitMap {
+    fn from(Linear { scale }: Linear) -> Self {
+        Self { scale, cap: None }
+    }
+}
+
 impl<S: Simd> LaneMap<S> for Linear {
     #[inline(always)]
     fn centred(self, simd: S, z: f32x16<S>, pivot: f32) -> f32x16<S> {

@@ -3,15 +3,34 @@
 
 use fearless_simd::{Simd, f32x16};
 
+use super::cache::{misaligned, prefetch, stream};
 use super::lanes::{LANES, Lanes};
-use super::prefetch::prefetch;
-use crate::entry;
+
+/// Entries of a block: four chunks, so that a loop has work that does not wait for its own results, and short sums.
+pub(super) const BLOCK: usize = 4 * LANES;
+
+/// What a loop does with a row.
+pub(super) trait Visit<S: Simd> {
+    /// Turns the entries from `start` on, of which the first `lanes` lie inside the row (the others are −inf), into what is stored.
+    fn chunk(&mut self, simd: S, start: usize, lanes: usize, z: f32x16<S>) -> f32x16<S>;
+    /// After each block.
+    fn end_of_block(&mut self, _: S) {}
+}
+
+/// A visit without state between blocks. The closure must be `#[inline(always)]`, or each lane goes through memory.
+pub(super) struct Each<F>(pub(super) F);
+
+impl<S: Simd, F: FnMut(usize, usize, f32x16<S>) -> f32x16<S>> Visit<S> for Each<F> {
+    #[inline(always)]
+    fn chunk(&mut self, _: S, start: usize, lanes: usize, z: f32x16<S>) -> f32x16<S> {
+        (self.0)(start, lanes, z)
+    }
+}
 
 /// What a loop over a row reads from, and perhaps writes to.
 pub(super) trait RowIo<S: Simd> {
-    /// Calls `step(first index, lanes that count, value)` for every chunk and stores what it returns. Lanes behind the end of the
-    /// row hold −inf and are not stored.
-    fn each(&mut self, simd: S, step: impl FnMut(usize, usize, f32x16<S>) -> f32x16<S>);
+    /// Walks the row.
+    fn each(self, simd: S, visit: impl Visit<S>);
 }
 
 /// A tail with `padding` behind its end.
@@ -25,15 +44,13 @@ fn padded<T: Copy>(tail: &[T], padding: T) -> [T; LANES] {
 }
 
 #[inline(always)]
-fn load_tail<S: Simd, T: Lanes>(simd: S, tail: &[T]) -> f32x16<S> {
+pub(super) fn load_tail<S: Simd, T: Lanes>(simd: S, tail: &[T]) -> f32x16<S> {
     T::load(simd, &padded(tail, T::NEG_INFINITY))
 }
 
 #[inline(always)]
 fn store_tail<S: Simd, T: Lanes>(simd: S, value: f32x16<S>, tail: &mut [T]) {
-    let mut lanes = [T::ZERO; LANES];
-    T::store(simd, value, &mut lanes);
-    for (entry, lane) in tail.iter_mut().zip(lanes) {
+    for (entry, lane) in tail.iter_mut().zip(T::lanes(simd, value)) {
         *entry = lane;
     }
 }
@@ -52,11 +69,68 @@ pub(super) fn load_weights<S: Simd>(
     }
 }
 
-/// Reads only.
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// What a loop asks memory for while it works: some lines with each block.
+#[derive(Clone, Copy, Debug)]
+pub struct Ahead {
+    next: *const u8,
+    /// A literal wherever it is used, so that no loop is left.
+    lines: usize,
+}
+
+impl Ahead {
+    /// Nothing: what is read is in cache.
+    pub(super) const NONE: Self = Self { next: core::ptr::null(), lines: 0 };
+
+    /// As much as the loop reads of a row of `T`.
+    #[inline(always)]
+    pub(super) fn all<T>(next: *const T) -> Self {
+        Self { next: next.cast(), lines: BLOCK * size_of::<T>() / LINE }
+    }
+
+    /// All but [`Ahead::rest`]: for the first of two loops over a row. The memory has then something to do in both.
+    #[inline(always)]
+    pub(super) fn most<T>(next: *const T) -> Self {
+        let Self { next, lines } = Self::all(next);
+        Self { next, lines: lines - 1 }
+    }
+
+    /// What [`Ahead::most`] left of `len` entries.
+    #[inline(always)]
+    pub(super) fn rest<T>(next: *const T, len: usize) -> Self {
+        let most = Self::most(next);
+        Self { next: most.next.wrapping_add(len / BLOCK * most.lines * LINE), lines: 1 }
+    }
+
+    /// Within the same row, for a loop that is the first to read it.
+    #[inline(always)]
+    pub(super) fn same_row<T>(row: &[T]) -> Self {
+        const DISTANCE: usize = 4096;
+        Self::all(row.as_ptr().wrapping_byte_add(DISTANCE))
+    }
+
+    /// The same, known to be one line with each block: what [`Ahead::rest`] gives.
+    #[inline(always)]
+    pub(super) fn of_one_line(self) -> Self {
+        Self { lines: 1, ..self }
+    }
+
+    #[inline(always)]
+    fn block(&mut self) {
+        for line in 0..self.lines {
+            prefetch(self.next.wrapping_add(line * LINE));
+        }
+        self.next = self.next.wrapping_add(self.lines * LINE);
+    }
+}
+
+/// A row to read.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadRow<'a, T> {
     pub(crate) row: &'a [T],
-    /// Where the next row starts, to fetch it while this one is computed. Only an address.
+    /// What will be needed next, to fetch it while this row is computed. Only an address.
     pub(crate) next: *const T,
 }
 
@@ -64,11 +138,6 @@ impl<'a, T> ReadRow<'a, T> {
     /// A row whose successor starts `stride` elements behind it.
     pub(crate) fn new(row: &'a [T], stride: usize) -> Self {
         Self { row, next: row.as_ptr().wrapping_add(stride) }
-    }
-
-    /// A row that is in cache, with nothing to fetch ahead but itself.
-    pub(super) fn cached(row: &'a [T]) -> Self {
-        Self { row, next: row.as_ptr() }
     }
 }
 
@@ -79,115 +148,143 @@ impl<T: Lanes> ReadRow<'_, T> {
     }
 }
 
-impl<S: Simd, T: Lanes> RowIo<S> for ReadRow<'_, T> {
+/// Reads only.
+pub(super) struct Read<'a, T> {
+    pub(super) row: &'a [T],
+    pub(super) ahead: Ahead,
+}
+
+impl<S: Simd, T: Lanes> RowIo<S> for Read<'_, T> {
     #[inline(always)]
-    fn each(&mut self, simd: S, mut step: impl FnMut(usize, usize, f32x16<S>) -> f32x16<S>) {
-        let (chunks, tail) = self.row.as_chunks::<LANES>();
-        for (i, chunk) in chunks.iter().enumerate() {
-            prefetch(self.next.wrapping_add(i * LANES));
-            step(i * LANES, LANES, T::load(simd, chunk));
+    fn each(self, simd: S, mut visit: impl Visit<S>) {
+        let Self { row, mut ahead } = self;
+        let (blocks, rest) = row.as_chunks::<BLOCK>();
+        let mut start = 0;
+        for block in blocks {
+            ahead.block();
+            for chunk in block.as_chunks::<LANES>().0 {
+                visit.chunk(simd, start, LANES, T::load(simd, chunk));
+                start += LANES;
+            }
+            visit.end_of_block(simd);
+        }
+        let (chunks, tail) = rest.as_chunks::<LANES>();
+        for chunk in chunks {
+            visit.chunk(simd, start, LANES, T::load(simd, chunk));
+            start += LANES;
         }
         if !tail.is_empty() {
-            step(chunks.len() * LANES, tail.len(), load_tail(simd, tail));
+            visit.chunk(simd, start, tail.len(), load_tail(simd, tail));
         }
+        visit.end_of_block(simd);
     }
 }
 
 /// Reads `source`, writes `target` of the same length.
 pub(super) struct Split<'a, T, G> {
-    pub(super) source: ReadRow<'a, T>,
+    pub(super) source: &'a [T],
     pub(super) target: &'a mut [G],
+    pub(super) ahead: Ahead,
 }
 
 impl<S: Simd, T: Lanes, G: Lanes> RowIo<S> for Split<'_, T, G> {
     #[inline(always)]
-    fn each(&mut self, simd: S, mut step: impl FnMut(usize, usize, f32x16<S>) -> f32x16<S>) {
-        let (chunks, tail) = self.source.row.as_chunks::<LANES>();
-        let (outs, out_tail) = self.target.as_chunks_mut::<LANES>();
-        for (i, (chunk, out)) in chunks.iter().zip(outs).enumerate() {
-            prefetch(self.source.next.wrapping_add(i * LANES));
-            G::store(simd, step(i * LANES, LANES, T::load(simd, chunk)), out);
+    fn each(self, simd: S, mut visit: impl Visit<S>) {
+        let Self { source, target, mut ahead } = self;
+        let (blocks, rest) = source.as_chunks::<BLOCK>();
+        let (out_blocks, out_rest) = target.as_chunks_mut::<BLOCK>();
+        let mut start = 0;
+        for (block, out) in blocks.iter().zip(out_blocks) {
+            ahead.block();
+            let outs = out.as_chunks_mut::<LANES>().0;
+            for (chunk, out) in block.as_chunks::<LANES>().0.iter().zip(outs) {
+                *out = G::lanes(simd, visit.chunk(simd, start, LANES, T::load(simd, chunk)));
+                start += LANES;
+            }
+            visit.end_of_block(simd);
+        }
+        let (chunks, tail) = rest.as_chunks::<LANES>();
+        let (outs, out_tail) = out_rest.as_chunks_mut::<LANES>();
+        for (chunk, out) in chunks.iter().zip(outs) {
+            *out = G::lanes(simd, visit.chunk(simd, start, LANES, T::load(simd, chunk)));
+            start += LANES;
         }
         if !tail.is_empty() {
-            let value = step(chunks.len() * LANES, tail.len(), load_tail(simd, tail));
+            let value = visit.chunk(simd, start, tail.len(), load_tail(simd, tail));
             store_tail(simd, value, out_tail);
         }
+        visit.end_of_block(simd);
+    }
+}
+
+/// As [`Split`], past the caches: for a result that is too large to stay there.
+pub(super) struct Streamed<'a, T, G> {
+    pub(super) source: &'a [T],
+    pub(super) target: &'a mut [G],
+    pub(super) ahead: Ahead,
+}
+
+impl<S: Simd, T: Lanes, G: Lanes> RowIo<S> for Streamed<'_, T, G> {
+    #[inline(always)]
+    fn each(self, simd: S, mut visit: impl Visit<S>) {
+        let Self { source, target, mut ahead } = self;
+        let head = misaligned(target).min(source.len());
+        let (source_head, source) = source.split_at(head);
+        let (target_head, target) = target.split_at_mut(head);
+        let mut ends = |start: usize, source: &[T], target: &mut [G]| {
+            for (i, (lanes, out)) in source.chunks(LANES).zip(target.chunks_mut(LANES)).enumerate() {
+                let z = load_tail(simd, lanes);
+                store_tail(simd, visit.chunk(simd, start + i * LANES, lanes.len(), z), out);
+            }
+        };
+        ends(0, source_head, target_head);
+        let (chunks, tail) = source.as_chunks::<LANES>();
+        let (outs, out_tail) = target.as_chunks_mut::<LANES>();
+        ends(head + chunks.len() * LANES, tail, out_tail);
+        let padding = [T::NEG_INFINITY; LANES];
+        stream(
+            outs,
+            #[inline(always)]
+            |i| {
+                if i % (BLOCK / LANES) == 0 {
+                    ahead.block();
+                }
+                let z = T::load(simd, chunks.get(i).unwrap_or(&padding));
+                G::lanes(simd, visit.chunk(simd, head + i * LANES, LANES, z))
+            },
+        );
     }
 }
 
 /// Reads and overwrites.
 pub(super) struct InPlace<'a, T> {
     pub(super) row: &'a mut [T],
-    pub(super) next: *const T,
-}
-
-impl<'a, T> InPlace<'a, T> {
-    /// As [`ReadRow::cached`].
-    pub(super) fn cached(row: &'a mut [T]) -> Self {
-        let next = row.as_ptr();
-        Self { row, next }
-    }
+    pub(super) ahead: Ahead,
 }
 
 impl<S: Simd, T: Lanes> RowIo<S> for InPlace<'_, T> {
     #[inline(always)]
-    fn each(&mut self, simd: S, mut step: impl FnMut(usize, usize, f32x16<S>) -> f32x16<S>) {
-        let (chunks, tail) = self.row.as_chunks_mut::<LANES>();
-        let start = chunks.len() * LANES;
-        for (i, chunk) in chunks.iter_mut().enumerate() {
-            prefetch(self.next.wrapping_add(i * LANES));
-            let value = step(i * LANES, LANES, T::load(simd, chunk));
-            T::store(simd, value, chunk);
+    fn each(self, simd: S, mut visit: impl Visit<S>) {
+        let Self { row, mut ahead } = self;
+        let (blocks, rest) = row.as_chunks_mut::<BLOCK>();
+        let mut start = 0;
+        for block in blocks {
+            ahead.block();
+            for chunk in block.as_chunks_mut::<LANES>().0 {
+                *chunk = T::lanes(simd, visit.chunk(simd, start, LANES, T::load(simd, chunk)));
+                start += LANES;
+            }
+            visit.end_of_block(simd);
+        }
+        let (chunks, tail) = rest.as_chunks_mut::<LANES>();
+        for chunk in chunks {
+            *chunk = T::lanes(simd, visit.chunk(simd, start, LANES, T::load(simd, chunk)));
+            start += LANES;
         }
         if !tail.is_empty() {
-            let value = step(start, tail.len(), load_tail(simd, tail));
+            let value = visit.chunk(simd, start, tail.len(), load_tail(simd, tail));
             store_tail(simd, value, tail);
         }
-    }
-}
-
-/// A row to compute a gradient (or log-probabilities) for.
-#[derive(Debug)]
-pub(crate) enum RowMut<'a, T, G> {
-    /// Logits here, the result elsewhere.
-    Split(ReadRow<'a, T>, &'a mut [G]),
-    /// The result overwrites the logits; the successor of the row starts at the address.
-    InPlace(&'a mut [T], *const T),
-}
-
-impl<T: Lanes, G: Lanes> RowMut<'_, T, G> {
-    /// The logits, before anything is written.
-    pub(crate) fn read(&self) -> ReadRow<'_, T> {
-        match self {
-            Self::Split(source, _) => *source,
-            Self::InPlace(row, next) => ReadRow { row, next: *next },
-        }
-    }
-
-    /// The row that holds the exponentials, if they were parked.
-    pub(super) fn parked(&mut self, parked: bool) -> Option<&mut [f32]> {
-        match self {
-            _ if !parked => None,
-            Self::Split(_, target) => G::as_f32_mut(target),
-            Self::InPlace(row, _) => T::as_f32_mut(row),
-        }
-    }
-
-    /// Writes zeros without reading.
-    pub(crate) fn clear(&mut self) {
-        match self {
-            Self::Split(_, target) => target.fill(G::ZERO),
-            Self::InPlace(row, _) => row.fill(T::ZERO),
-        }
-    }
-
-    /// Overwrites one entry.
-    pub(crate) fn set(&mut self, index: usize, value: f64) {
-        #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
-        let value = value as f32;
-        match self {
-            Self::Split(_, target) => entry::write(target, index, G::from_f32(value)),
-            Self::InPlace(row, _) => entry::write(row, index, T::from_f32(value)),
-        }
+        visit.end_of_block(simd);
     }
 }

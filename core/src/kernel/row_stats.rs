@@ -5,7 +5,22 @@ use fearless_simd::{Level, Simd, dispatch, f32x16, f64x8, prelude::*};
 use super::exp::exp;
 use super::lanes::{LANES, Lanes};
 use super::map::{Kind, LaneMap, Linear, LogitMap};
-use super::row::{InPlace, ReadRow, RowIo, Split, load_weights};
+use super::row::{Ahead, Each, InPlace, Read, ReadRow, RowIo, Split, Visit, load_weights};
+
+/// Sums over one row, as the loops form them.
+#[derive(Clone, Copy, Debug)]
+pub struct RowSums {
+    /// The largest z'; `f32::MIN` where none is finite.
+    pub(crate) max: f64,
+    /// What the exponents are relative to: `max` rounded to f32.
+    pub(crate) pivot: f32,
+    /// Σ exp(z' − pivot).
+    pub(crate) sum_exp: f64,
+    /// Σ w·z'; NaN if it was not wanted.
+    pub(crate) sum_logits: f64,
+    /// Σ exp(z' − pivot)·(z' − pivot); NaN if it was not wanted.
+    pub(crate) sum_exp_logits: f64,
+}
 
 /// What to sum besides the exponentials; each costs a pass of its own over the row while it is in cache.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,58 +33,70 @@ pub struct Want<'a> {
     pub(crate) sum_exp_logits: bool,
 }
 
-/// The largest logit; `f32::MIN` where none is finite. A NaN is left to the sum to find.
-pub(super) fn max<T: Lanes>(level: Level, row: &[T]) -> f32 {
-    dispatch!(level, simd => row_max(simd, row))
-}
-
-/// Σ exp(z' − pivot).
-pub(super) fn exp_sum<T: Lanes>(
+/// The sums of a row whose logits stay as they are.
+pub(super) fn sums<T: Lanes>(
     level: Level,
-    mut row: ReadRow<'_, T>,
+    ReadRow { row, next }: ReadRow<'_, T>,
     map: &LogitMap,
-    pivot: f32,
-) -> f64 {
-    dispatch!(level, simd => match map.kind() {
-        Kind::Linear(map) => sum(simd, &mut row, map, pivot),
-        Kind::Capped(map) => sum(simd, &mut row, map, pivot),
+    want: Want<'_>,
+) -> RowSums {
+    dispatch!(level, simd => {
+        let before = before(simd, row, map, want);
+        let read = Read { row, ahead: Ahead::all(next) };
+        let sum_exp = match map.kind() {
+            Kind::Linear(map) => sum(simd, read, map, before.pivot),
+            Kind::Capped(map) => sum(simd, read, map, before.pivot),
+        };
+        RowSums { sum_exp, ..before }
     })
 }
 
-/// Σ exp(scale·z − pivot), with the exponentials parked in another row.
-pub(super) fn exp_sum_parked<T: Lanes>(
+/// As [`sums`], with the exponentials parked in another row.
+pub(super) fn sums_parked<T: Lanes>(
     level: Level,
-    source: ReadRow<'_, T>,
+    ReadRow { row: source, next }: ReadRow<'_, T>,
     target: &mut [f32],
     map: Linear,
-    pivot: f32,
-) -> f64 {
-    dispatch!(level, simd => sum(simd, &mut Split { source, target }, map, pivot))
+    want: Want<'_>,
+) -> RowSums {
+    dispatch!(level, simd => {
+        let before = before(simd, source, &map.into(), want);
+        let split = Split { source, target, ahead: Ahead::most(next) };
+        let sum_exp = sum(simd, split, map, before.pivot);
+        RowSums { sum_exp, ..before }
+    })
 }
 
-/// Σ exp(scale·z − pivot), with the exponentials parked over the logits.
-pub(super) fn exp_sum_in_place(
+/// As [`sums`], with the exponentials parked over the logits.
+pub(super) fn sums_in_place(
     level: Level,
     row: &mut [f32],
     next: *const f32,
     map: Linear,
-    pivot: f32,
-) -> f64 {
-    dispatch!(level, simd => sum(simd, &mut InPlace { row, next }, map, pivot))
+    want: Want<'_>,
+) -> RowSums {
+    dispatch!(level, simd => {
+        let before = before(simd, row, &map.into(), want);
+        let row = InPlace { row, ahead: Ahead::most(next) };
+        let sum_exp = sum(simd, row, map, before.pivot);
+        RowSums { sum_exp, ..before }
+    })
 }
 
-/// The sums that [`Want`] asks for, NaN where it does not.
-pub(super) fn moments<T: Lanes>(
-    level: Level,
-    row: &[T],
-    map: &LogitMap,
-    pivot: f32,
-    want: Want<'_>,
-) -> (f64, f64) {
-    dispatch!(level, simd => match map.kind() {
-        Kind::Linear(map) => sum_moments(simd, row, map, pivot, want),
-        Kind::Capped(map) => sum_moments(simd, row, map, pivot, want),
-    })
+/// Everything but the sum of the exponentials.
+#[inline(always)]
+fn before<S: Simd, T: Lanes>(simd: S, row: &[T], map: &LogitMap, want: Want<'_>) -> RowSums {
+    let max = map.apply(T::max(simd, row)).max(f64::from(f32::MIN));
+    let pivot = LogitMap::pivot(max);
+    let (sum_logits, sum_exp_logits) = if want.sum_logits || want.sum_exp_logits {
+        match map.kind() {
+            Kind::Linear(map) => moments(simd, row, map, pivot, want),
+            Kind::Capped(map) => moments(simd, row, map, pivot, want),
+        }
+    } else {
+        (f64::NAN, f64::NAN)
+    };
+    RowSums { max, pivot, sum_exp: 0.0, sum_logits, sum_exp_logits }
 }
 
 /// f64 accumulators for 16 lanes of f32.
@@ -99,71 +126,49 @@ impl<S: Simd> Wide<S> {
     /// Sum of the lanes, in a fixed order.
     #[inline(always)]
     fn sum(self) -> f64 {
-        let mut lanes = [0.0; 8];
-        (self.0 + self.1).store_slice(&mut lanes);
-        lanes.iter().sum()
+        let [a, b, c, d, e, f, g, h]: [f64; 8] = (self.0 + self.1).into();
+        ((a + e) + (c + g)) + ((b + f) + (d + h))
     }
 }
 
-/// Chunks whose exponentials are added in f32 before they go to f64. Short, so that few roundings meet.
-const BLOCK: usize = 4;
+/// Σ exp(z' − pivot), in f32 within a block, so that few roundings meet, and in f64 from block to block.
+struct ExpSum<S: Simd, M> {
+    map: M,
+    pivot: f32,
+    block: f32x16<S>,
+    sum: Wide<S>,
+}
 
-#[inline(always)]
-fn row_max<S: Simd, T: Lanes>(simd: S, row: &[T]) -> f32 {
-    let mut max = [simd.splat_f32x16(f32::MIN); 2];
-    let (pairs, tail) = row.as_chunks::<{ 2 * LANES }>();
-    for pair in pairs {
-        let (chunks, _) = pair.as_chunks::<LANES>();
-        for (max, chunk) in max.iter_mut().zip(chunks) {
-            *max = simd.max_f32x16(T::load(simd, chunk), *max);
+impl<S: Simd, M: LaneMap<S>> Visit<S> for &mut ExpSum<S, M> {
+    #[inline(always)]
+    fn chunk(&mut self, simd: S, _: usize, lanes: usize, z: f32x16<S>) -> f32x16<S> {
+        let mut e = exp(simd, self.map.centred(simd, z, self.pivot));
+        if lanes < LANES {
+            // A soft-cap gives the padding mass.
+            e = simd.select_f32x16(inside(simd, lanes), e, simd.splat_f32x16(0.0));
         }
+        self.block += e;
+        e
     }
-    let mut all = simd.max_f32x16(max[0], max[1]);
-    // Nothing to fetch ahead in this pass: the row itself is still on its way.
-    ReadRow::cached(tail).each(
-        simd,
-        #[inline(always)]
-        |_, _, z| {
-            all = simd.max_f32x16(z, all);
-            z
-        },
-    );
-    let max = simd.reduce_max_f32x16(all);
-    // A NaN that got here (which lane survives is not specified) shows in the sum; +inf must stay.
-    if max >= f32::MIN { max } else { f32::MIN }
+
+    #[inline(always)]
+    fn end_of_block(&mut self, simd: S) {
+        self.sum.add(simd, self.block);
+        self.block = simd.splat_f32x16(0.0);
+    }
 }
 
 /// Σ exp(z' − pivot) over `io`, which receives the exponentials.
 #[inline(always)]
-fn sum<S: Simd>(simd: S, io: &mut impl RowIo<S>, map: impl LaneMap<S>, pivot: f32) -> f64 {
-    let mut sum = Wide::zero(simd);
-    let mut block = simd.splat_f32x16(0.0);
-    let mut in_block = 0;
-    io.each(
-        simd,
-        #[inline(always)]
-        |_, lanes, z| {
-            let mut e = exp(simd, map.centred(simd, z, pivot));
-            if lanes < LANES {
-                // A soft-cap gives the padding mass.
-                e = simd.select_f32x16(inside(simd, lanes), e, simd.splat_f32x16(0.0));
-            }
-            block += e;
-            in_block += 1;
-            if in_block == BLOCK {
-                sum.add(simd, block);
-                block = simd.splat_f32x16(0.0);
-                in_block = 0;
-            }
-            e
-        },
-    );
-    sum.add(simd, block);
-    sum.sum()
+fn sum<S: Simd>(simd: S, io: impl RowIo<S>, map: impl LaneMap<S>, pivot: f32) -> f64 {
+    let block = simd.splat_f32x16(0.0);
+    let mut sum = ExpSum { map, pivot, block, sum: Wide::zero(simd) };
+    io.each(simd, &mut sum);
+    sum.sum.sum()
 }
 
 #[inline(always)]
-fn sum_moments<S: Simd, T: Lanes>(
+fn moments<S: Simd, T: Lanes>(
     simd: S,
     row: &[T],
     map: impl LaneMap<S>,
@@ -205,17 +210,18 @@ fn sum_logits<S: Simd, T: Lanes>(
     weights: impl Fn(usize, usize) -> f32x16<S>,
 ) -> f64 {
     let (mut sum, zero) = (Wide::zero(simd), simd.splat_f32x16(0.0));
-    ReadRow::cached(row).each(
+    Read { row, ahead: Ahead::NONE }.each(
         simd,
-        #[inline(always)]
-        |start, lanes, z| {
+        Each(
+            #[inline(always)]
+            |start, lanes, z| {
             let weights = weights(start, lanes);
             // 0·(−inf) is 0: a class without weight has no part in the sum.
             let weighted = simd.simd_gt_f32x16(weights, zero) & inside(simd, lanes);
             let value = simd.select_f32x16(weighted, map.apply(simd, z), zero);
             sum.mul_add(simd, value, weights);
             z
-        },
+        }),
     );
     sum.sum()
 }
@@ -224,10 +230,11 @@ fn sum_logits<S: Simd, T: Lanes>(
 #[inline(always)]
 fn sum_exp_logits<S: Simd, T: Lanes>(simd: S, row: &[T], map: impl LaneMap<S>, pivot: f32) -> f64 {
     let (mut sum, zero) = (Wide::zero(simd), simd.splat_f32x16(0.0));
-    ReadRow::cached(row).each(
+    Read { row, ahead: Ahead::NONE }.each(
         simd,
-        #[inline(always)]
-        |_, lanes, z| {
+        Each(
+            #[inline(always)]
+            |_, lanes, z| {
             let x = map.centred(simd, z, pivot);
             let e = exp(simd, x);
             // A class without mass has no part in the sum, nor has padding.
@@ -235,7 +242,7 @@ fn sum_exp_logits<S: Simd, T: Lanes>(simd: S, row: &[T], map: impl LaneMap<S>, p
             let x = simd.select_f32x16(massive, x, zero);
             sum.mul_add(simd, e, x);
             z
-        },
+        }),
     );
     sum.sum()
 }

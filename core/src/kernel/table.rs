@@ -5,32 +5,32 @@ use half::{bf16, f16};
 
 use super::lanes::Lanes;
 use super::map::{Linear, LogitMap};
-use super::row::ReadRow;
-use super::row_stats::Want;
+use super::row::{Ahead, ReadRow};
+use super::row_stats::{RowSums, Want};
 use super::{RowGrad, logits_grad, row_stats};
 
 /// Kernels over logits of one type.
 pub trait LogitKernels: Lanes {
-    /// See [`row_stats::max`].
-    fn max(level: Level, row: &[Self]) -> f32;
-    /// See [`row_stats::moments`].
-    fn moments(
-        level: Level,
-        row: &[Self],
-        map: &LogitMap,
-        pivot: f32,
-        want: Want<'_>,
-    ) -> (f64, f64);
-    /// See [`row_stats::exp_sum`].
-    fn exp_sum(level: Level, row: ReadRow<'_, Self>, map: &LogitMap, pivot: f32) -> f64;
-    /// See [`row_stats::exp_sum_parked`].
-    fn exp_sum_parked(
+    /// See [`row_stats::sums`].
+    fn sums(level: Level, row: ReadRow<'_, Self>, map: &LogitMap, want: Want<'_>) -> RowSums;
+    /// See [`row_stats::sums_parked`].
+    fn sums_parked(
         level: Level,
         row: ReadRow<'_, Self>,
         target: &mut [f32],
         map: Linear,
-        pivot: f32,
-    ) -> f64;
+        want: Want<'_>,
+    ) -> RowSums;
+    /// See [`logits_grad::grad_parked`].
+    fn grad_parked(
+        level: Level,
+        parked: &[f32],
+        target: &mut [Self],
+        ahead: Ahead,
+        grad: &RowGrad,
+        class_weights: Option<&[f32]>,
+        streamed: bool,
+    );
     /// See [`logits_grad::grad_in_place`].
     fn grad_in_place(
         level: Level,
@@ -48,7 +48,7 @@ pub trait ResultKernels<T: Lanes>: Lanes {
     /// See [`logits_grad::grad_split`].
     fn grad_split(
         level: Level,
-        source: ReadRow<'_, T>,
+        source: &[T],
         target: &mut [Self],
         map: &LogitMap,
         grad: &RowGrad,
@@ -57,7 +57,7 @@ pub trait ResultKernels<T: Lanes>: Lanes {
     /// See [`logits_grad::shift_split`].
     fn shift_split(
         level: Level,
-        source: ReadRow<'_, T>,
+        source: &[T],
         target: &mut [Self],
         pivot: f32,
         shift: f32,
@@ -67,32 +67,37 @@ pub trait ResultKernels<T: Lanes>: Lanes {
 macro_rules! logit_kernels {
     ($($t:ty),*) => {$(
         impl LogitKernels for $t {
-            fn max(level: Level, row: &[Self]) -> f32 {
-                row_stats::max(level, row)
-            }
-
-            fn moments(
+            fn sums(
                 level: Level,
-                row: &[Self],
+                row: ReadRow<'_, Self>,
                 map: &LogitMap,
-                pivot: f32,
                 want: Want<'_>,
-            ) -> (f64, f64) {
-                row_stats::moments(level, row, map, pivot, want)
+            ) -> RowSums {
+                row_stats::sums(level, row, map, want)
             }
 
-            fn exp_sum(level: Level, row: ReadRow<'_, Self>, map: &LogitMap, pivot: f32) -> f64 {
-                row_stats::exp_sum(level, row, map, pivot)
-            }
-
-            fn exp_sum_parked(
+            fn sums_parked(
                 level: Level,
                 row: ReadRow<'_, Self>,
                 target: &mut [f32],
                 map: Linear,
-                pivot: f32,
-            ) -> f64 {
-                row_stats::exp_sum_parked(level, row, target, map, pivot)
+                want: Want<'_>,
+            ) -> RowSums {
+                row_stats::sums_parked(level, row, target, map, want)
+            }
+
+            fn grad_parked(
+                level: Level,
+                parked: &[f32],
+                target: &mut [Self],
+                ahead: Ahead,
+                grad: &RowGrad,
+                class_weights: Option<&[f32]>,
+                streamed: bool,
+            ) {
+                logits_grad::grad_parked(
+                    level, parked, target, ahead, grad, class_weights, streamed,
+                );
             }
 
             fn grad_in_place(
@@ -118,7 +123,7 @@ macro_rules! result_kernels {
         impl ResultKernels<$t> for $g {
             fn grad_split(
                 level: Level,
-                source: ReadRow<'_, $t>,
+                source: &[$t],
                 target: &mut [Self],
                 map: &LogitMap,
                 grad: &RowGrad,
@@ -129,7 +134,7 @@ macro_rules! result_kernels {
 
             fn shift_split(
                 level: Level,
-                source: ReadRow<'_, $t>,
+                source: &[$t],
                 target: &mut [Self],
                 pivot: f32,
                 shift: f32,

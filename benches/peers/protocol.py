@@ -1,0 +1,114 @@
+"""The line protocol of the workers, and the Python workers' side of it (`src/lib.rs` is the Rust workers').
+
+A worker is a process that the driver asks, a line at a time, and that answers each line with one:
+
+    setup TASK DTYPE ROWS VOCAB THREADS FOLDER  ->  ok              loads FOLDER/logits and FOLDER/targets (u32)
+    memory WHAT                                 ->  ok BYTES LOSS   peak memory of a call, beyond what was resident before it
+    run WHAT                                    ->  ok MS LOSS      time of a call
+    quit                                                            no answer
+
+or `error MESSAGE`. Tasks are `ce`, `dft`, `ce-forward`; dtypes `f32`, `bf16`; WHAT names one of the ways that a worker can do it in, for those
+that have several.
+"""
+
+import ctypes
+import gc
+import math
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Setup:
+    """One problem, as the driver wrote it. 16-bit logits are bit patterns here, for numpy has no bf16."""
+
+    task: str
+    dtype: str
+    rows: int
+    vocab: int
+    threads: int
+    logits: np.ndarray
+    targets: np.ndarray
+
+
+class Worker(Protocol):
+    """A library that does the work."""
+
+    def prepare(self) -> None:
+        """What a call needs and no timing should contain: drops what the last call returned."""
+
+    def call(self) -> float:
+        """The measured work. Returns the loss, and keeps the gradient until the next `prepare`."""
+
+    def release(self) -> None:
+        """Gives back memory that it keeps between calls, so that it counts as the next call's."""
+
+
+def serve(make: Callable[[Setup], Worker]) -> None:
+    """Answers the driver until it says `quit`."""
+    # Whatever a library prints goes to stderr: stdout is the driver's.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    worker: Worker | None = None
+    for line in sys.stdin:
+        try:
+            match line.split():
+                case ["quit"]:
+                    return
+                case ["setup", *arguments]:
+                    worker = make(_read_setup(*arguments))
+                    answer = ""
+                case ["run", _] if worker:
+                    answer = _run(worker)
+                case ["memory", _] if worker:
+                    answer = _memory(worker)
+                case _:
+                    raise ValueError(f"cannot do: {line}")
+            print("ok", answer, file=answers)
+        except Exception as error:  # the driver decides what a failure means
+            print("error", type(error).__name__, " ".join(str(error).split())[:500], file=answers)
+
+
+def _run(worker: Worker) -> str:
+    worker.prepare()
+    start = time.perf_counter()
+    loss = worker.call()
+    ms = (time.perf_counter() - start) * 1e3
+    return f"{ms:.6f} {loss:.17e}"
+
+
+def _memory(worker: Worker) -> str:
+    """Peak memory of a call. The first call compiles and loads code that has nothing to do with the work, so the second is measured,
+    after everything that the first one left has gone back to the system."""
+    worker.prepare()
+    worker.call()
+    worker.prepare()
+    worker.release()
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    before = _status("VmRSS:")
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+    loss = worker.call()
+    return f"{max(0, _status('VmHWM:') - before)} {loss:.17e}"
+
+
+def _status(field: str) -> int:
+    """A size in bytes out of the kernel's account of this process."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) * 1024
+
+
+def _read_setup(task: str, dtype: str, rows: str, vocab: str, threads: str, folder: str) -> Setup:
+    logits = np.fromfile(Path(folder) / "logits", {"f32": np.float32, "bf16": np.uint16}[dtype])
+    targets = np.fromfile(Path(folder) / "targets", np.uint32)
+    shape = int(rows), int(vocab)
+    if logits.size != math.prod(shape):
+        raise ValueError(f"{logits.size} logits for {shape}")
+    return Setup(task, dtype, *shape, int(threads), logits.reshape(shape), targets)

@@ -1,0 +1,95 @@
+"""Lines for machines on stdout, a table and the progress for people on stderr."""
+
+import sys
+import time
+from dataclasses import astuple, dataclass, fields
+from typing import TextIO
+
+
+@dataclass(frozen=True)
+class Line:
+    what: str
+    dtype: str
+    rows: int
+    vocab: int
+    threads: int
+    median_ms: float
+    yardstick_ms: float
+    ratio: float
+    times_ours: float
+    extra_memory: float
+
+    def cells(self) -> list[str]:
+        return [f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in astuple(self)]
+
+
+HEADER = [field.name for field in fields(Line)]
+
+
+class Table:
+    """Writes every line as soon as it is known."""
+
+    def __init__(self, copy: TextIO | None) -> None:
+        self.lines: list[Line] = []
+        self.files = [sys.stdout, *([copy] if copy else [])]
+        self._write(HEADER)
+
+    def add(self, line: Line) -> None:
+        self.lines.append(line)
+        self._write(line.cells())
+
+    def _write(self, cells: list[str]) -> None:
+        for file in self.files:
+            print(",".join(cells), file=file, flush=True)
+
+    def show(self) -> None:
+        """All lines, aligned, one block for each thing that was measured, ours first and then the fastest."""
+        blocks: dict[tuple, list[Line]] = {}
+        for line in self.lines:
+            task = line.what.partition("/")[0]
+            blocks.setdefault((line.dtype, line.rows, line.vocab, line.threads, task), []).append(line)
+        for (dtype, rows, vocab, threads, task), lines in blocks.items():
+            title = f"{task} {dtype} {rows}x{vocab} {threads} thread{'s' * (threads > 1)}"
+            say(f"\n{title:<40}{'ms':>11}{'yardsticks':>12}{'times ours':>12}{'memory':>9}")
+            lines.sort(key=lambda line: ("surprisal" not in line.what, line.median_ms))
+            for line in lines:
+                name = line.what.partition("/")[2]
+                say(
+                    f"  {name:<38}{line.median_ms:>11.2f}{line.ratio:>12.2f}"
+                    f"{line.times_ours:>12.2f}{line.extra_memory:>9.2f}"
+                )
+
+
+class Progress:
+    """A bar on a terminal; elsewhere a line now and then."""
+
+    EVERY_S = 60
+
+    def __init__(self, total: float) -> None:
+        self.total, self.done = total, 0.0
+        self.start = self.said = time.monotonic()
+
+    def at(self, what: str) -> None:
+        """What is being measured."""
+        now = time.monotonic()
+        share = self.done / self.total
+        left = f"{(now - self.start) * (1 / share - 1) / 60:.0f} min left" if share > 0.01 else ""
+        if sys.stderr.isatty():
+            bar = "#" * round(20 * share)
+            print(f"\r\x1b[K[{bar:.<20}] {share:4.0%} {what} {left}", end="", file=sys.stderr, flush=True)
+        elif now - self.said > self.EVERY_S:
+            self.said = now
+            print(f"{share:4.0%} {what} {left}", file=sys.stderr, flush=True)
+
+    def advance(self, cost: float) -> None:
+        self.done += cost
+
+    def close(self) -> None:
+        if sys.stderr.isatty():
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def say(message: str) -> None:
+    """A line of its own, whatever stands in the terminal's last one."""
+    clear = "\r\x1b[K" if sys.stderr.isatty() else ""
+    print(clear + message, file=sys.stderr, flush=True)

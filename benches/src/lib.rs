@@ -1,0 +1,14 @@
+//! What the speed programs share: shapes, data, the yardsticks (bytes moved without arithmetic), the paths through the library, and what
+//! checks and shows their results.
+//!
+//! A figure here is a ratio: the time of a path over the time that the same run took to move the same bytes.
+
+pub mod allocation;
+pub mod data;
+pub mod measure;
+pub mod oracle;
+pub mod path;
+pub mod plot;
+pub mod shape;
+pub mod table;
+pub mod yardstick;

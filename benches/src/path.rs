@@ -1,0 +1,133 @@
+//! The ways through the library that are measured: an objective, and where its gradient goes.
+
+use surprisal::objective::{Builtin, Sft, TalrAuto, TokenTerm};
+use surprisal::{Batch, Level, LogitsMut, Logits, Loss, LossReport, Outputs, RowStats};
+
+use crate::data::{Data, Dtype};
+use crate::shape::Shape;
+use crate::yardstick::Yardstick;
+
+/// Objectives of one class take the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Plain SFT: everything in one pass while a row is in cache.
+    Token,
+    /// TALR with automatic temperature: statistics of the whole batch first, then the gradient.
+    Batch,
+}
+
+/// Where the gradient goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Nowhere: loss only.
+    Forward,
+    /// Over the logits.
+    InPlace,
+    /// Into another buffer of the same type.
+    Separate,
+}
+
+/// One way through the library.
+#[derive(Clone, Copy, Debug)]
+pub struct Path {
+    /// The objective's class.
+    pub class: Class,
+    /// Where the gradient goes.
+    pub target: Target,
+    /// SIMD level; the machine's best without.
+    pub level: Level,
+}
+
+/// What the caller owns besides the logits.
+#[derive(Debug)]
+pub struct Workspace {
+    stats: Vec<RowStats>,
+    terms: Vec<TokenTerm>,
+    /// A row for each thread.
+    scratch: Vec<f32>,
+}
+
+impl Workspace {
+    /// For this matrix and this many threads.
+    #[must_use]
+    pub fn new(Shape { rows, vocab }: Shape, threads: usize) -> Self {
+        Self {
+            stats: vec![RowStats::EMPTY; rows],
+            terms: vec![TokenTerm::default(); rows],
+            scratch: vec![0.0; vocab * threads],
+        }
+    }
+}
+
+impl Class {
+    /// The objective that stands for the class.
+    #[must_use]
+    pub fn objective(self) -> Builtin {
+        match self {
+            Self::Token => Sft.into(),
+            Self::Batch => TalrAuto::default().into(),
+        }
+    }
+}
+
+impl Path {
+    /// Its name in the tables.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let target = match self.target {
+            Target::Forward => "forward",
+            Target::InPlace => "in-place",
+            Target::Separate => "separate",
+        };
+        format!("{}/{target}", self.class.objective().name())
+    }
+
+    /// What moves the same bytes: a batch-wide objective with a gradient reads the logits once more.
+    #[must_use]
+    pub fn yardsticks(&self) -> &'static [Yardstick] {
+        match (self.target, self.class) {
+            (Target::Forward, _) => &[Yardstick::Read],
+            (Target::InPlace, Class::Token) => &[Yardstick::Rmw],
+            (Target::InPlace, Class::Batch) => &[Yardstick::Read, Yardstick::Rmw],
+            (Target::Separate, Class::Token) => &[Yardstick::Memcpy],
+            (Target::Separate, Class::Batch) => &[Yardstick::Read, Yardstick::Memcpy],
+        }
+    }
+
+    /// Loss, and gradient where the path has one, of `logits` (the data's, or a copy that may be overwritten).
+    ///
+    /// # Errors
+    /// None, for sound data.
+    pub fn run<T: Dtype>(
+        &self,
+        data: &Data<T>,
+        logits: &mut [T],
+        output: &mut [T],
+        workspace: &mut Workspace,
+    ) -> Result<LossReport, surprisal::Error> {
+        let (rows, vocab) = (data.shape.rows, data.shape.vocab);
+        let loss = Loss::new(self.class.objective());
+        let batch = Batch::new(&data.targets).sequences(&data.sequences);
+        let outputs = match self.class {
+            Class::Token => Outputs::new().scratch(&mut workspace.scratch),
+            Class::Batch => {
+                Outputs::new().stats(&mut workspace.stats).terms(&mut workspace.terms)
+            }
+        };
+        match self.target {
+            Target::Forward => {
+                let logits = Logits::new(logits, rows, vocab)?.level(self.level);
+                loss.forward_with(logits, &batch, outputs)
+            }
+            Target::InPlace => {
+                let logits = LogitsMut::new(logits, rows, vocab)?.level(self.level);
+                loss.forward_backward_in_place_with(logits, &batch, outputs)
+            }
+            Target::Separate => {
+                let logits = Logits::new(logits, rows, vocab)?.level(self.level);
+                let output = LogitsMut::new(output, rows, vocab)?.level(self.level);
+                loss.forward_backward_with(logits, &batch, output, outputs)
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! A row to write: its logits, where the result goes, and where the exponentials wait in between.
+
+use fearless_simd::Level;
+
+use super::map::{Kind, LogitMap};
+use super::row::{Ahead, ReadRow};
+use super::row_stats::{self, RowSums, Want};
+use super::table::{LogitKernels, ResultKernels};
+use super::{RowGrad, logits_grad};
+use crate::entry;
+
+/// Logits and their result.
+#[derive(Debug)]
+pub(crate) enum Place<'a, T, G> {
+    /// Logits here, the result elsewhere.
+    Split(ReadRow<'a, T>, &'a mut [G]),
+    /// The result overwrites the logits; what follows the row starts at the address.
+    InPlace(&'a mut [T], *const T),
+}
+
+impl<T: Copy, G> Place<'_, T, G> {
+    fn read(&self) -> ReadRow<'_, T> {
+        match self {
+            Self::Split(source, _) => *source,
+            Self::InPlace(row, next) => ReadRow { row, next: *next },
+        }
+    }
+}
+
+/// Where the exponentials of a row are between its two halves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Parked {
+    /// Nowhere: they are computed again.
+    Nowhere,
+    /// In the row that the result goes to, which is f32.
+    Result,
+    /// In the scratch row.
+    Scratch,
+}
+
+/// A row to compute a gradient (or log-probabilities) for.
+#[derive(Debug)]
+pub(crate) struct RowMut<'a, T, G> {
+    place: Place<'a, T, G>,
+    /// Room for the exponentials of a row; too short, it is not used.
+    scratch: &'a mut [f32],
+    /// Whether the result goes past the caches.
+    streamed: bool,
+    parked: Parked,
+}
+
+impl<'a, T: LogitKernels, G: LogitKernels + ResultKernels<T>> RowMut<'a, T, G> {
+    pub(crate) fn new(place: Place<'a, T, G>, scratch: &'a mut [f32], streamed: bool) -> Self {
+        Self { place, scratch, streamed, parked: Parked::Nowhere }
+    }
+
+    /// The logits, before anything is written.
+    pub(crate) fn read(&self) -> ReadRow<'_, T> {
+        self.place.read()
+    }
+
+    /// Sums of the row. The exponentials are parked where they can be: the logits may be gone then.
+    pub(crate) fn sums(&mut self, level: Level, map: &LogitMap, want: Want<'_>) -> RowSums {
+        let Kind::Linear(linear) = map.kind() else {
+            // The slope of the soft-cap needs the logits again.
+            return T::sums(level, self.read(), map, want);
+        };
+        self.parked = self.parking();
+        match (self.parked, &mut self.place) {
+            (Parked::Nowhere, place) => T::sums(level, place.read(), map, want),
+            (Parked::Scratch, place) => {
+                T::sums_parked(level, place.read(), self.scratch, linear, want)
+            }
+            (Parked::Result, Place::Split(source, target)) => {
+                let target = G::as_f32_mut(target).unwrap_or_default();
+                T::sums_parked(level, *source, target, linear, want)
+            }
+            (Parked::Result, Place::InPlace(row, next)) => {
+                let row = T::as_f32_mut(row).unwrap_or_default();
+                row_stats::sums_in_place(level, row, next.cast(), linear, want)
+            }
+        }
+    }
+
+    /// Where the exponentials can wait. A result that is streamed should not be touched twice.
+    fn parking(&self) -> Parked {
+        let scratch = self.scratch.len() >= self.place.read().row.len();
+        match &self.place {
+            Place::InPlace(..) if T::IS_F32 => Parked::Result,
+            Place::Split(..) if G::IS_F32 && !(self.streamed && scratch) => Parked::Result,
+            _ if scratch => Parked::Scratch,
+            _ => Parked::Nowhere,
+        }
+    }
+
+    /// Writes the gradient.
+    pub(crate) fn write_grad(
+        &mut self,
+        level: Level,
+        map: &LogitMap,
+        grad: &RowGrad,
+        class_weights: Option<&[f32]>,
+    ) {
+        if grad.factor == 0.0 && grad.uniform == 0.0 {
+            self.clear();
+        } else {
+            let (scratch, streamed) = (&*self.scratch, self.streamed);
+            let ReadRow { row, next } = self.place.read();
+            let ahead = Ahead::rest(next, row.len());
+            match (self.parked, &mut self.place) {
+                (Parked::Nowhere, Place::Split(source, target)) => {
+                    G::grad_split(level, source.row, target, map, grad, class_weights);
+                }
+                (Parked::Nowhere, Place::InPlace(row, _)) => {
+                    T::grad_in_place(level, row, map, grad, class_weights);
+                }
+                (Parked::Scratch, Place::Split(_, target)) => {
+                    G::grad_parked(level, scratch, target, ahead, grad, class_weights, streamed);
+                }
+                (Parked::Scratch, Place::InPlace(row, _)) => {
+                    T::grad_parked(level, scratch, row, ahead, grad, class_weights, false);
+                }
+                (Parked::Result, Place::Split(_, target)) => {
+                    let row = G::as_f32_mut(target).unwrap_or_default();
+                    logits_grad::grad_parked_in_place(level, row, ahead, grad, class_weights);
+                }
+                (Parked::Result, Place::InPlace(row, _)) => {
+                    let row = T::as_f32_mut(row).unwrap_or_default();
+                    logits_grad::grad_parked_in_place(level, row, ahead, grad, class_weights);
+                }
+            }
+        }
+        if let Some((column, value)) = grad.target {
+            self.set(column, value);
+        }
+    }
+
+    /// Writes (z − pivot) − shift: log-probabilities, if shift is ln Σ exp(z − pivot).
+    pub(crate) fn write_shifted(&mut self, level: Level, pivot: f32, shift: f32) {
+        match &mut self.place {
+            Place::Split(source, target) => G::shift_split(level, source.row, target, pivot, shift),
+            Place::InPlace(row, _) => T::shift_in_place(level, row, pivot, shift),
+        }
+    }
+
+    /// Writes zeros without reading.
+    pub(crate) fn clear(&mut self) {
+        match &mut self.place {
+            Place::Split(_, target) => target.fill(G::ZERO),
+            Place::InPlace(row, _) => row.fill(T::ZERO),
+        }
+    }
+
+    /// Overwrites one entry.
+    fn set(&mut self, index: usize, value: f64) {
+        #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
+        let value = value as f32;
+        match &mut self.place {
+            Place::Split(_, target) => entry::write(target, index, G::from_f32(value)),
+            Place::InPlace(row, _) => entry::write(row, index, T::from_f32(value)),
+        }
+    }
+}
