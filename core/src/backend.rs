@@ -138,13 +138,14 @@ impl<O: Objective> Plan<'_, O> {
             return None;
         }
         let Context { extras, constants, .. } = &self.context;
-        let coefs = extras.row_coefs(stats, term, constants);
+        let softmax = stats.softmax();
+        let coefs = extras.row_coefs(&softmax, term, constants);
         let scale = f64::from(extras.logit_scale);
         Some(PlanGrad {
             max: stats.max,
             factor: coefs.prob() * scale / stats.sum_exp,
             uniform: coefs.uniform * scale,
-            target_entry: coefs.target(stats, extras.class_weight(target)) * scale,
+            target_entry: coefs.target(&softmax, extras.class_weight(target)) * scale,
         })
     }
 
@@ -167,7 +168,7 @@ impl<O: Objective> Plan<'_, O> {
                 let known = (self.context.target(row), stats.get(local), terms.get(local));
                 if let (Some(target), Some(stats), Some(term)) = known {
                     let weight = self.context.caller_weight(row, target);
-                    totals.count(row, stats, term, weight, scale);
+                    totals.count(row, &stats.softmax(), term, weight, scale);
                 }
             }
             totals

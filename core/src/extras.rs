@@ -12,7 +12,7 @@ use crate::entry;
 use crate::error::{Argument, Error, check_len, check_parameter, check_values};
 use crate::kernel::LogitMap;
 use crate::objective::TokenTerm;
-use crate::stats::RowStats;
+use crate::stats::Softmax;
 
 /// What multiplies label smoothing and z-loss besides the token weight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -81,27 +81,27 @@ impl<'a> Extras<'a> {
     }
 
     /// The dense part of a row's loss, before token weight and reduction.
-    pub(crate) fn loss(&self, stats: &RowStats, constants: &Constants) -> f64 {
+    pub(crate) fn loss(&self, softmax: &Softmax, constants: &Constants) -> f64 {
         let mut loss = 0.0;
         if self.label_smoothing > 0.0 {
             // Σ w_j·(lse − z_j); the max is taken out of lse so that a common offset cancels first.
-            let centred = constants.class_weight_sum * stats.max - stats.sum_logits;
-            let sum = constants.class_weight_sum * stats.ln_sum_exp() + centred;
+            let centred = constants.class_weight_sum * softmax.stats.max - softmax.stats.sum_logits;
+            let sum = constants.class_weight_sum * softmax.ln_sum_exp + centred;
             loss += constants.smoothing_per_class * sum;
         }
         if self.z_loss > 0.0 {
-            let lse = stats.log_sum_exp();
+            let lse = softmax.log_sum_exp();
             loss += f64::from(self.z_loss) * lse * lse;
         }
         loss
     }
 
     /// The row's gradient with respect to the transformed logits: `prob·p[j] − uniform·w[j] − coef·[j = target]`.
-    pub(crate) fn row_coefs(&self, stats: &RowStats, term: &TokenTerm, c: &Constants) -> RowCoefs {
+    pub(crate) fn row_coefs(&self, softmax: &Softmax, term: &TokenTerm, c: &Constants) -> RowCoefs {
         let uniform = term.dense * c.smoothing_per_class;
         let mut extra = uniform * c.class_weight_sum;
         if self.z_loss > 0.0 {
-            extra += term.dense * 2.0 * f64::from(self.z_loss) * stats.log_sum_exp();
+            extra += term.dense * 2.0 * f64::from(self.z_loss) * softmax.log_sum_exp();
         }
         RowCoefs { coef: term.coef, extra, uniform }
     }
@@ -145,8 +145,8 @@ impl RowCoefs {
     }
 
     /// The gradient's target entry with respect to the transformed logit. p − 1 is `expm1(ln p)`: no cancellation.
-    pub(crate) fn target(&self, stats: &RowStats, class_weight: f64) -> f64 {
-        let log_p = stats.log_prob();
+    pub(crate) fn target(&self, softmax: &Softmax, class_weight: f64) -> f64 {
+        let log_p = softmax.log_prob();
         let dense = if self.extra == 0.0 { 0.0 } else { self.extra * libm::exp(log_p) };
         self.coef * libm::expm1(log_p) + dense - self.uniform * class_weight
     }

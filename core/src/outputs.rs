@@ -3,7 +3,7 @@
 use crate::entry;
 use crate::error::{Argument, Error, check_len};
 use crate::objective::TokenTerm;
-use crate::stats::RowStats;
+use crate::stats::{RowStats, Softmax};
 
 /// Per-token outputs of the same pass; each slice has one entry a row.
 ///
@@ -123,12 +123,12 @@ fn put<T>(slice: &mut Option<&mut [T]>, row: usize, value: impl FnOnce() -> T) {
 #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
 impl Outputs<'_> {
     /// Writes what stage 1 knows of a row.
-    pub(crate) fn put_stats(&mut self, row: usize, stats: &RowStats) {
-        put(&mut self.stats, row, || *stats);
-        put(&mut self.nll, row, || stats.nll() as f32);
-        put(&mut self.log_probs, row, || stats.log_prob() as f32);
-        put(&mut self.entropy, row, || stats.entropy() as f32);
-        put(&mut self.correct, row, || u8::from(stats.is_correct()));
+    pub(crate) fn put_stats(&mut self, row: usize, softmax: &Softmax) {
+        put(&mut self.stats, row, || softmax.stats);
+        put(&mut self.nll, row, || softmax.nll() as f32);
+        put(&mut self.log_probs, row, || softmax.log_prob() as f32);
+        put(&mut self.entropy, row, || softmax.entropy() as f32);
+        put(&mut self.correct, row, || u8::from(softmax.stats.is_correct()));
     }
 
     /// Writes what stage 2 knows of a row.

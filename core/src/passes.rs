@@ -3,17 +3,20 @@
 use crate::element::{Element, GradientOf};
 use crate::entry;
 use crate::error::{Argument, Error};
-use crate::kernel::{self, Want};
+use crate::kernel::{self, Parked, RowSums, Want};
 use crate::objective::{Group, Objective, TokenTerm};
 use crate::outputs::Outputs;
 use crate::reduction::{LossReport, ScaleCursor, Totals};
-use crate::rows::{Matrix, Row, Rows, sum_rows};
+use crate::rows::{LEAF_ROWS, Matrix, Row, Rows, sum_rows};
 use crate::scratch::Scratch;
 use crate::stats::RowStats;
 use crate::term::{Context, stats_of};
 use crate::view::Logits;
 
-/// All stages in one pass, while a row is in cache.
+/// Rows of at most so many columns go through the stages a few at a time, so that none waits for the scalar arithmetic of another.
+const SHORT_ROW: usize = 2048;
+
+/// All stages in one pass, while a row (or a few short ones) is in cache.
 pub(crate) fn fused<T: Element, G: GradientOf<T>, O: Objective>(
     context: &Context<'_, O>,
     rows: Rows<'_, T, G>,
@@ -22,16 +25,21 @@ pub(crate) fn fused<T: Element, G: GradientOf<T>, O: Objective>(
     let batch = context.batch;
     let active = |row: usize| batch.target(row).is_some();
     let scale = context.scale(&active);
+    let vocab = rows.matrix.shape().vocab;
+    let want = want(context, &rows.outputs, 0..vocab);
     let totals = rows.run(scratch, &mut ScaleCursor::new(scale), &|rows, leaf, cursor| {
+        let together = if vocab <= SHORT_ROW { rows.together } else { 1 };
         let mut totals = Totals::default();
-        for local in leaf {
-            let row = rows.first + local;
-            match context.target(row) {
-                None => rows.ignore(local),
-                Some(target) => {
-                    let scale = cursor.at(row, batch, &active);
-                    fused_row(context, rows, local, target, scale, &mut totals);
-                }
+        for start in leaf.clone().step_by(together) {
+            let mut half_done = [None; LEAF_ROWS];
+            let few = start..leaf.end.min(start + together);
+            for (local, half_done) in few.clone().zip(&mut half_done) {
+                *half_done = first_half(context, rows, local, want);
+            }
+            for (local, half_done) in few.zip(half_done) {
+                let Some(row) = half_done else { continue };
+                let scale = cursor.at(rows.first + local, batch, &active);
+                second_half(context, rows, local, row, scale, &mut totals);
             }
         }
         totals
@@ -39,34 +47,60 @@ pub(crate) fn fused<T: Element, G: GradientOf<T>, O: Objective>(
     scale.finish(totals)
 }
 
-fn fused_row<T: Element, G: GradientOf<T>, O: Objective>(
+/// An active row between its halves.
+#[derive(Clone, Copy, Debug)]
+struct HalfDone {
+    target: usize,
+    target_logit: f32,
+    sums: RowSums,
+    parked: Parked,
+}
+
+/// Everything that reads logits; `None` for an ignored row, which is done then.
+fn first_half<T: Element, G: GradientOf<T>, O: Objective>(
     context: &Context<'_, O>,
     rows: &mut Rows<'_, T, G>,
     local: usize,
-    target: usize,
-    scale: f64,
-    totals: &mut Totals,
-) {
-    let (first, level) = (rows.first, rows.matrix.level());
+    want: Want<'_>,
+) -> Option<HalfDone> {
+    let Some(target) = context.target(rows.first + local) else {
+        rows.ignore(local);
+        return None;
+    };
+    let level = rows.matrix.level();
     let map = context.extras.map();
-    let want = want(context, &rows.outputs, 0..rows.matrix.logits().vocab());
     let (mut row, outputs) = rows.row(local);
     // Before anything is parked over it.
     let target_logit = row.read().logit(target).unwrap_or(f32::NAN);
     outputs.put_argmax(local, || kernel::argmax(row.read().row));
-    let sums = match &mut row {
-        Row::Read(row) => T::sums(level, *row, &map, want),
+    let (sums, parked) = match &mut row {
+        Row::Read(row) => (T::sums(level, *row, &map, want), Parked::Nowhere),
         Row::Write(row) => row.sums(level, &map, want),
     };
-    let stats = stats_of(&sums, Some(target_logit), &map);
-    let (term, weight) = context.term(first + local, target, &stats, &TokenTerm::default(), scale);
-    if let Row::Write(row) = &mut row {
-        let grad = context.row_grad(&stats, &term, target, Some((target, target_logit)));
-        row.write_grad(level, &map, &grad, context.extras.class_weights);
+    Some(HalfDone { target, target_logit, sums, parked })
+}
+
+/// The term, the gradient and the outputs.
+fn second_half<T: Element, G: GradientOf<T>, O: Objective>(
+    context: &Context<'_, O>,
+    rows: &mut Rows<'_, T, G>,
+    local: usize,
+    HalfDone { target, target_logit, sums, parked }: HalfDone,
+    scale: f64,
+    totals: &mut Totals,
+) {
+    let (index, level) = (rows.first + local, rows.matrix.level());
+    let map = context.extras.map();
+    let softmax = stats_of(&sums, Some(target_logit), &map).softmax();
+    let (term, weight) = context.term(index, target, &softmax, &TokenTerm::default(), scale);
+    let (row, outputs) = rows.row(local);
+    if let Row::Write(mut row) = row {
+        let grad = context.row_grad(&softmax, &term, target, Some((target, target_logit)));
+        row.write_grad(level, parked, &map, &grad, context.extras.class_weights);
     }
-    outputs.put_stats(local, &stats);
+    outputs.put_stats(local, &softmax);
     outputs.put_term(local, &term, weight);
-    totals.count(first + local, &stats, &term, context.caller_weight(first + local, target), scale);
+    totals.count(index, &softmax, &term, context.caller_weight(index, target), scale);
 }
 
 /// Statistics of all rows, then the group pass and the terms, then the gradient if there is somewhere to write it.
@@ -114,7 +148,7 @@ pub(crate) fn stats<T: Element, O: Objective>(
             let target_logit = column.and_then(|column| row.logit(column));
             let stats = stats_of(&sums, target_logit, &map);
             outputs.put_argmax(local, || kernel::argmax(row.row));
-            outputs.put_stats(local, &stats);
+            outputs.put_stats(local, &stats.softmax());
         }
         Totals::default()
     });
@@ -148,12 +182,13 @@ pub(crate) fn terms<O: Objective>(
             let (Some(stats), Some(&scalars)) = (stats.get(local), terms.get(local)) else {
                 continue;
             };
+            let softmax = stats.softmax();
             let target = context.target(row).filter(|_| counts(row, &scalars));
             let (mut term, mut weight) = (TokenTerm::default(), 0.0);
             if let Some(target) = target {
-                (term, weight) = context.term(row, target, stats, &scalars, scale);
+                (term, weight) = context.term(row, target, &softmax, &scalars, scale);
                 let caller_weight = context.caller_weight(row, target);
-                totals.count(row, stats, &term, caller_weight, scale);
+                totals.count(row, &softmax, &term, caller_weight, scale);
             }
             entry::write(terms, local, term);
             if let Some(weights) = &mut weights {
@@ -176,7 +211,7 @@ pub(crate) fn grad<T: Element, G: GradientOf<T>, O: Objective>(
 ) {
     let map = context.extras.map();
     let first = context.batch.range().start;
-    let (shape, level) = (matrix.logits().shape, matrix.level());
+    let (shape, level) = (matrix.shape(), matrix.level());
     let columns = shape.vocab_start..shape.vocab_start + shape.vocab;
     let class_weights = context.extras.class_weights_of(columns.clone());
     let rows = Rows::new(first, matrix, Outputs::new());
@@ -193,8 +228,8 @@ pub(crate) fn grad<T: Element, G: GradientOf<T>, O: Objective>(
             };
             let column = class.checked_sub(columns.start);
             let target = column.and_then(|column| Some((column, out.read().logit(column)?)));
-            let grad = context.row_grad(stats, term, class, target);
-            out.write_grad(level, &map, &grad, class_weights);
+            let grad = context.row_grad(&stats.softmax(), term, class, target);
+            out.write_grad(level, Parked::Nowhere, &map, &grad, class_weights);
         }
         Totals::default()
     });

@@ -3,7 +3,7 @@
 use crate::batch::Batch;
 use crate::error::{Argument, Error, check_parameter};
 use crate::objective::{Objective, TokenTerm};
-use crate::stats::RowStats;
+use crate::stats::Softmax;
 
 /// How the losses of a batch's tokens become one number. Ignored (and dropped) tokens count nowhere.
 ///
@@ -100,7 +100,7 @@ impl Totals {
     pub(crate) fn count(
         &mut self,
         row: usize,
-        stats: &RowStats,
+        softmax: &Softmax,
         term: &TokenTerm,
         caller_weight: f64,
         scale: f64,
@@ -108,11 +108,11 @@ impl Totals {
         let report = &mut self.report;
         self.scaled += term.loss * scale;
         report.loss_sum += term.loss;
-        report.nll_sum += stats.nll();
+        report.nll_sum += softmax.nll();
         report.weight_sum += caller_weight;
         report.tokens += 1;
-        report.correct += usize::from(stats.is_correct());
-        if !stats.is_valid() {
+        report.correct += usize::from(softmax.stats.is_correct());
+        if !softmax.stats.is_valid() {
             report.invalid_row = report.invalid_row.or(Some(row));
         }
     }

@@ -9,10 +9,10 @@ use crate::kernel::{Place, ReadRow, RowMut};
 use crate::outputs::Outputs;
 use crate::reduction::Totals;
 use crate::scratch::Scratch;
-use crate::view::{Logits, LogitsMut};
+use crate::view::{Logits, LogitsMut, Shape};
 
-/// Rows of a leaf. Small, so that few long rows still spread over threads.
-const LEAF_ROWS: usize = 4;
+/// Rows of a leaf, a power of two. Small, so that few long rows still spread over threads.
+pub(crate) const LEAF_ROWS: usize = 4;
 
 /// Fewer elements than this are not worth another thread.
 #[cfg(feature = "rayon")]
@@ -60,7 +60,17 @@ impl<'a, T: Element, G: GradientOf<T>> Matrix<'a, T, G> {
     }
 
     pub(crate) fn level(&self) -> Level {
-        self.logits().level
+        match self {
+            Self::Read(logits) | Self::Split(logits, _) => logits.level,
+            Self::InPlace(logits) => logits.level,
+        }
+    }
+
+    pub(crate) fn shape(&self) -> Shape {
+        match self {
+            Self::Read(logits) | Self::Split(logits, _) => logits.shape,
+            Self::InPlace(logits) => logits.shape,
+        }
     }
 
     /// Whether the result is too large to stay in the caches.
@@ -96,8 +106,10 @@ pub(crate) struct Rows<'a, T, G> {
     pub(crate) first: usize,
     pub(crate) matrix: Matrix<'a, T, G>,
     pub(crate) outputs: Outputs<'a>,
-    /// The worker's own row, or an empty one.
+    /// The worker's own rows, or none.
     scratch: &'a mut [f32],
+    /// How many rows may be half done at a time, a power of two: as many as the scratch has room for, a leaf of them without.
+    pub(crate) together: usize,
     /// Of the whole matrix, however it is cut.
     streamed: bool,
 }
@@ -105,16 +117,19 @@ pub(crate) struct Rows<'a, T, G> {
 impl<'a, T: Element, G: GradientOf<T>> Rows<'a, T, G> {
     pub(crate) fn new(first: usize, matrix: Matrix<'a, T, G>, outputs: Outputs<'a>) -> Self {
         let streamed = matrix.streamed();
-        Self { first, matrix, outputs, scratch: &mut [], streamed }
+        Self { first, matrix, outputs, scratch: &mut [], together: LEAF_ROWS, streamed }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.matrix.logits().rows()
+        self.matrix.shape().rows
     }
 
     /// One row, with the outputs' slots of all.
     pub(crate) fn row(&mut self, row: usize) -> (Row<'_, T, G>, &mut Outputs<'a>) {
-        let stride = self.matrix.logits().shape.row_stride;
+        let Shape { vocab, row_stride: stride, .. } = self.matrix.shape();
+        // Another one for each of the rows that are worked on together.
+        let start = (row & (self.together - 1)) * vocab;
+        let scratch = self.scratch.get_mut(start..start + vocab).unwrap_or_default();
         let place = match &mut self.matrix {
             Matrix::Read(logits) => {
                 let row = Row::Read(ReadRow::new(logits.row(row), stride));
@@ -129,7 +144,7 @@ impl<'a, T: Element, G: GradientOf<T>> Rows<'a, T, G> {
                 Place::InPlace(row, next)
             }
         };
-        let row = Row::Write(RowMut::new(place, self.scratch, self.streamed));
+        let row = Row::Write(RowMut::new(place, scratch, self.streamed));
         (row, &mut self.outputs)
     }
 
@@ -145,7 +160,7 @@ impl<'a, T: Element, G: GradientOf<T>> Rows<'a, T, G> {
     fn split_at(self, row: usize) -> (Self, Self) {
         let Self { first, matrix, outputs, streamed, .. } = self;
         let ((a, b), (c, d)) = (matrix.split_at(row), outputs.split_at(row));
-        let part = |first, matrix, outputs| Self { first, matrix, outputs, scratch: &mut [], streamed };
+        let part = |first, matrix, outputs| Self { streamed, ..Self::new(first, matrix, outputs) };
         (part(first, a, c), part(first + row, b, d))
     }
 
@@ -168,7 +183,11 @@ impl<'a, T: Element, G: GradientOf<T>> Rows<'a, T, G> {
             return low.then(high);
         }
         scratch.with(|scratch| {
-            let mut rows = Rows { scratch, ..self };
+            let together = match scratch.len() / self.matrix.shape().vocab {
+                0 | LEAF_ROWS.. => LEAF_ROWS,
+                rows => 1 << rows.ilog2(),
+            };
+            let mut rows = Rows { scratch, together, ..self };
             sum_rows(0..rows.len(), &mut |range| leaf(&mut rows, range, cursor))
         })
     }
@@ -176,7 +195,7 @@ impl<'a, T: Element, G: GradientOf<T>> Rows<'a, T, G> {
     /// Where to cut for another thread, if there is work enough.
     #[cfg(feature = "rayon")]
     fn parallel_split_point(&self) -> Option<usize> {
-        let elements = self.len().saturating_mul(self.matrix.logits().vocab());
+        let elements = self.len().saturating_mul(self.matrix.shape().vocab);
         split_point(self.len()).filter(|_| elements >= PARALLEL_ELEMENTS)
     }
 }

@@ -58,7 +58,7 @@ fn log_softmax_of<T: Element, G: GradientOf<T>>(matrix: Matrix<'_, T, G>) -> Res
             let sums = T::sums(level, row.read(), &IDENTITY, Want::default());
             let stats = stats_of(&sums, None, &IDENTITY);
             #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
-            let shift = stats.ln_sum_exp() as f32;
+            let shift = stats.softmax().ln_sum_exp as f32;
             row.write_shifted(level, sums.pivot, shift);
         }
         Totals::default()

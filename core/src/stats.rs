@@ -74,7 +74,7 @@ impl RowStats {
     /// Formed as (max − target) + ln Σ exp(z − max), never through lse: common offsets of the logits cost no digits.
     #[must_use]
     pub fn nll(&self) -> f64 {
-        (self.max - self.target_logit) + self.ln_sum_exp()
+        self.softmax().nll()
     }
 
     /// ln p of the target.
@@ -86,13 +86,13 @@ impl RowStats {
     /// ln Σ exp(z).
     #[must_use]
     pub fn log_sum_exp(&self) -> f64 {
-        self.max + self.ln_sum_exp()
+        self.softmax().log_sum_exp()
     }
 
     /// Entropy of the row in nats: −Σ p ln p. NaN where `sum_exp_logits` was not asked for.
     #[must_use]
     pub fn entropy(&self) -> f64 {
-        self.ln_sum_exp() - self.sum_exp_logits / self.sum_exp
+        self.softmax().entropy()
     }
 
     /// Whether the target has the largest logit. A tie counts: in 16-bit logits ties are common, and which of the tied
@@ -108,9 +108,40 @@ impl RowStats {
         self.sum_exp > 0.0
     }
 
-    /// ln sum_exp, within 1 ULP of f64 and so rounded once in f32; NaN for a row without a softmax.
-    pub(crate) fn ln_sum_exp(&self) -> f64 {
-        if self.is_valid() { libm::log(self.sum_exp) } else { f64::NAN }
+    /// The statistics of a whole row with their logarithm.
+    pub(crate) fn softmax(&self) -> Softmax {
+        // Within 1 ULP of f64 and so rounded once in f32.
+        let ln_sum_exp = if self.is_valid() { libm::log(self.sum_exp) } else { f64::NAN };
+        Softmax { stats: *self, ln_sum_exp }
+    }
+}
+
+/// Statistics with ln Σ exp(z − max), which everything else of a row needs, computed once; NaN for a row without a softmax.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Softmax {
+    pub(crate) stats: RowStats,
+    pub(crate) ln_sum_exp: f64,
+}
+
+impl Softmax {
+    /// See [`RowStats::nll`].
+    pub(crate) fn nll(&self) -> f64 {
+        (self.stats.max - self.stats.target_logit) + self.ln_sum_exp
+    }
+
+    /// See [`RowStats::log_prob`].
+    pub(crate) fn log_prob(&self) -> f64 {
+        -self.nll()
+    }
+
+    /// See [`RowStats::log_sum_exp`].
+    pub(crate) fn log_sum_exp(&self) -> f64 {
+        self.stats.max + self.ln_sum_exp
+    }
+
+    /// See [`RowStats::entropy`].
+    pub(crate) fn entropy(&self) -> f64 {
+        self.ln_sum_exp - self.stats.sum_exp_logits / self.stats.sum_exp
     }
 }
 

@@ -6,7 +6,7 @@ use crate::extras::{Constants, Extras, ExtrasScale};
 use crate::kernel::{LogitMap, RowGrad, RowSums};
 use crate::objective::{Dual, Objective, Real, Token, TokenTerm, floor_log_p, side_log_p};
 use crate::reduction::{Reduction, Scale};
-use crate::stats::RowStats;
+use crate::stats::{RowStats, Softmax};
 
 /// Losses beyond this are those of a target with ln p = −1e300: infinite.
 const INFINITE_LOSS: f64 = 1e200;
@@ -64,17 +64,17 @@ impl<'a, O: Objective> Context<'a, O> {
         &self,
         row: usize,
         target: usize,
-        stats: &RowStats,
+        softmax: &Softmax,
         scalars: &TokenTerm,
         scale: f64,
     ) -> (TokenTerm, f64) {
-        if !stats.is_valid() {
+        if !softmax.stats.is_valid() {
             let nan = f64::NAN;
             return (TokenTerm { loss: nan, coef: nan, dense: nan }, nan);
         }
         let batch = self.batch;
         let token = Token {
-            log_p: Dual::variable(floor_log_p(stats.log_prob())),
+            log_p: Dual::variable(floor_log_p(softmax.log_prob())),
             ref_log_p: Dual::lit(side_log_p(batch.ref_log_probs, row)),
             old_log_p: Dual::lit(side_log_p(batch.old_log_probs, row)),
             advantage: Dual::lit(self.advantage(row)),
@@ -91,7 +91,7 @@ impl<'a, O: Objective> Context<'a, O> {
             ExtrasScale::Objective => weight,
         };
         let objective_weight = self.extras.objective_weight(target);
-        let dense = weigh(extras, self.extras.loss(stats, &self.constants));
+        let dense = weigh(extras, self.extras.loss(softmax, &self.constants));
         let token_weight = batch.token_weight(row);
         let term = TokenTerm {
             loss: weigh(token_weight, weigh(objective_weight, value) + dense),
@@ -104,21 +104,21 @@ impl<'a, O: Objective> Context<'a, O> {
     /// What the gradient kernel needs of a row. `target` is the target's column and raw logit, where this part of the row has it.
     pub(crate) fn row_grad(
         &self,
-        stats: &RowStats,
+        softmax: &Softmax,
         term: &TokenTerm,
         class: usize,
         target: Option<(usize, f32)>,
     ) -> RowGrad {
-        let map = self.extras.map();
+        let (map, stats) = (self.extras.map(), &softmax.stats);
         let pivot = LogitMap::pivot(stats.max);
         if term.coef == 0.0 && term.dense == 0.0 {
             // Nothing flows, whatever the logits are: the objective dropped the token or gives it no weight.
             let target = target.map(|(column, _)| (column, 0.0));
             return RowGrad { pivot, factor: 0.0, uniform: 0.0, target };
         }
-        let coefs = self.extras.row_coefs(stats, term, &self.constants);
+        let coefs = self.extras.row_coefs(softmax, term, &self.constants);
         let scale = f64::from(map.scale);
-        let entry = |z: f32| coefs.target(stats, self.extras.class_weight(class)) * map.slope(z);
+        let entry = |z: f32| coefs.target(softmax, self.extras.class_weight(class)) * map.slope(z);
         let off_pivot = f64::from(pivot) - stats.max;
         let rebase = if off_pivot == 0.0 { 1.0 } else { libm::exp(off_pivot) };
         #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]

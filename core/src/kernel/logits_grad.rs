@@ -24,13 +24,11 @@ pub struct RowGrad {
 pub(super) fn grad_parked_in_place(
     level: Level,
     row: &mut [f32],
-    ahead: Ahead,
     grad: &RowGrad,
     class_weights: Option<&[f32]>,
 ) {
     dispatch!(level, simd => {
-        let row = InPlace { row, ahead: ahead.of_one_line() };
-        of_parked(simd, row, grad, class_weights);
+        of_parked(simd, InPlace { row, ahead: Ahead::NONE }, grad, class_weights);
     });
 }
 
@@ -39,17 +37,16 @@ pub(super) fn grad_parked<G: Lanes>(
     level: Level,
     source: &[f32],
     target: &mut [G],
-    ahead: Ahead,
     grad: &RowGrad,
     class_weights: Option<&[f32]>,
     streamed: bool,
 ) {
     dispatch!(level, simd => {
-        let ahead = ahead.of_one_line();
         if streamed {
-            of_parked(simd, Streamed { source, target, ahead }, grad, class_weights);
+            of_parked(simd, Streamed { source, target }, grad, class_weights);
         } else {
-            of_parked(simd, Split { source, target, ahead }, grad, class_weights);
+            let split = Split { source, target, ahead: Ahead::NONE };
+            of_parked(simd, split, grad, class_weights);
         }
     });
 }

@@ -16,7 +16,7 @@ pub use lanes::Lanes;
 pub use logits_grad::RowGrad;
 pub use map::LogitMap;
 pub use row::ReadRow;
-pub(crate) use row_mut::{Place, RowMut};
+pub(crate) use row_mut::{Parked, Place, RowMut};
 pub(crate) use row_stats::argmax;
 pub use row_stats::{RowSums, Want};
 pub use table::{LogitKernels, ResultKernels};

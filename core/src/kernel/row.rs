@@ -74,7 +74,7 @@ const LINE: usize = 64;
 
 /// What a loop asks memory for while it works: some lines with each block.
 #[derive(Clone, Copy, Debug)]
-pub struct Ahead {
+pub(super) struct Ahead {
     next: *const u8,
     /// A literal wherever it is used, so that no loop is left.
     lines: usize,
@@ -84,24 +84,10 @@ impl Ahead {
     /// Nothing: what is read is in cache.
     pub(super) const NONE: Self = Self { next: core::ptr::null(), lines: 0 };
 
-    /// As much as the loop reads of a row of `T`.
+    /// As much as the loop reads of a row of `T`, from this address on.
     #[inline(always)]
     pub(super) fn all<T>(next: *const T) -> Self {
         Self { next: next.cast(), lines: BLOCK * size_of::<T>() / LINE }
-    }
-
-    /// All but [`Ahead::rest`]: for the first of two loops over a row. The memory has then something to do in both.
-    #[inline(always)]
-    pub(super) fn most<T>(next: *const T) -> Self {
-        let Self { next, lines } = Self::all(next);
-        Self { next, lines: lines - 1 }
-    }
-
-    /// What [`Ahead::most`] left of `len` entries.
-    #[inline(always)]
-    pub(super) fn rest<T>(next: *const T, len: usize) -> Self {
-        let most = Self::most(next);
-        Self { next: most.next.wrapping_add(len / BLOCK * most.lines * LINE), lines: 1 }
     }
 
     /// Within the same row, for a loop that is the first to read it.
@@ -109,12 +95,6 @@ impl Ahead {
     pub(super) fn same_row<T>(row: &[T]) -> Self {
         const DISTANCE: usize = 4096;
         Self::all(row.as_ptr().wrapping_byte_add(DISTANCE))
-    }
-
-    /// The same, known to be one line with each block: what [`Ahead::rest`] gives.
-    #[inline(always)]
-    pub(super) fn of_one_line(self) -> Self {
-        Self { lines: 1, ..self }
     }
 
     #[inline(always)]
@@ -221,13 +201,12 @@ impl<S: Simd, T: Lanes, G: Lanes> RowIo<S> for Split<'_, T, G> {
 pub(super) struct Streamed<'a, T, G> {
     pub(super) source: &'a [T],
     pub(super) target: &'a mut [G],
-    pub(super) ahead: Ahead,
 }
 
 impl<S: Simd, T: Lanes, G: Lanes> RowIo<S> for Streamed<'_, T, G> {
     #[inline(always)]
     fn each(self, simd: S, mut visit: impl Visit<S>) {
-        let Self { source, target, mut ahead } = self;
+        let Self { source, target } = self;
         let head = misaligned(target).min(source.len());
         let (source_head, source) = source.split_at(head);
         let (target_head, target) = target.split_at_mut(head);
@@ -246,9 +225,6 @@ impl<S: Simd, T: Lanes, G: Lanes> RowIo<S> for Streamed<'_, T, G> {
             outs,
             #[inline(always)]
             |i| {
-                if i % (BLOCK / LANES) == 0 {
-                    ahead.block();
-                }
                 let z = T::load(simd, chunks.get(i).unwrap_or(&padding));
                 G::lanes(simd, visit.chunk(simd, head + i * LANES, LANES, z))
             },

@@ -3,7 +3,7 @@
 use fearless_simd::Level;
 
 use super::map::{Kind, LogitMap};
-use super::row::{Ahead, ReadRow};
+use super::row::ReadRow;
 use super::row_stats::{self, RowSums, Want};
 use super::table::{LogitKernels, ResultKernels};
 use super::{RowGrad, logits_grad};
@@ -29,7 +29,7 @@ impl<T: Copy, G> Place<'_, T, G> {
 
 /// Where the exponentials of a row are between its two halves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Parked {
+pub(crate) enum Parked {
     /// Nowhere: they are computed again.
     Nowhere,
     /// In the row that the result goes to, which is f32.
@@ -46,12 +46,11 @@ pub(crate) struct RowMut<'a, T, G> {
     scratch: &'a mut [f32],
     /// Whether the result goes past the caches.
     streamed: bool,
-    parked: Parked,
 }
 
 impl<'a, T: LogitKernels, G: LogitKernels + ResultKernels<T>> RowMut<'a, T, G> {
     pub(crate) fn new(place: Place<'a, T, G>, scratch: &'a mut [f32], streamed: bool) -> Self {
-        Self { place, scratch, streamed, parked: Parked::Nowhere }
+        Self { place, scratch, streamed }
     }
 
     /// The logits, before anything is written.
@@ -60,13 +59,18 @@ impl<'a, T: LogitKernels, G: LogitKernels + ResultKernels<T>> RowMut<'a, T, G> {
     }
 
     /// Sums of the row. The exponentials are parked where they can be: the logits may be gone then.
-    pub(crate) fn sums(&mut self, level: Level, map: &LogitMap, want: Want<'_>) -> RowSums {
+    pub(crate) fn sums(
+        &mut self,
+        level: Level,
+        map: &LogitMap,
+        want: Want<'_>,
+    ) -> (RowSums, Parked) {
         let Kind::Linear(linear) = map.kind() else {
             // The slope of the soft-cap needs the logits again.
-            return T::sums(level, self.read(), map, want);
+            return (T::sums(level, self.read(), map, want), Parked::Nowhere);
         };
-        self.parked = self.parking();
-        match (self.parked, &mut self.place) {
+        let parked = self.parking();
+        let sums = match (parked, &mut self.place) {
             (Parked::Nowhere, place) => T::sums(level, place.read(), map, want),
             (Parked::Scratch, place) => {
                 T::sums_parked(level, place.read(), self.scratch, linear, want)
@@ -79,7 +83,8 @@ impl<'a, T: LogitKernels, G: LogitKernels + ResultKernels<T>> RowMut<'a, T, G> {
                 let row = T::as_f32_mut(row).unwrap_or_default();
                 row_stats::sums_in_place(level, row, next.cast(), linear, want)
             }
-        }
+        };
+        (sums, parked)
     }
 
     /// Where the exponentials can wait. A result that is streamed should not be touched twice.
@@ -93,10 +98,11 @@ impl<'a, T: LogitKernels, G: LogitKernels + ResultKernels<T>> RowMut<'a, T, G> {
         }
     }
 
-    /// Writes the gradient.
+    /// Writes the gradient, from where [`RowMut::sums`] parked the exponentials.
     pub(crate) fn write_grad(
         &mut self,
         level: Level,
+        parked: Parked,
         map: &LogitMap,
         grad: &RowGrad,
         class_weights: Option<&[f32]>,
@@ -105,9 +111,7 @@ impl<'a, T: LogitKernels, G: LogitKernels + ResultKernels<T>> RowMut<'a, T, G> {
             self.clear();
         } else {
             let (scratch, streamed) = (&*self.scratch, self.streamed);
-            let ReadRow { row, next } = self.place.read();
-            let ahead = Ahead::rest(next, row.len());
-            match (self.parked, &mut self.place) {
+            match (parked, &mut self.place) {
                 (Parked::Nowhere, Place::Split(source, target)) => {
                     G::grad_split(level, source.row, target, map, grad, class_weights);
                 }
@@ -115,18 +119,18 @@ impl<'a, T: LogitKernels, G: LogitKernels + ResultKernels<T>> RowMut<'a, T, G> {
                     T::grad_in_place(level, row, map, grad, class_weights);
                 }
                 (Parked::Scratch, Place::Split(_, target)) => {
-                    G::grad_parked(level, scratch, target, ahead, grad, class_weights, streamed);
+                    G::grad_parked(level, scratch, target, grad, class_weights, streamed);
                 }
                 (Parked::Scratch, Place::InPlace(row, _)) => {
-                    T::grad_parked(level, scratch, row, ahead, grad, class_weights, false);
+                    T::grad_parked(level, scratch, row, grad, class_weights, false);
                 }
                 (Parked::Result, Place::Split(_, target)) => {
                     let row = G::as_f32_mut(target).unwrap_or_default();
-                    logits_grad::grad_parked_in_place(level, row, ahead, grad, class_weights);
+                    logits_grad::grad_parked_in_place(level, row, grad, class_weights);
                 }
                 (Parked::Result, Place::InPlace(row, _)) => {
                     let row = T::as_f32_mut(row).unwrap_or_default();
-                    logits_grad::grad_parked_in_place(level, row, ahead, grad, class_weights);
+                    logits_grad::grad_parked_in_place(level, row, grad, class_weights);
                 }
             }
         }

@@ -61,7 +61,7 @@ pub(super) fn sums_parked<T: Lanes>(
 ) -> RowSums {
     dispatch!(level, simd => {
         let before = before(simd, source, &map.into(), want);
-        let split = Split { source, target, ahead: Ahead::most(next) };
+        let split = Split { source, target, ahead: Ahead::all(next) };
         let sum_exp = sum(simd, split, map, before.pivot);
         RowSums { sum_exp, ..before }
     })
@@ -77,7 +77,7 @@ pub(super) fn sums_in_place(
 ) -> RowSums {
     dispatch!(level, simd => {
         let before = before(simd, row, &map.into(), want);
-        let row = InPlace { row, ahead: Ahead::most(next) };
+        let row = InPlace { row, ahead: Ahead::all(next) };
         let sum_exp = sum(simd, row, map, before.pivot);
         RowSums { sum_exp, ..before }
     })

@@ -5,7 +5,7 @@ use half::{bf16, f16};
 
 use super::lanes::Lanes;
 use super::map::{Linear, LogitMap};
-use super::row::{Ahead, ReadRow};
+use super::row::ReadRow;
 use super::row_stats::{RowSums, Want};
 use super::{RowGrad, logits_grad, row_stats};
 
@@ -26,7 +26,6 @@ pub trait LogitKernels: Lanes {
         level: Level,
         parked: &[f32],
         target: &mut [Self],
-        ahead: Ahead,
         grad: &RowGrad,
         class_weights: Option<&[f32]>,
         streamed: bool,
@@ -90,13 +89,12 @@ macro_rules! logit_kernels {
                 level: Level,
                 parked: &[f32],
                 target: &mut [Self],
-                ahead: Ahead,
-                grad: &RowGrad,
+                        grad: &RowGrad,
                 class_weights: Option<&[f32]>,
                 streamed: bool,
             ) {
                 logits_grad::grad_parked(
-                    level, parked, target, ahead, grad, class_weights, streamed,
+                    level, parked, target, grad, class_weights, streamed,
                 );
             }
 
