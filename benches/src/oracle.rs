@@ -52,8 +52,7 @@ impl Oracle {
         let batch = Batch::new(&targets).sequences(&data.sequences);
         let loss = Loss::new(class.objective());
         let mut gradient = vec![0.0; 2 * rows];
-        let report =
-            reference::forward_backward(&loss, &pairs, rows, 2, &batch, &mut gradient)?;
+        let report = reference::forward_backward(&loss, &pairs, rows, 2, &batch, &mut gradient)?;
         // The first entry is coef·(p − 1).
         let entries = gradient.as_chunks::<2>().0.iter().zip(&self.nll);
         let coef = entries.map(|([first, _], nll)| first / (-nll).exp_m1()).collect();

@@ -1,7 +1,7 @@
 //! The ways through the library that are measured: an objective, and where its gradient goes.
 
 use surprisal::objective::{Builtin, Sft, TalrAuto, TokenTerm};
-use surprisal::{Batch, Level, LogitsMut, Logits, Loss, LossReport, Outputs, RowStats};
+use surprisal::{Batch, Level, Logits, LogitsMut, Loss, LossReport, Outputs, RowStats};
 
 use crate::data::{Data, Dtype};
 use crate::shape::Shape;
@@ -110,9 +110,7 @@ impl Path {
         let batch = Batch::new(&data.targets).sequences(&data.sequences);
         let outputs = match self.class {
             Class::Token => Outputs::new().scratch(&mut workspace.scratch),
-            Class::Batch => {
-                Outputs::new().stats(&mut workspace.stats).terms(&mut workspace.terms)
-            }
+            Class::Batch => Outputs::new().stats(&mut workspace.stats).terms(&mut workspace.terms),
         };
         match self.target {
             Target::Forward => {

@@ -34,7 +34,9 @@ impl Line {
     pub fn csv(&self) -> String {
         let Self { what, dtype, shape, threads, median_ms, yardstick_ms } = self;
         let (rows, vocab, ratio) = (shape.rows, shape.vocab, self.ratio());
-        format!("{what},{dtype},{rows},{vocab},{threads},{median_ms:.4},{yardstick_ms:.4},{ratio:.3}")
+        format!(
+            "{what},{dtype},{rows},{vocab},{threads},{median_ms:.4},{yardstick_ms:.4},{ratio:.3}"
+        )
     }
 }
 

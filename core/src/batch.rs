@@ -153,6 +153,7 @@ impl<'a> Batch<'a> {
 
     /// The target of a row; `None` where it is ignored, or there is no such row.
     #[must_use]
+    #[inline]
     pub fn target(&self, row: usize) -> Option<i64> {
         self.targets.get(row).filter(|&target| Some(target) != self.ignore_index)
     }
@@ -172,6 +173,7 @@ impl<'a> Batch<'a> {
         if self.range() == (0..self.rows()) { Ok(()) } else { Err(Error::NeedsWholeBatch) }
     }
 
+    #[inline]
     pub(crate) fn token_weight(&self, row: usize) -> f64 {
         self.token_weights.map_or(1.0, |weights| entry::read(weights, row))
     }

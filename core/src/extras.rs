@@ -62,10 +62,12 @@ impl<'a> Extras<'a> {
         check_values(Argument::ClassWeights, weights, |w| w >= 0.0 && w.is_finite())
     }
 
+    #[inline]
     pub(crate) fn map(&self) -> LogitMap {
         LogitMap { scale: self.logit_scale, cap: self.softcap }
     }
 
+    #[inline]
     pub(crate) fn class_weight(&self, class: usize) -> f64 {
         self.class_weights.map_or(1.0, |weights| entry::read(weights, class))
     }
@@ -76,11 +78,13 @@ impl<'a> Extras<'a> {
     }
 
     /// What multiplies the objective on a row with this target.
+    #[inline]
     pub(crate) fn objective_weight(&self, target: usize) -> f64 {
         self.class_weight(target) * (1.0 - f64::from(self.label_smoothing))
     }
 
     /// The dense part of a row's loss, before token weight and reduction.
+    #[inline]
     pub(crate) fn loss(&self, softmax: &Softmax, constants: &Constants) -> f64 {
         let mut loss = 0.0;
         if self.label_smoothing > 0.0 {
@@ -97,6 +101,7 @@ impl<'a> Extras<'a> {
     }
 
     /// The row's gradient with respect to the transformed logits: `prob·p[j] − uniform·w[j] − coef·[j = target]`.
+    #[inline]
     pub(crate) fn row_coefs(&self, softmax: &Softmax, term: &TokenTerm, c: &Constants) -> RowCoefs {
         let uniform = term.dense * c.smoothing_per_class;
         let mut extra = uniform * c.class_weight_sum;
@@ -140,11 +145,13 @@ pub(crate) struct RowCoefs {
 
 impl RowCoefs {
     /// Multiplier of p.
+    #[inline]
     pub(crate) fn prob(&self) -> f64 {
         self.coef + self.extra
     }
 
     /// The gradient's target entry with respect to the transformed logit. p − 1 is `expm1(ln p)`: no cancellation.
+    #[inline]
     pub(crate) fn target(&self, softmax: &Softmax, class_weight: f64) -> f64 {
         let log_p = softmax.log_prob();
         let dense = if self.extra == 0.0 { 0.0 } else { self.extra * libm::exp(log_p) };

@@ -50,8 +50,8 @@ macro_rules! outputs {
 
             /// f32 workspace, so that no exponential is computed twice: a row (`vocab` entries) for each thread that works on the call.
             ///
-            /// It speeds up 16-bit gradients and large f32 gradients into another buffer, whatever else is asked for, and changes no bit
-            /// of a result. Threads for which there is no row do without. What it holds afterwards means nothing.
+            /// It speeds up 16-bit gradients (f32 ones need none) and changes no bit of a result. Threads for which there is no row do
+            /// without. What it holds afterwards means nothing.
             ///
             /// ```
             /// use surprisal::{Batch, Logits, LogitsMut, Loss, Outputs, bf16, objective::Sft};
@@ -123,6 +123,7 @@ fn put<T>(slice: &mut Option<&mut [T]>, row: usize, value: impl FnOnce() -> T) {
 #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
 impl Outputs<'_> {
     /// Writes what stage 1 knows of a row.
+    #[inline]
     pub(crate) fn put_stats(&mut self, row: usize, softmax: &Softmax) {
         put(&mut self.stats, row, || softmax.stats);
         put(&mut self.nll, row, || softmax.nll() as f32);
@@ -132,11 +133,13 @@ impl Outputs<'_> {
     }
 
     /// Writes what stage 2 knows of a row.
+    #[inline]
     pub(crate) fn put_term(&mut self, row: usize, term: &TokenTerm, weight: f64) {
         put(&mut self.terms, row, || *term);
         put(&mut self.weights, row, || weight as f32);
     }
 
+    #[inline]
     pub(crate) fn put_argmax(&mut self, row: usize, argmax: impl FnOnce() -> usize) {
         put(&mut self.argmax, row, || argmax() as u32);
     }

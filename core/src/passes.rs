@@ -3,20 +3,17 @@
 use crate::element::{Element, GradientOf};
 use crate::entry;
 use crate::error::{Argument, Error};
-use crate::kernel::{self, Parked, RowSums, Want};
+use crate::kernel::{self, Parked, Want};
 use crate::objective::{Group, Objective, TokenTerm};
 use crate::outputs::Outputs;
 use crate::reduction::{LossReport, ScaleCursor, Totals};
-use crate::rows::{LEAF_ROWS, Matrix, Row, Rows, sum_rows};
+use crate::rows::{Matrix, Row, Rows, sum_rows};
 use crate::scratch::Scratch;
 use crate::stats::RowStats;
 use crate::term::{Context, stats_of};
 use crate::view::Logits;
 
-/// Rows of at most so many columns go through the stages a few at a time, so that none waits for the scalar arithmetic of another.
-const SHORT_ROW: usize = 2048;
-
-/// All stages in one pass, while a row (or a few short ones) is in cache.
+/// All stages in one pass, while a row is in cache.
 pub(crate) fn fused<T: Element, G: GradientOf<T>, O: Objective>(
     context: &Context<'_, O>,
     rows: Rows<'_, T, G>,
@@ -25,21 +22,17 @@ pub(crate) fn fused<T: Element, G: GradientOf<T>, O: Objective>(
     let batch = context.batch;
     let active = |row: usize| batch.target(row).is_some();
     let scale = context.scale(&active);
-    let vocab = rows.matrix.shape().vocab;
-    let want = want(context, &rows.outputs, 0..vocab);
+    let want = want(context, &rows.outputs, 0..rows.matrix.shape().vocab);
     let totals = rows.run(scratch, &mut ScaleCursor::new(scale), &|rows, leaf, cursor| {
-        let together = if vocab <= SHORT_ROW { rows.together } else { 1 };
         let mut totals = Totals::default();
-        for start in leaf.clone().step_by(together) {
-            let mut half_done = [None; LEAF_ROWS];
-            let few = start..leaf.end.min(start + together);
-            for (local, half_done) in few.clone().zip(&mut half_done) {
-                *half_done = first_half(context, rows, local, want);
-            }
-            for (local, half_done) in few.zip(half_done) {
-                let Some(row) = half_done else { continue };
-                let scale = cursor.at(rows.first + local, batch, &active);
-                second_half(context, rows, local, row, scale, &mut totals);
+        for local in leaf {
+            let row = rows.first + local;
+            match context.target(row) {
+                None => rows.ignore(local),
+                Some(target) => {
+                    let scale = cursor.at(row, batch, &active);
+                    fused_row(context, rows, local, target, want, scale, &mut totals);
+                }
             }
         }
         totals
@@ -47,27 +40,16 @@ pub(crate) fn fused<T: Element, G: GradientOf<T>, O: Objective>(
     scale.finish(totals)
 }
 
-/// An active row between its halves.
-#[derive(Clone, Copy, Debug)]
-struct HalfDone {
-    target: usize,
-    target_logit: f32,
-    sums: RowSums,
-    parked: Parked,
-}
-
-/// Everything that reads logits; `None` for an ignored row, which is done then.
-fn first_half<T: Element, G: GradientOf<T>, O: Objective>(
+fn fused_row<T: Element, G: GradientOf<T>, O: Objective>(
     context: &Context<'_, O>,
     rows: &mut Rows<'_, T, G>,
     local: usize,
+    target: usize,
     want: Want<'_>,
-) -> Option<HalfDone> {
-    let Some(target) = context.target(rows.first + local) else {
-        rows.ignore(local);
-        return None;
-    };
-    let level = rows.matrix.level();
+    scale: f64,
+    totals: &mut Totals,
+) {
+    let (index, level) = (rows.first + local, rows.matrix.level());
     let map = context.extras.map();
     let (mut row, outputs) = rows.row(local);
     // Before anything is parked over it.
@@ -77,24 +59,9 @@ fn first_half<T: Element, G: GradientOf<T>, O: Objective>(
         Row::Read(row) => (T::sums(level, *row, &map, want), Parked::Nowhere),
         Row::Write(row) => row.sums(level, &map, want),
     };
-    Some(HalfDone { target, target_logit, sums, parked })
-}
-
-/// The term, the gradient and the outputs.
-fn second_half<T: Element, G: GradientOf<T>, O: Objective>(
-    context: &Context<'_, O>,
-    rows: &mut Rows<'_, T, G>,
-    local: usize,
-    HalfDone { target, target_logit, sums, parked }: HalfDone,
-    scale: f64,
-    totals: &mut Totals,
-) {
-    let (index, level) = (rows.first + local, rows.matrix.level());
-    let map = context.extras.map();
     let softmax = stats_of(&sums, Some(target_logit), &map).softmax();
     let (term, weight) = context.term(index, target, &softmax, &TokenTerm::default(), scale);
-    let (row, outputs) = rows.row(local);
-    if let Row::Write(mut row) = row {
+    if let Row::Write(row) = &mut row {
         let grad = context.row_grad(&softmax, &term, target, Some((target, target_logit)));
         row.write_grad(level, parked, &map, &grad, context.extras.class_weights);
     }

@@ -97,6 +97,7 @@ pub(crate) struct Totals {
 
 impl Totals {
     /// Adds a token that counts.
+    #[inline]
     pub(crate) fn count(
         &mut self,
         row: usize,

@@ -5,24 +5,18 @@ use core::ops::Range;
 use fearless_simd::Level;
 
 use crate::element::{Element, GradientOf};
-use crate::kernel::{Place, ReadRow, RowMut};
+use crate::kernel::{Place, ReadRow, RowMut, WriteRow};
 use crate::outputs::Outputs;
 use crate::reduction::Totals;
 use crate::scratch::Scratch;
 use crate::view::{Logits, LogitsMut, Shape};
 
-/// Rows of a leaf, a power of two. Small, so that few long rows still spread over threads.
-pub(crate) const LEAF_ROWS: usize = 4;
+/// Rows of a leaf. Small, so that few long rows still spread over threads.
+const LEAF_ROWS: usize = 4;
 
 /// Fewer elements than this are not worth another thread.
 #[cfg(feature = "rayon")]
 const PARALLEL_ELEMENTS: usize = 1 << 16;
-
-/// A result of so many bytes does not stay in the caches anyway.
-const STREAMED_BYTES: usize = 16 << 20;
-
-/// Rows shorter than this are not worth the fence that ends a stream.
-const STREAMED_ROW_BYTES: usize = 4 << 10;
 
 /// The matrices of a call.
 #[derive(Debug)]
@@ -73,13 +67,6 @@ impl<'a, T: Element, G: GradientOf<T>> Matrix<'a, T, G> {
         }
     }
 
-    /// Whether the result is too large to stay in the caches.
-    fn streamed(&self) -> bool {
-        let Self::Split(_, result) = self else { return false };
-        let row = result.shape.vocab.saturating_mul(size_of::<G>());
-        row >= STREAMED_ROW_BYTES && row.saturating_mul(result.shape.rows) >= STREAMED_BYTES
-    }
-
     #[cfg(feature = "rayon")]
     fn split_at(self, row: usize) -> (Self, Self) {
         match self {
@@ -106,18 +93,13 @@ pub(crate) struct Rows<'a, T, G> {
     pub(crate) first: usize,
     pub(crate) matrix: Matrix<'a, T, G>,
     pub(crate) outputs: Outputs<'a>,
-    /// The worker's own rows, or none.
+    /// The worker's own row, or none.
     scratch: &'a mut [f32],
-    /// How many rows may be half done at a time, a power of two: as many as the scratch has room for, a leaf of them without.
-    pub(crate) together: usize,
-    /// Of the whole matrix, however it is cut.
-    streamed: bool,
 }
 
 impl<'a, T: Element, G: GradientOf<T>> Rows<'a, T, G> {
     pub(crate) fn new(first: usize, matrix: Matrix<'a, T, G>, outputs: Outputs<'a>) -> Self {
-        let streamed = matrix.streamed();
-        Self { first, matrix, outputs, scratch: &mut [], together: LEAF_ROWS, streamed }
+        Self { first, matrix, outputs, scratch: &mut [] }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -126,25 +108,20 @@ impl<'a, T: Element, G: GradientOf<T>> Rows<'a, T, G> {
 
     /// One row, with the outputs' slots of all.
     pub(crate) fn row(&mut self, row: usize) -> (Row<'_, T, G>, &mut Outputs<'a>) {
-        let Shape { vocab, row_stride: stride, .. } = self.matrix.shape();
-        // Another one for each of the rows that are worked on together.
-        let start = (row & (self.together - 1)) * vocab;
-        let scratch = self.scratch.get_mut(start..start + vocab).unwrap_or_default();
+        let stride = self.matrix.shape().row_stride;
         let place = match &mut self.matrix {
             Matrix::Read(logits) => {
                 let row = Row::Read(ReadRow::new(logits.row(row), stride));
                 return (row, &mut self.outputs);
             }
             Matrix::Split(logits, result) => {
-                Place::Split(ReadRow::new(logits.row(row), stride), result.row_mut(row))
+                let source = ReadRow::new(logits.row(row), stride);
+                let stride = result.shape.row_stride;
+                Place::Split(source, WriteRow::new(result.row_mut(row), stride))
             }
-            Matrix::InPlace(logits) => {
-                let row = logits.row_mut(row);
-                let next = ReadRow::new(row, stride).next;
-                Place::InPlace(row, next)
-            }
+            Matrix::InPlace(logits) => Place::InPlace(WriteRow::new(logits.row_mut(row), stride)),
         };
-        let row = Row::Write(RowMut::new(place, scratch, self.streamed));
+        let row = Row::Write(RowMut::new(place, self.scratch));
         (row, &mut self.outputs)
     }
 
@@ -158,10 +135,9 @@ impl<'a, T: Element, G: GradientOf<T>> Rows<'a, T, G> {
 
     #[cfg(feature = "rayon")]
     fn split_at(self, row: usize) -> (Self, Self) {
-        let Self { first, matrix, outputs, streamed, .. } = self;
+        let Self { first, matrix, outputs, .. } = self;
         let ((a, b), (c, d)) = (matrix.split_at(row), outputs.split_at(row));
-        let part = |first, matrix, outputs| Self { streamed, ..Self::new(first, matrix, outputs) };
-        (part(first, a, c), part(first + row, b, d))
+        (Self::new(first, a, c), Self::new(first + row, b, d))
     }
 
     /// Runs `leaf` over every leaf of the tree and adds up what they return. `cursor` is handed from leaf to leaf in row order; another
@@ -183,11 +159,7 @@ impl<'a, T: Element, G: GradientOf<T>> Rows<'a, T, G> {
             return low.then(high);
         }
         scratch.with(|scratch| {
-            let together = match scratch.len() / self.matrix.shape().vocab {
-                0 | LEAF_ROWS.. => LEAF_ROWS,
-                rows => 1 << rows.ilog2(),
-            };
-            let mut rows = Rows { scratch, together, ..self };
+            let mut rows = Rows { scratch, ..self };
             sum_rows(0..rows.len(), &mut |range| leaf(&mut rows, range, cursor))
         })
     }

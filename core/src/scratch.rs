@@ -22,15 +22,12 @@ impl<'a> Scratch<'a> {
     pub(crate) fn new(scratch: &'a mut [f32], vocab: usize) -> Self {
         #[cfg(feature = "rayon")]
         {
-            // Several rows for each worker, if there are so many.
-            let share = scratch.len() / rayon::current_num_threads() / vocab.max(1);
-            let mut rows = scratch.chunks_exact_mut(share.max(1) * vocab.max(1));
+            let mut rows = scratch.chunks_exact_mut(vocab.max(1));
             Self { rows: core::array::from_fn(|_| Mutex::new(rows.next().unwrap_or_default())) }
         }
         #[cfg(not(feature = "rayon"))]
         {
-            let whole = scratch.len() - scratch.len() % vocab.max(1);
-            Self { row: Cell::new(scratch.get_mut(..whole).unwrap_or_default()) }
+            Self { row: Cell::new(scratch.get_mut(..vocab).unwrap_or_default()) }
         }
     }
 

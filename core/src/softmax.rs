@@ -9,8 +9,8 @@ use crate::loss::Loss;
 use crate::objective::Sft;
 use crate::outputs::Outputs;
 use crate::reduction::{LossReport, Totals};
-use crate::scratch::Scratch;
 use crate::rows::{Matrix, Row, Rows};
+use crate::scratch::Scratch;
 use crate::term::stats_of;
 use crate::view::{Logits, LogitsMut};
 

@@ -53,6 +53,7 @@ impl RowStats {
     /// For collectives that only have MAX and SUM: reduce `max` by MAX, rebase every part to it, sum the other fields.
     /// `max` must be at least `self.max`.
     #[must_use]
+    #[inline]
     pub fn rebase(self, max: f64) -> Self {
         let shift = self.max - max;
         if shift == 0.0 {
@@ -109,6 +110,7 @@ impl RowStats {
     }
 
     /// The statistics of a whole row with their logarithm.
+    #[inline]
     pub(crate) fn softmax(&self) -> Softmax {
         // Within 1 ULP of f64 and so rounded once in f32.
         let ln_sum_exp = if self.is_valid() { libm::log(self.sum_exp) } else { f64::NAN };

@@ -12,6 +12,7 @@ use crate::stats::{RowStats, Softmax};
 const INFINITE_LOSS: f64 = 1e200;
 
 /// 0 wins over ∞: what has no weight costs nothing.
+#[inline]
 fn weigh(weight: f64, value: f64) -> f64 {
     if weight == 0.0 { 0.0 } else { weight * value }
 }
@@ -134,6 +135,7 @@ impl<'a, O: Objective> Context<'a, O> {
 }
 
 /// Statistics from the sums of a kernel. `target_logit` is raw.
+#[inline]
 pub(crate) fn stats_of(sums: &RowSums, target_logit: Option<f32>, map: &LogitMap) -> RowStats {
     let relative_to_pivot = RowStats {
         max: f64::from(sums.pivot),

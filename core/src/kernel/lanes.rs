@@ -4,7 +4,7 @@
 use fearless_simd::{Simd, f32x16, i16x32, prelude::*, u16x16, u32x16};
 use half::{bf16, f16};
 
-use super::row::{BLOCK, load_tail};
+use super::row::{BLOCK, WriteRow, load_tail};
 
 /// Lanes of the virtual vector that every SIMD level works with.
 pub(crate) const LANES: usize = 16;
@@ -22,9 +22,9 @@ pub trait Lanes: Copy + Send + Sync + core::fmt::Debug + 'static {
     fn max<S: Simd>(simd: S, row: &[Self]) -> f32;
     /// Whether this is f32: such a row can park intermediate values.
     const IS_F32: bool = false;
-    /// The same row as f32, where it is.
-    fn as_f32_mut(_row: &mut [Self]) -> Option<&mut [f32]> {
-        None
+    /// The same row as f32, where it is; an empty one elsewhere.
+    fn f32_row<'a>(_row: &'a mut WriteRow<'_, Self>) -> WriteRow<'a, f32> {
+        WriteRow::cached(&mut [])
     }
 }
 
@@ -73,8 +73,8 @@ impl Lanes for f32 {
     }
 
     #[inline(always)]
-    fn as_f32_mut(row: &mut [Self]) -> Option<&mut [f32]> {
-        Some(row)
+    fn f32_row<'a>(row: &'a mut WriteRow<'_, Self>) -> WriteRow<'a, f32> {
+        WriteRow { row: row.row, next: row.next }
     }
 }
 

@@ -5,7 +5,7 @@ use fearless_simd::{Level, Simd, dispatch, f32x16};
 use super::exp::exp;
 use super::lanes::Lanes;
 use super::map::{Kind, LaneMap, LogitMap};
-use super::row::{Ahead, Each, InPlace, RowIo, Split, Streamed, load_weights};
+use super::row::{Ahead, Each, InPlace, RowIo, Split, load_weights};
 
 /// Coefficients of a gradient row: `dz[j] = (factor·exp(z'[j] − pivot) − uniform·w[j]) · slope[j]`, then the target's entry.
 #[derive(Clone, Copy, Debug)]
@@ -32,22 +32,17 @@ pub(super) fn grad_parked_in_place(
     });
 }
 
-/// Writes the gradient of exponentials that were parked elsewhere; past the caches, if it is streamed.
+/// Writes the gradient of exponentials that were parked elsewhere.
 pub(super) fn grad_parked<G: Lanes>(
     level: Level,
     source: &[f32],
     target: &mut [G],
     grad: &RowGrad,
     class_weights: Option<&[f32]>,
-    streamed: bool,
 ) {
     dispatch!(level, simd => {
-        if streamed {
-            of_parked(simd, Streamed { source, target }, grad, class_weights);
-        } else {
-            let split = Split { source, target, ahead: Ahead::NONE };
-            of_parked(simd, split, grad, class_weights);
-        }
+        let split = Split { source, target, ahead: Ahead::NONE, target_ahead: Ahead::NONE };
+        of_parked(simd, split, grad, class_weights);
     });
 }
 
@@ -78,7 +73,8 @@ pub(super) fn grad_split<T: Lanes, G: Lanes>(
     class_weights: Option<&[f32]>,
 ) {
     dispatch!(level, simd => {
-        let io = Split { source, target, ahead: Ahead::same_row(source) };
+        let (ahead, target_ahead) = (Ahead::same_row(source), Ahead::same_row(target));
+        let io = Split { source, target, ahead, target_ahead };
         match map.kind() {
             Kind::Linear(map) => again(simd, io, map, grad, class_weights),
             Kind::Capped(map) => again(simd, io, map, grad, class_weights),
@@ -105,7 +101,7 @@ pub(super) fn shift_split<T: Lanes, G: Lanes>(
     pivot: f32,
     shift: f32,
 ) {
-    dispatch!(level, simd => Split { source, target, ahead: Ahead::NONE }.each(
+    dispatch!(level, simd => Split { source, target, ahead: Ahead::NONE, target_ahead: Ahead::NONE }.each(
         simd,
         Each(
             #[inline(always)]
@@ -154,12 +150,7 @@ fn finish<S: Simd>(
 
 /// From exponentials to gradient entries.
 #[inline(always)]
-fn of_parked<S: Simd>(
-    simd: S,
-    io: impl RowIo<S>,
-    grad: &RowGrad,
-    class_weights: Option<&[f32]>,
-) {
+fn of_parked<S: Simd>(simd: S, io: impl RowIo<S>, grad: &RowGrad, class_weights: Option<&[f32]>) {
     finish(
         simd,
         io,

@@ -13,12 +13,14 @@ pub struct LogitMap {
 
 impl LogitMap {
     /// z' of one logit, to the last bits of f64: the row's maximum and its target take this way.
+    #[inline]
     pub(crate) fn apply(&self, z: f32) -> f64 {
         let scaled = f64::from(self.scale) * f64::from(z);
         self.cap.map_or(scaled, |cap| f64::from(cap) * libm::tanh(scaled / f64::from(cap)))
     }
 
     /// ∂z'/∂z at one logit.
+    #[inline]
     pub(crate) fn slope(&self, z: f32) -> f64 {
         let scale = f64::from(self.scale);
         self.cap.map_or(scale, |cap| {
@@ -27,12 +29,14 @@ impl LogitMap {
         })
     }
 
+    #[inline]
     pub(super) fn kind(&self) -> Kind {
         let scale = self.scale;
         self.cap.map_or(Kind::Linear(Linear { scale }), |cap| Kind::Capped(Capped { scale, cap }))
     }
 
     /// The f32 that exponents are taken relative to, for a row with this largest z'.
+    #[inline]
     pub(crate) fn pivot(max: f64) -> f32 {
         #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
         let pivot = max as f32;

@@ -2,11 +2,11 @@
 //!
 //! Every path computes the same `exp(z' − pivot)` per element, so in place and separate, fused and staged agree in their bits.
 
-mod cache;
 mod exp;
 mod lanes;
 mod logits_grad;
 mod map;
+mod prefetch;
 mod row;
 mod row_mut;
 mod row_stats;
@@ -15,7 +15,7 @@ mod table;
 pub use lanes::Lanes;
 pub use logits_grad::RowGrad;
 pub use map::LogitMap;
-pub use row::ReadRow;
+pub use row::{ReadRow, WriteRow};
 pub(crate) use row_mut::{Parked, Place, RowMut};
 pub(crate) use row_stats::argmax;
 pub use row_stats::{RowSums, Want};

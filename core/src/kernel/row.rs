@@ -3,8 +3,8 @@
 
 use fearless_simd::{Simd, f32x16};
 
-use super::cache::{misaligned, prefetch, stream};
 use super::lanes::{LANES, Lanes};
+use super::prefetch::prefetch;
 
 /// Entries of a block: four chunks, so that a loop has work that does not wait for its own results, and short sums.
 pub(super) const BLOCK: usize = 4 * LANES;
@@ -76,7 +76,7 @@ const LINE: usize = 64;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ahead {
     next: *const u8,
-    /// A literal wherever it is used, so that no loop is left.
+    /// A literal in most places, so that no loop is left of asking for them.
     lines: usize,
 }
 
@@ -84,10 +84,16 @@ impl Ahead {
     /// Nothing: what is read is in cache.
     pub(super) const NONE: Self = Self { next: core::ptr::null(), lines: 0 };
 
-    /// As much as the loop reads of a row of `T`, from this address on.
+    /// As much as the loop reads (or writes) of a row of `T`, from this address on.
     #[inline(always)]
     pub(super) fn all<T>(next: *const T) -> Self {
         Self { next: next.cast(), lines: BLOCK * size_of::<T>() / LINE }
+    }
+
+    /// As [`Ahead::all`], but nothing from null on.
+    #[inline(always)]
+    pub(super) fn unless_null<T>(next: *const T) -> Self {
+        if next.is_null() { Self::NONE } else { Self::all(next) }
     }
 
     /// Within the same row, for a loop that is the first to read it.
@@ -128,6 +134,27 @@ impl<T: Lanes> ReadRow<'_, T> {
     }
 }
 
+/// A row to write.
+#[derive(Debug)]
+pub struct WriteRow<'a, T> {
+    pub(crate) row: &'a mut [T],
+    /// What will be written (or overwritten) next; null if that is in cache. Only an address.
+    pub(crate) next: *const T,
+}
+
+impl<'a, T> WriteRow<'a, T> {
+    /// A row whose successor starts `stride` elements behind it.
+    pub(crate) fn new(row: &'a mut [T], stride: usize) -> Self {
+        let next = row.as_ptr().wrapping_add(stride);
+        Self { row, next }
+    }
+
+    /// A row that is in cache and will be used again.
+    pub(super) fn cached(row: &'a mut [T]) -> Self {
+        Self { row, next: core::ptr::null() }
+    }
+}
+
 /// Reads only.
 pub(super) struct Read<'a, T> {
     pub(super) row: &'a [T],
@@ -165,17 +192,19 @@ pub(super) struct Split<'a, T, G> {
     pub(super) source: &'a [T],
     pub(super) target: &'a mut [G],
     pub(super) ahead: Ahead,
+    pub(super) target_ahead: Ahead,
 }
 
 impl<S: Simd, T: Lanes, G: Lanes> RowIo<S> for Split<'_, T, G> {
     #[inline(always)]
     fn each(self, simd: S, mut visit: impl Visit<S>) {
-        let Self { source, target, mut ahead } = self;
+        let Self { source, target, mut ahead, mut target_ahead } = self;
         let (blocks, rest) = source.as_chunks::<BLOCK>();
         let (out_blocks, out_rest) = target.as_chunks_mut::<BLOCK>();
         let mut start = 0;
         for (block, out) in blocks.iter().zip(out_blocks) {
             ahead.block();
+            target_ahead.block();
             let outs = out.as_chunks_mut::<LANES>().0;
             for (chunk, out) in block.as_chunks::<LANES>().0.iter().zip(outs) {
                 *out = G::lanes(simd, visit.chunk(simd, start, LANES, T::load(simd, chunk)));
@@ -194,41 +223,6 @@ impl<S: Simd, T: Lanes, G: Lanes> RowIo<S> for Split<'_, T, G> {
             store_tail(simd, value, out_tail);
         }
         visit.end_of_block(simd);
-    }
-}
-
-/// As [`Split`], past the caches: for a result that is too large to stay there.
-pub(super) struct Streamed<'a, T, G> {
-    pub(super) source: &'a [T],
-    pub(super) target: &'a mut [G],
-}
-
-impl<S: Simd, T: Lanes, G: Lanes> RowIo<S> for Streamed<'_, T, G> {
-    #[inline(always)]
-    fn each(self, simd: S, mut visit: impl Visit<S>) {
-        let Self { source, target } = self;
-        let head = misaligned(target).min(source.len());
-        let (source_head, source) = source.split_at(head);
-        let (target_head, target) = target.split_at_mut(head);
-        let mut ends = |start: usize, source: &[T], target: &mut [G]| {
-            for (i, (lanes, out)) in source.chunks(LANES).zip(target.chunks_mut(LANES)).enumerate() {
-                let z = load_tail(simd, lanes);
-                store_tail(simd, visit.chunk(simd, start + i * LANES, lanes.len(), z), out);
-            }
-        };
-        ends(0, source_head, target_head);
-        let (chunks, tail) = source.as_chunks::<LANES>();
-        let (outs, out_tail) = target.as_chunks_mut::<LANES>();
-        ends(head + chunks.len() * LANES, tail, out_tail);
-        let padding = [T::NEG_INFINITY; LANES];
-        stream(
-            outs,
-            #[inline(always)]
-            |i| {
-                let z = T::load(simd, chunks.get(i).unwrap_or(&padding));
-                G::lanes(simd, visit.chunk(simd, head + i * LANES, LANES, z))
-            },
-        );
     }
 }
 

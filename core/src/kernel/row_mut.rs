@@ -3,7 +3,7 @@
 use fearless_simd::Level;
 
 use super::map::{Kind, LogitMap};
-use super::row::ReadRow;
+use super::row::{ReadRow, WriteRow};
 use super::row_stats::{self, RowSums, Want};
 use super::table::{LogitKernels, ResultKernels};
 use super::{RowGrad, logits_grad};
@@ -13,16 +13,16 @@ use crate::entry;
 #[derive(Debug)]
 pub(crate) enum Place<'a, T, G> {
     /// Logits here, the result elsewhere.
-    Split(ReadRow<'a, T>, &'a mut [G]),
-    /// The result overwrites the logits; what follows the row starts at the address.
-    InPlace(&'a mut [T], *const T),
+    Split(ReadRow<'a, T>, WriteRow<'a, G>),
+    /// The result overwrites the logits.
+    InPlace(WriteRow<'a, T>),
 }
 
 impl<T: Copy, G> Place<'_, T, G> {
     fn read(&self) -> ReadRow<'_, T> {
         match self {
             Self::Split(source, _) => *source,
-            Self::InPlace(row, next) => ReadRow { row, next: *next },
+            Self::InPlace(row) => ReadRow { row: row.row, next: row.next },
         }
     }
 }
@@ -42,15 +42,14 @@ pub(crate) enum Parked {
 #[derive(Debug)]
 pub(crate) struct RowMut<'a, T, G> {
     place: Place<'a, T, G>,
-    /// Room for the exponentials of a row; too short, it is not used.
+    /// Room for the exponentials of a row, or none.
     scratch: &'a mut [f32],
-    /// Whether the result goes past the caches.
-    streamed: bool,
 }
 
 impl<'a, T: LogitKernels, G: LogitKernels + ResultKernels<T>> RowMut<'a, T, G> {
-    pub(crate) fn new(place: Place<'a, T, G>, scratch: &'a mut [f32], streamed: bool) -> Self {
-        Self { place, scratch, streamed }
+    /// `scratch` is as long as the row, or empty.
+    pub(crate) fn new(place: Place<'a, T, G>, scratch: &'a mut [f32]) -> Self {
+        Self { place, scratch }
     }
 
     /// The logits, before anything is written.
@@ -73,28 +72,26 @@ impl<'a, T: LogitKernels, G: LogitKernels + ResultKernels<T>> RowMut<'a, T, G> {
         let sums = match (parked, &mut self.place) {
             (Parked::Nowhere, place) => T::sums(level, place.read(), map, want),
             (Parked::Scratch, place) => {
-                T::sums_parked(level, place.read(), self.scratch, linear, want)
+                let scratch = WriteRow::cached(self.scratch);
+                T::sums_parked(level, place.read(), scratch, linear, want)
             }
             (Parked::Result, Place::Split(source, target)) => {
-                let target = G::as_f32_mut(target).unwrap_or_default();
-                T::sums_parked(level, *source, target, linear, want)
+                T::sums_parked(level, *source, G::f32_row(target), linear, want)
             }
-            (Parked::Result, Place::InPlace(row, next)) => {
-                let row = T::as_f32_mut(row).unwrap_or_default();
-                row_stats::sums_in_place(level, row, next.cast(), linear, want)
+            (Parked::Result, Place::InPlace(row)) => {
+                row_stats::sums_in_place(level, T::f32_row(row), linear, want)
             }
         };
         (sums, parked)
     }
 
-    /// Where the exponentials can wait. A result that is streamed should not be touched twice.
+    /// Where the exponentials can wait.
     fn parking(&self) -> Parked {
-        let scratch = self.scratch.len() >= self.place.read().row.len();
         match &self.place {
             Place::InPlace(..) if T::IS_F32 => Parked::Result,
-            Place::Split(..) if G::IS_F32 && !(self.streamed && scratch) => Parked::Result,
-            _ if scratch => Parked::Scratch,
-            _ => Parked::Nowhere,
+            Place::Split(..) if G::IS_F32 => Parked::Result,
+            _ if self.scratch.is_empty() => Parked::Nowhere,
+            _ => Parked::Scratch,
         }
     }
 
@@ -110,26 +107,26 @@ impl<'a, T: LogitKernels, G: LogitKernels + ResultKernels<T>> RowMut<'a, T, G> {
         if grad.factor == 0.0 && grad.uniform == 0.0 {
             self.clear();
         } else {
-            let (scratch, streamed) = (&*self.scratch, self.streamed);
+            let scratch = &*self.scratch;
             match (parked, &mut self.place) {
                 (Parked::Nowhere, Place::Split(source, target)) => {
-                    G::grad_split(level, source.row, target, map, grad, class_weights);
+                    G::grad_split(level, source.row, target.row, map, grad, class_weights);
                 }
-                (Parked::Nowhere, Place::InPlace(row, _)) => {
-                    T::grad_in_place(level, row, map, grad, class_weights);
+                (Parked::Nowhere, Place::InPlace(row)) => {
+                    T::grad_in_place(level, row.row, map, grad, class_weights);
                 }
                 (Parked::Scratch, Place::Split(_, target)) => {
-                    G::grad_parked(level, scratch, target, grad, class_weights, streamed);
+                    G::grad_parked(level, scratch, target.row, grad, class_weights);
                 }
-                (Parked::Scratch, Place::InPlace(row, _)) => {
-                    T::grad_parked(level, scratch, row, grad, class_weights, false);
+                (Parked::Scratch, Place::InPlace(row)) => {
+                    T::grad_parked(level, scratch, row.row, grad, class_weights);
                 }
                 (Parked::Result, Place::Split(_, target)) => {
-                    let row = G::as_f32_mut(target).unwrap_or_default();
+                    let row = G::f32_row(target).row;
                     logits_grad::grad_parked_in_place(level, row, grad, class_weights);
                 }
-                (Parked::Result, Place::InPlace(row, _)) => {
-                    let row = T::as_f32_mut(row).unwrap_or_default();
+                (Parked::Result, Place::InPlace(row)) => {
+                    let row = T::f32_row(row).row;
                     logits_grad::grad_parked_in_place(level, row, grad, class_weights);
                 }
             }
@@ -142,16 +139,18 @@ impl<'a, T: LogitKernels, G: LogitKernels + ResultKernels<T>> RowMut<'a, T, G> {
     /// Writes (z − pivot) − shift: log-probabilities, if shift is ln Σ exp(z − pivot).
     pub(crate) fn write_shifted(&mut self, level: Level, pivot: f32, shift: f32) {
         match &mut self.place {
-            Place::Split(source, target) => G::shift_split(level, source.row, target, pivot, shift),
-            Place::InPlace(row, _) => T::shift_in_place(level, row, pivot, shift),
+            Place::Split(source, target) => {
+                G::shift_split(level, source.row, target.row, pivot, shift);
+            }
+            Place::InPlace(row) => T::shift_in_place(level, row.row, pivot, shift),
         }
     }
 
     /// Writes zeros without reading.
     pub(crate) fn clear(&mut self) {
         match &mut self.place {
-            Place::Split(_, target) => target.fill(G::ZERO),
-            Place::InPlace(row, _) => row.fill(T::ZERO),
+            Place::Split(_, target) => target.row.fill(G::ZERO),
+            Place::InPlace(row) => row.row.fill(T::ZERO),
         }
     }
 
@@ -160,8 +159,8 @@ impl<'a, T: LogitKernels, G: LogitKernels + ResultKernels<T>> RowMut<'a, T, G> {
         #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
         let value = value as f32;
         match &mut self.place {
-            Place::Split(_, target) => entry::write(target, index, G::from_f32(value)),
-            Place::InPlace(row, _) => entry::write(row, index, T::from_f32(value)),
+            Place::Split(_, target) => entry::write(target.row, index, G::from_f32(value)),
+            Place::InPlace(row) => entry::write(row.row, index, T::from_f32(value)),
         }
     }
 }

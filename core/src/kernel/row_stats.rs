@@ -5,7 +5,9 @@ use fearless_simd::{Level, Simd, dispatch, f32x16, f64x8, prelude::*};
 use super::exp::exp;
 use super::lanes::{LANES, Lanes};
 use super::map::{Kind, LaneMap, Linear, LogitMap};
-use super::row::{Ahead, Each, InPlace, Read, ReadRow, RowIo, Split, Visit, load_weights};
+use super::row::{
+    Ahead, Each, InPlace, Read, ReadRow, RowIo, Split, Visit, WriteRow, load_weights,
+};
 
 /// Sums over one row, as the loops form them.
 #[derive(Clone, Copy, Debug)]
@@ -55,13 +57,14 @@ pub(super) fn sums<T: Lanes>(
 pub(super) fn sums_parked<T: Lanes>(
     level: Level,
     ReadRow { row: source, next }: ReadRow<'_, T>,
-    target: &mut [f32],
+    WriteRow { row: target, next: target_next }: WriteRow<'_, f32>,
     map: Linear,
     want: Want<'_>,
 ) -> RowSums {
     dispatch!(level, simd => {
         let before = before(simd, source, &map.into(), want);
-        let split = Split { source, target, ahead: Ahead::all(next) };
+        let (ahead, target_ahead) = (Ahead::all(next), Ahead::unless_null(target_next));
+        let split = Split { source, target, ahead, target_ahead };
         let sum_exp = sum(simd, split, map, before.pivot);
         RowSums { sum_exp, ..before }
     })
@@ -70,8 +73,7 @@ pub(super) fn sums_parked<T: Lanes>(
 /// As [`sums`], with the exponentials parked over the logits.
 pub(super) fn sums_in_place(
     level: Level,
-    row: &mut [f32],
-    next: *const f32,
+    WriteRow { row, next }: WriteRow<'_, f32>,
     map: Linear,
     want: Want<'_>,
 ) -> RowSums {
@@ -215,13 +217,14 @@ fn sum_logits<S: Simd, T: Lanes>(
         Each(
             #[inline(always)]
             |start, lanes, z| {
-            let weights = weights(start, lanes);
-            // 0·(−inf) is 0: a class without weight has no part in the sum.
-            let weighted = simd.simd_gt_f32x16(weights, zero) & inside(simd, lanes);
-            let value = simd.select_f32x16(weighted, map.apply(simd, z), zero);
-            sum.mul_add(simd, value, weights);
-            z
-        }),
+                let weights = weights(start, lanes);
+                // 0·(−inf) is 0: a class without weight has no part in the sum.
+                let weighted = simd.simd_gt_f32x16(weights, zero) & inside(simd, lanes);
+                let value = simd.select_f32x16(weighted, map.apply(simd, z), zero);
+                sum.mul_add(simd, value, weights);
+                z
+            },
+        ),
     );
     sum.sum()
 }
@@ -235,14 +238,15 @@ fn sum_exp_logits<S: Simd, T: Lanes>(simd: S, row: &[T], map: impl LaneMap<S>, p
         Each(
             #[inline(always)]
             |_, lanes, z| {
-            let x = map.centred(simd, z, pivot);
-            let e = exp(simd, x);
-            // A class without mass has no part in the sum, nor has padding.
-            let massive = simd.simd_ne_f32x16(e, zero) & inside(simd, lanes);
-            let x = simd.select_f32x16(massive, x, zero);
-            sum.mul_add(simd, e, x);
-            z
-        }),
+                let x = map.centred(simd, z, pivot);
+                let e = exp(simd, x);
+                // A class without mass has no part in the sum, nor has padding.
+                let massive = simd.simd_ne_f32x16(e, zero) & inside(simd, lanes);
+                let x = simd.select_f32x16(massive, x, zero);
+                sum.mul_add(simd, e, x);
+                z
+            },
+        ),
     );
     sum.sum()
 }

@@ -5,7 +5,7 @@ use half::{bf16, f16};
 
 use super::lanes::Lanes;
 use super::map::{Linear, LogitMap};
-use super::row::ReadRow;
+use super::row::{ReadRow, WriteRow};
 use super::row_stats::{RowSums, Want};
 use super::{RowGrad, logits_grad, row_stats};
 
@@ -17,7 +17,7 @@ pub trait LogitKernels: Lanes {
     fn sums_parked(
         level: Level,
         row: ReadRow<'_, Self>,
-        target: &mut [f32],
+        target: WriteRow<'_, f32>,
         map: Linear,
         want: Want<'_>,
     ) -> RowSums;
@@ -28,7 +28,6 @@ pub trait LogitKernels: Lanes {
         target: &mut [Self],
         grad: &RowGrad,
         class_weights: Option<&[f32]>,
-        streamed: bool,
     );
     /// See [`logits_grad::grad_in_place`].
     fn grad_in_place(
@@ -54,13 +53,7 @@ pub trait ResultKernels<T: Lanes>: Lanes {
         class_weights: Option<&[f32]>,
     );
     /// See [`logits_grad::shift_split`].
-    fn shift_split(
-        level: Level,
-        source: &[T],
-        target: &mut [Self],
-        pivot: f32,
-        shift: f32,
-    );
+    fn shift_split(level: Level, source: &[T], target: &mut [Self], pivot: f32, shift: f32);
 }
 
 macro_rules! logit_kernels {
@@ -78,7 +71,7 @@ macro_rules! logit_kernels {
             fn sums_parked(
                 level: Level,
                 row: ReadRow<'_, Self>,
-                target: &mut [f32],
+                target: WriteRow<'_, f32>,
                 map: Linear,
                 want: Want<'_>,
             ) -> RowSums {
@@ -91,11 +84,8 @@ macro_rules! logit_kernels {
                 target: &mut [Self],
                         grad: &RowGrad,
                 class_weights: Option<&[f32]>,
-                streamed: bool,
             ) {
-                logits_grad::grad_parked(
-                    level, parked, target, grad, class_weights, streamed,
-                );
+                logits_grad::grad_parked(level, parked, target, grad, class_weights);
             }
 
             fn grad_in_place(

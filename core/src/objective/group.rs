@@ -116,6 +116,7 @@ pub(crate) fn floor_log_p(log_p: f64) -> f64 {
     if log_p < LOG_P_MIN { LOG_P_MIN } else { log_p }
 }
 
+#[inline]
 pub(crate) fn side_log_p(values: Option<&[f32]>, row: usize) -> f64 {
     values.map_or(0.0, |values| floor_log_p(entry::read(values, row)))
 }
