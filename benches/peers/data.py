@@ -21,8 +21,12 @@ class Problem:
     probed: dict[int, np.ndarray]  # the logits of the rows whose gradient is looked at
 
     @property
+    def elements(self) -> int:
+        return self.rows * self.vocab
+
+    @property
     def bytes(self) -> int:
-        return self.rows * self.vocab * BYTES[self.dtype]
+        return self.elements * BYTES[self.dtype]
 
     def loss(self, task: str) -> float:
         weights = np.exp(self.log_p) if task == "dft" else 1.0
@@ -50,7 +54,7 @@ def make(dtype: str, rows: int, vocab: int, folder: Path, seed: int = 1) -> Prob
     targets.tofile(folder / "targets")
     probes = dict.fromkeys([0, rows // 2, rows - 1])
     log_p = np.empty(rows)
-    probed = {}
+    probed: dict[int, np.ndarray] = {}
     step = max(1, (1 << 22) // vocab)
     with open(folder / "logits", "wb") as file:
         for start in range(0, rows, step):

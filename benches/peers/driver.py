@@ -1,9 +1,9 @@
 """Pairs every peer with ours: the same problem, in turns, on the same cores."""
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -17,13 +17,17 @@ from workers import OURS, Peer, Process, WorkerError, build
 Times = dict[str, list[float]]
 
 # Ways that ours does a task in; peers are compared with the last, which leaves the logits as they were, as theirs do.
-WAYS = {"ce": ("in-place", "separate"), "dft": ("in-place", "separate"), "ce-forward": ("forward",)}
+WAYS = {
+    "ce": ("ce/surprisal-in-place", "ce/surprisal-separate"),
+    "dft": ("dft/surprisal-in-place", "dft/surprisal-separate"),
+    "ce-forward": ("ce-forward/surprisal",),
+}
 YARDSTICK = {"ce": "copy", "dft": "copy", "ce-forward": "read"}
 
 OUR_TOLERANCE = 1e-6
 TOLERANCE = {"f32": 1e-4, "bf16": 2e-2}
-SLOW_MS = 5_000
-ROUNDS_IF_SLOW = 3
+# Who takes longer is so far behind that fewer rounds tell it as well: (milliseconds of a call, rounds).
+SLOW = [(10_000, 1), (1_000, 3)]
 
 
 class WrongResult(Exception):
@@ -42,7 +46,9 @@ class Group:
         problem = self.problem
         return ("setup", task, problem.dtype, problem.rows, problem.vocab, self.threads, problem.folder)
 
-    def line(self, what: str, times: Sequence[float], yardstick: Sequence[float], ours: Sequence[float], memory: float) -> Line:
+    def line(
+        self, what: str, times: Sequence[float], yardstick: Sequence[float], ours: Sequence[float], memory: float
+    ) -> Line:
         problem = self.problem
         ms, unit = median(times), median(yardstick)
         shape = problem.dtype, problem.rows, problem.vocab, self.threads
@@ -57,20 +63,20 @@ def check_ours(ours: Process, task: str, group: Group) -> dict[str, float]:
     """Loss and gradient of every way against float64. Returns the memory that they need."""
     problem, memory = group.problem, {}
     for way in WAYS[task]:
-        memory[way], loss = ours.ask("memory", way)
-        check_our_loss(loss, task, way, group)
-        if way != "forward":
+        memory[way], _, loss = ours.ask("memory", way)
+        check_our_loss(loss, way, group)
+        if task != "ce-forward":
             ours.ask("run", "save")
             error = problem.gradient_error(task, data.read_gradient(problem))
             if not error <= 1:
-                raise WrongResult(f"{task} {group}, {way}: the gradient's error is {error:.3g} times what is allowed")
+                raise WrongResult(f"{way} {group}: the gradient's error is {error:.3g} times what is allowed")
     return memory
 
 
-def check_our_loss(loss: float, task: str, way: str, group: Group) -> None:
-    want = group.problem.loss(task)
+def check_our_loss(loss: float, way: str, group: Group) -> None:
+    want = group.problem.loss(way.partition("/")[0])
     if not abs(loss - want) <= OUR_TOLERANCE * abs(want):
-        raise WrongResult(f"{task} {group}, {way}: the loss is {loss!r}, in float64 it is {want!r}")
+        raise WrongResult(f"{way} {group}: the loss is {loss!r}, in float64 it is {want!r}")
 
 
 def take_turns(ours: Process, worker: Process | None, task: str, rounds: int, group: Group) -> Times:
@@ -80,7 +86,7 @@ def take_turns(ours: Process, worker: Process | None, task: str, rounds: int, gr
         times.setdefault("yardstick", []).append(ours.ask("run", YARDSTICK[task])[0])
         for way in WAYS[task]:
             ms, loss = ours.ask("run", way)
-            check_our_loss(loss, task, way, group)
+            check_our_loss(loss, way, group)
             times.setdefault(way, []).append(ms)
         if worker:
             ours.ask("run", "evict")
@@ -92,34 +98,29 @@ def pair(ours: Process, worker: Process, peer: Peer, task: str, group: Group) ->
     """Measures a peer and ours."""
     problem = group.problem
     worker.ask(*group.setup(task))
-    memory, loss = worker.ask("memory", "-")
+    memory, ms, loss = worker.ask("memory", "-")  # two calls, which also warm it up
     want = problem.loss(task)
     if not abs(loss - want) <= TOLERANCE[problem.dtype] * abs(want):
         say(f"WRONG LOSS: {task}/{peer.name} {group}: {loss:.6g}, in float64 it is {want:.6g}")
-    # Two calls have warmed it up; this one tells how long it takes.
-    ms, _ = worker.ask("run", "-")
-    rounds = group.rounds
-    if ms > SLOW_MS and rounds > ROUNDS_IF_SLOW:
-        rounds = ROUNDS_IF_SLOW
-        say(f"{task}/{peer.name} {group}: {ms / 1e3:.0f} s a call, {rounds} rounds only")
-    ours.ask(*group.setup(task))
-    take_turns(ours, None, task, 2, group)
+    rounds = next((few for slow, few in SLOW if ms > slow), group.rounds)
+    if rounds < group.rounds:
+        say(f"{task}/{peer.name} {group}: {ms / 1e3:.1f} s a call, {rounds} of {group.rounds} rounds")
     times = take_turns(ours, worker, task, rounds, group)
     reference = times[WAYS[task][-1]]
     return times, group.line(f"{task}/{peer.name}", times["peer"], times["yardstick"], reference, memory)
 
 
-def measure(group: Group, plan: list[tuple[Peer, list[str]]], tasks: list[str], table: Table, progress: Progress) -> None:
+def measure(
+    group: Group, plan: list[tuple[Peer, list[str]]], tasks: list[str], table: Table, progress: Progress
+) -> None:
     """A line for every peer and task, and then ours from the rounds with all of them."""
     pooled: dict[str, Times] = {task: {} for task in tasks}
     with Process(OURS, group.threads) as ours:
-        memory = {}
-        for task in tasks:
-            ours.ask(*group.setup(task))
-            memory[task] = check_ours(ours, task, group)
+        ours.ask(*group.setup("ce"))
+        memory = {way: need for task in tasks for way, need in check_ours(ours, task, group).items()}
         for peer, peer_tasks in plan:
             if not fits(peer, group):
-                progress.advance(cost(group.problem.rows * group.problem.vocab) * len(peer_tasks))
+                progress.advance(cost(group.problem.elements) * len(peer_tasks))
                 continue
             with Process(peer, group.threads) as worker:
                 for task in peer_tasks:
@@ -127,21 +128,18 @@ def measure(group: Group, plan: list[tuple[Peer, list[str]]], tasks: list[str], 
                     try:
                         times, line = pair(ours, worker, peer, task, group)
                     except WorkerError as error:
+                        if error.peer is OURS:
+                            raise
                         say(f"left out: {task}/{peer.name} {group}: {error}")
                     else:
                         table.add(line)
                         for way, values in times.items():
                             pooled[task].setdefault(way, []).extend(values)
-                    progress.advance(cost(group.problem.rows * group.problem.vocab))
+                    progress.advance(cost(group.problem.elements))
         for task, times in pooled.items():
-            if not times:
-                ours.ask(*group.setup(task))
-                take_turns(ours, None, task, 2, group)
-                times = take_turns(ours, None, task, group.rounds, group)
-            reference = times[WAYS[task][-1]]
+            times = times or take_turns(ours, None, task, group.rounds, group)
             for way in WAYS[task]:
-                name = "surprisal" if way == "forward" else f"surprisal-{way}"
-                table.add(group.line(f"{task}/{name}", times[way], times["yardstick"], reference, memory[task][way]))
+                table.add(group.line(way, times[way], times["yardstick"], times[WAYS[task][-1]], memory[way]))
 
 
 def fits(peer: Peer, group: Group) -> bool:
@@ -169,18 +167,18 @@ def run(options: argparse.Namespace, peers: list[Peer]) -> int:
     except (OSError, CalledProcessError) as error:
         say(f"the workers cannot be built: {error}")
         return 1
-    plans = {}
+    plans: dict[str, list[tuple[Peer, list[str]]]] = {}
     for dtype in options.dtype:
         for peer in peers:
             tasks = [task for task in options.task if task in peer.tasks and dtype in peer.dtypes]
             if dtype not in peer.dtypes:
-                say(f"left out: {peer.name} in {dtype}: not supported, or not another way to do it")
+                say(f"left out: {peer.name} has no {dtype}")
             if tasks:
                 plans.setdefault(dtype, []).append((peer, tasks))
     pairings = {dtype: sum(len(tasks) for _, tasks in plan) for dtype, plan in plans.items()}
     total = sum(cost(rows * vocab) * sum(pairings.values()) for rows, vocab in options.shape) * len(options.threads)
     progress = Progress(max(total, 1))
-    with open(options.csv, "w") if options.csv else tempfile.TemporaryFile("w") as copy:
+    with open(options.csv, "w") if options.csv else nullcontext() as copy:
         table = Table(copy)
         try:
             for rows, vocab in options.shape:
@@ -195,7 +193,7 @@ def run(options: argparse.Namespace, peers: list[Peer]) -> int:
             say(f"surprisal is wrong: {error}")
             return 1
         except WorkerError as error:
-            say(f"surprisal's worker: {error}")
+            say(f"{error.peer.name}: {error}")
             return 1
         finally:
             progress.close()

@@ -28,7 +28,7 @@ def enter_venv() -> None:
     if not stamp.exists() or stamp.read_text() != wanted:
         print(f"sets up {VENV} (several GB, once)", file=sys.stderr)
         venv.create(VENV, with_pip=True, clear=True)
-        install = [python, "-m", "pip", "install", "--quiet", "-r", requirements]
+        install = [str(python), "-m", "pip", "install", "--quiet", "-r", str(requirements)]
         subprocess.run(install, check=True, stdout=sys.stderr)
         stamp.write_text(wanted)
     os.execv(python, [str(python), *sys.argv])

@@ -2,13 +2,13 @@
 
 A worker is a process that the driver asks, a line at a time, and that answers each line with one:
 
-    setup TASK DTYPE ROWS VOCAB THREADS FOLDER  ->  ok              loads FOLDER/logits and FOLDER/targets (u32)
-    memory WHAT                                 ->  ok BYTES LOSS   peak memory of a call, beyond what was resident before it
-    run WHAT                                    ->  ok MS LOSS      time of a call
-    quit                                                            no answer
+    setup TASK DTYPE ROWS VOCAB THREADS FOLDER  ->  ok                loads FOLDER/logits and FOLDER/targets (u32)
+    run WHAT                                    ->  ok MS LOSS        a call
+    memory WHAT                                 ->  ok BYTES MS LOSS  the same, and its peak memory beyond what was resident before
+    quit
 
-or `error MESSAGE`. Tasks are `ce`, `dft`, `ce-forward`; dtypes `f32`, `bf16`; WHAT names one of the ways that a worker can do it in, for those
-that have several.
+or `error MESSAGE`. Tasks are `ce`, `dft`, `ce-forward`; dtypes `f32`, `bf16`; WHAT names one of the ways that a worker can do it in, for
+those that have several.
 """
 
 import ctypes
@@ -63,6 +63,7 @@ def serve(make: Callable[[Setup], Worker]) -> None:
                 case ["quit"]:
                     return
                 case ["setup", *arguments]:
+                    worker = None  # before the next problem needs its memory
                     worker = make(_read_setup(*arguments))
                     answer = ""
                 case ["run", _] if worker:
@@ -78,10 +79,14 @@ def serve(make: Callable[[Setup], Worker]) -> None:
 
 def _run(worker: Worker) -> str:
     worker.prepare()
+    ms, loss = _timed(worker)
+    return f"{ms:.6f} {loss:.17e}"
+
+
+def _timed(worker: Worker) -> tuple[float, float]:
     start = time.perf_counter()
     loss = worker.call()
-    ms = (time.perf_counter() - start) * 1e3
-    return f"{ms:.6f} {loss:.17e}"
+    return (time.perf_counter() - start) * 1e3, loss
 
 
 def _memory(worker: Worker) -> str:
@@ -95,8 +100,8 @@ def _memory(worker: Worker) -> str:
     ctypes.CDLL(None).malloc_trim(0)
     before = _status("VmRSS:")
     Path("/proc/self/clear_refs").write_text("5")  # resets the peak
-    loss = worker.call()
-    return f"{max(0, _status('VmHWM:') - before)} {loss:.17e}"
+    ms, loss = _timed(worker)
+    return f"{max(0, _status('VmHWM:') - before)} {ms:.6f} {loss:.17e}"
 
 
 def _status(field: str) -> int:

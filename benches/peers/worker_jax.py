@@ -35,15 +35,14 @@ class Jax:
         # A copy in XLA's own memory, as a model would have left them.
         self.logits = jnp.array(logits, copy=True)
         self.targets = jnp.array(setup.targets.astype("int32"))
-        self.result = None
+        self.result: tuple[jax.Array, jax.Array] | jax.Array | None = None
 
     def prepare(self) -> None:
         self.result = None
 
     def call(self) -> float:
-        self.result = jax.block_until_ready(self.run(self.logits, self.targets))
-        loss = self.result[0] if isinstance(self.result, tuple) else self.result
-        return float(loss)
+        result = self.result = jax.block_until_ready(self.run(self.logits, self.targets))
+        return float(result[0] if isinstance(result, tuple) else result)
 
     def release(self) -> None:
         pass

@@ -39,7 +39,7 @@ class Torch:
     def __init__(self, setup: Setup, way: str) -> None:
         torch.set_num_threads(setup.threads)
         self.backward = setup.task != "ce-forward"
-        loss = dft if setup.task == "dft" else cross_entropy
+        loss: Callable[[Tensor, Tensor], Tensor] = dft if setup.task == "dft" else cross_entropy
         match way:
             case "compile":
                 loss = torch.compile(loss, dynamic=False)

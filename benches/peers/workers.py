@@ -52,9 +52,12 @@ PEERS = [
     Peer("torch-compile", python("worker_torch.py", "compile"), 6),
     Peer("torch-compile-keep", python("worker_torch.py", "compile"), 6, env=KEEP),
     Peer("jax", python("worker_jax.py"), 8),
+    Peer("jax-keep", python("worker_jax.py"), 8, env=KEEP),
     Peer("onnxruntime", python("worker_onnxruntime.py"), 6, tasks=("ce-forward",), dtypes=("f32",)),
     Peer("candle", (str(NATIVE / "candle"),), 12, feature="candle"),
+    Peer("candle-keep", (str(NATIVE / "candle"),), 12, env=KEEP, feature="candle"),
     Peer("burn", (str(NATIVE / "burn"),), 12, feature="burn"),
+    Peer("burn-keep", (str(NATIVE / "burn"),), 12, env=KEEP, feature="burn"),
 ]
 
 
@@ -74,6 +77,10 @@ def build(peers: list[Peer]) -> None:
 class WorkerError(Exception):
     """A worker refused, or is no more."""
 
+    def __init__(self, peer: Peer, message: str) -> None:
+        super().__init__(message)
+        self.peer = peer
+
 
 class Process:
     """A worker on the first `threads` cores. It is stopped while it is not asked anything: threads that spin would disturb the others."""
@@ -85,6 +92,8 @@ class Process:
             "OMP_NUM_THREADS": count,
             "MKL_NUM_THREADS": count,
             "RAYON_NUM_THREADS": count,
+            # OpenMP's threads spin where they wait: two of them on one core, as chance will have it, take tens of milliseconds for nothing.
+            "OMP_PROC_BIND": "true",
             "CUDA_VISIBLE_DEVICES": "",
             "JAX_PLATFORMS": "cpu",
             # numpy would ask for huge pages, which the others' logits do not have.
@@ -99,6 +108,7 @@ class Process:
             os.sched_setaffinity(0, cores)
             libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: a stopped worker must not outlive the driver
 
+        self.peer = peer
         self.errors = tempfile.TemporaryFile("w+", errors="replace")
         self.process = subprocess.Popen(
             peer.command,
@@ -114,12 +124,14 @@ class Process:
     def ask(self, *words: object) -> list[float]:
         """Lets it answer one line."""
         process = self.process
+        assert process.stdin and process.stdout
         try:
             process.send_signal(signal.SIGCONT)
             process.stdin.write(" ".join(map(str, words)) + "\n")
             process.stdin.flush()
             if not select.select([process.stdout], [], [], PATIENCE_S)[0]:
-                raise WorkerError(f"no answer in {PATIENCE_S} s")
+                process.kill()
+                raise WorkerError(self.peer, f"no answer in {PATIENCE_S} s")
             answer = process.stdout.readline().split()
             process.send_signal(signal.SIGSTOP)
         except BrokenPipeError:
@@ -128,10 +140,10 @@ class Process:
             case ["ok", *values]:
                 return [float(value) for value in values]
             case ["error", *message]:
-                raise WorkerError(" ".join(message))
+                raise WorkerError(self.peer, " ".join(message))
         self.errors.seek(0)
         last = self.errors.read().strip().splitlines()[-3:]
-        raise WorkerError("it died: " + " / ".join(last))
+        raise WorkerError(self.peer, "it died: " + " / ".join(last))
 
     def __enter__(self) -> "Process":
         return self

@@ -81,6 +81,7 @@ macro_rules! outputs {
             }
 
             /// The outputs of the rows before `row`, and of the others.
+            #[cfg(feature = "rayon")]
             pub(crate) fn split_at(self, row: usize) -> (Self, Self) {
                 $(let $name = self.$name.map(|slice| slice.split_at_mut(row.min(slice.len()))).unzip();)*
                 (Self { $($name: $name.0,)* scratch: None }, Self { $($name: $name.1,)* scratch: None })

@@ -151,6 +151,7 @@ impl<'a, T: Element> Logits<'a, T> {
         self.data.get(self.shape.row(row)).unwrap_or_default()
     }
 
+    #[cfg(feature = "rayon")]
     pub(crate) fn split_at(self, row: usize) -> (Self, Self) {
         let (low, high) = split_shape(self.shape, row);
         let (a, b) = self.data.split_at(split_offset(self.shape, row, self.data.len()));
@@ -229,6 +230,7 @@ impl<'a, T: Element> LogitsMut<'a, T> {
         self.data.get_mut(self.shape.row(row)).unwrap_or_default()
     }
 
+    #[cfg(feature = "rayon")]
     pub(crate) fn split_at(self, row: usize) -> (Self, Self) {
         let (low, high) = split_shape(self.shape, row);
         let (a, b) = self.data.split_at_mut(split_offset(self.shape, row, self.data.len()));
@@ -237,10 +239,12 @@ impl<'a, T: Element> LogitsMut<'a, T> {
     }
 }
 
+#[cfg(feature = "rayon")]
 fn split_shape(shape: Shape, row: usize) -> (Shape, Shape) {
     (Shape { rows: row, ..shape }, Shape { rows: shape.rows - row, ..shape })
 }
 
+#[cfg(feature = "rayon")]
 fn split_offset(shape: Shape, row: usize, len: usize) -> usize {
     (row * shape.row_stride).min(len)
 }

@@ -59,6 +59,9 @@ pub fn serve(make: impl Fn(Setup, Logits) -> Result<Box<dyn Worker>>) -> Result<
     for line in io::stdin().lock().lines() {
         let line = line?;
         let words: Vec<&str> = line.split_whitespace().collect();
+        if words.first() == Some(&"setup") {
+            worker = None; // before the next problem needs its memory
+        }
         let answer = match (&words[..], &mut worker) {
             (["quit"], _) => return Ok(()),
             (["setup", arguments @ ..], _) => read_setup(arguments)
@@ -80,6 +83,10 @@ pub fn serve(make: impl Fn(Setup, Logits) -> Result<Box<dyn Worker>>) -> Result<
 
 fn run(worker: &mut dyn Worker, what: &str) -> Result<String> {
     worker.prepare(what)?;
+    timed(worker, what)
+}
+
+fn timed(worker: &mut dyn Worker, what: &str) -> Result<String> {
     let start = Instant::now();
     let loss = worker.call(what)?;
     let ms = start.elapsed().as_secs_f64() * 1e3;
@@ -96,9 +103,9 @@ fn memory(worker: &mut dyn Worker, what: &str) -> Result<String> {
     trim();
     let before = status("VmRSS:")?;
     fs::write("/proc/self/clear_refs", "5")?; // resets the peak
-    let loss = worker.call(what)?;
+    let answer = timed(worker, what)?;
     let peak = status("VmHWM:")?;
-    Ok(format!("{} {loss:.17e}", peak.saturating_sub(before)))
+    Ok(format!("{} {answer}", peak.saturating_sub(before)))
 }
 
 /// Makes the allocator return the memory that is free.
@@ -128,7 +135,8 @@ fn read_setup(arguments: &[&str]) -> Result<(Setup, Logits)> {
         "ce-forward" => Task::Forward,
         _ => return Err(format!("unknown task {task}").into()),
     };
-    let (rows, vocab, threads) = (rows.parse::<usize>()?, vocab.parse::<usize>()?, threads.parse()?);
+    let (rows, vocab, threads) =
+        (rows.parse::<usize>()?, vocab.parse::<usize>()?, threads.parse()?);
     let folder = PathBuf::from(folder);
     let logits = match dtype {
         "f32" => Logits::F32(read(&folder.join("logits"), rows * vocab)?),

@@ -1,80 +1,102 @@
 //! surprisal as a worker, and the yardsticks: what the machine needs to move the same bytes.
 //!
-//! It computes `separate`, `in-place` or `forward`, and knows `copy` and `read` (the yardsticks), `evict` (clears the caches, for a peer
-//! that runs next) and `save` (writes rows of the last gradient, for the driver to check).
+//! Its ways are named as in the table, and one setup does for all tasks. Besides, `copy` and `read` are the yardsticks, `evict` clears the
+//! caches for a peer that runs next, and `save` writes rows of the last gradient to be checked.
 
 use std::fs::{self, File};
 use std::hint::black_box;
 use std::io::Write;
-use std::path::PathBuf;
 
 use bytemuck::Pod;
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use surprisal::objective::{Dft, Objective, Sft};
 use surprisal::{Batch, Element, Logits, LogitsMut, Loss};
-use surprisal_peers::{Logits as Data, Result, Setup, Task, Worker, serve};
+use surprisal_peers::{Logits as Data, Result, Setup, Worker, serve};
 
 fn main() -> Result<()> {
     serve(|setup, logits| {
-        Ok(match (logits, setup.task) {
-            (Data::F32(logits), Task::Dft) => Box::new(Ours::new(logits, setup, Dft)?),
-            (Data::F32(logits), _) => Box::new(Ours::new(logits, setup, Sft)?),
-            (Data::Bf16(logits), Task::Dft) => Box::new(Ours::new(logits, setup, Dft)?),
-            (Data::Bf16(logits), _) => Box::new(Ours::new(logits, setup, Sft)?),
+        Ok(match logits {
+            Data::F32(logits) => Box::new(Ours::new(setup, logits)?),
+            Data::Bf16(logits) => Box::new(Ours::new(setup, logits)?),
         })
     })
 }
 
-struct Ours<T, O> {
-    loss: Loss<'static, O>,
-    rows: usize,
-    vocab: usize,
-    targets: Vec<u32>,
+struct Ours<T> {
+    setup: Setup,
     logits: Vec<T>,
     /// The gradient, or a copy of the logits to overwrite. Empty until it is needed.
     second: Vec<T>,
     /// Several times what the caches hold.
     scratch: Vec<u64>,
     pool: ThreadPool,
-    folder: PathBuf,
 }
 
-impl<T: Element + Pod, O: Objective> Ours<T, O> {
-    fn new(logits: Vec<T>, setup: Setup, objective: O) -> Result<Self> {
-        let Setup { rows, vocab, threads, folder, targets, .. } = setup;
-        Ok(Self {
-            loss: Loss::new(objective),
-            rows,
-            vocab,
-            targets,
-            logits,
-            second: Vec::new(),
-            // Written, not zeroed: pages that were never written are all the same page of zeros.
-            scratch: (0..4 * last_level_cache() as u64 / 8).collect(),
-            pool: ThreadPoolBuilder::new().num_threads(threads).build()?,
-            folder,
-        })
+impl<T: Element + Pod> Ours<T> {
+    fn new(setup: Setup, logits: Vec<T>) -> Result<Self> {
+        // Written, not zeroed: pages that were never written are all the same page of zeros.
+        let scratch = (0..4 * last_level_cache() as u64 / 8).collect();
+        let pool = ThreadPoolBuilder::new().num_threads(setup.threads).build()?;
+        Ok(Self { setup, logits, second: Vec::new(), scratch, pool })
+    }
+
+    fn separate(&mut self, objective: impl Objective) -> Result<f64> {
+        let Self { setup: Setup { rows, vocab, targets, .. }, logits, second, pool, .. } = self;
+        // Only where memory is measured: the gradient's is this call's.
+        if second.is_empty() {
+            *second = vec![T::zeroed(); logits.len()];
+        }
+        let logits = Logits::new(logits, *rows, *vocab)?;
+        let gradient = LogitsMut::new(second, *rows, *vocab)?;
+        let (loss, batch) = (Loss::new(objective), Batch::new(&*targets));
+        Ok(pool.install(|| loss.forward_backward(logits, &batch, gradient))?.loss)
+    }
+
+    fn in_place(&mut self, objective: impl Objective) -> Result<f64> {
+        let Self { setup: Setup { rows, vocab, targets, .. }, second, pool, .. } = self;
+        let logits = LogitsMut::new(second, *rows, *vocab)?;
+        let (loss, batch) = (Loss::new(objective), Batch::new(&*targets));
+        Ok(pool.install(|| loss.forward_backward_in_place(logits, &batch))?.loss)
+    }
+
+    fn forward(&self) -> Result<f64> {
+        let Setup { rows, vocab, targets, .. } = &self.setup;
+        let logits = Logits::new(&self.logits, *rows, *vocab)?;
+        let (loss, batch) = (Loss::new(Sft), Batch::new(targets));
+        Ok(self.pool.install(|| loss.forward(logits, &batch))?.loss)
+    }
+
+    fn copy(&mut self) {
+        let part = self.logits.len().div_ceil(self.setup.threads);
+        let (from, to) = (self.logits.par_chunks(part), self.second.par_chunks_mut(part));
+        self.pool.install(|| from.zip(to).for_each(|(from, to)| to.copy_from_slice(from)));
+    }
+
+    fn read(&self) {
+        let words = bytemuck::pod_align_to::<T, u64>(&self.logits).1;
+        let parts = words.par_chunks(words.len().div_ceil(self.setup.threads));
+        black_box(self.pool.install(|| parts.map(sum).max()));
     }
 
     /// Three rows of the gradient: the first, the middle one, the last.
     fn save(&self) -> Result<()> {
-        let mut file = File::create(self.folder.join("gradient"))?;
-        for row in [0, self.rows / 2, self.rows - 1] {
-            let row = &self.second[row * self.vocab..][..self.vocab];
-            file.write_all(bytemuck::cast_slice(row))?;
+        let Setup { rows, vocab, folder, .. } = &self.setup;
+        let mut file = File::create(folder.join("gradient"))?;
+        for row in [0, rows / 2, rows - 1] {
+            file.write_all(bytemuck::cast_slice(&self.second[row * vocab..][..*vocab]))?;
         }
         Ok(())
     }
 }
 
-impl<T: Element + Pod, O: Objective> Worker for Ours<T, O> {
+impl<T: Element + Pod> Worker for Ours<T> {
     /// Restores what `in-place` will overwrite. Then every run starts with cold caches: how warm they are would depend on who ran before.
     fn prepare(&mut self, what: &str) -> Result<()> {
-        if what != "forward" && self.second.is_empty() {
+        if !what.starts_with("ce-forward") && self.second.is_empty() {
             self.second = self.logits.clone();
         }
-        if what == "in-place" {
+        if what.ends_with("in-place") {
             self.second.copy_from_slice(&self.logits);
         }
         self.pool.broadcast(|_| black_box(sum(&self.scratch)));
@@ -82,46 +104,24 @@ impl<T: Element + Pod, O: Objective> Worker for Ours<T, O> {
     }
 
     fn call(&mut self, what: &str) -> Result<f64> {
-        let Self { loss, rows, vocab, targets, logits, second, pool, .. } = self;
-        let part = logits.len().div_ceil(pool.current_num_threads());
-        let batch = Batch::new(&*targets);
-        let view = Logits::new(logits, *rows, *vocab)?;
-        let report = match what {
-            "forward" => pool.install(|| loss.forward(view, &batch)),
-            "separate" => {
-                // Only where memory is measured: the gradient's is then this call's.
-                if second.is_empty() {
-                    second.resize(logits.len(), T::zeroed());
-                }
-                let gradient = LogitsMut::new(second, *rows, *vocab)?;
-                pool.install(|| loss.forward_backward(view, &batch, gradient))
-            }
-            "in-place" => {
-                let matrix = LogitsMut::new(second, *rows, *vocab)?;
-                pool.install(|| loss.forward_backward_in_place(matrix, &batch))
-            }
-            "copy" => {
-                pool.install(|| {
-                    let (from, to) = (logits.par_chunks(part), second.par_chunks_mut(part));
-                    from.zip(to).for_each(|(from, to)| to.copy_from_slice(from));
-                });
-                return Ok(f64::NAN);
-            }
-            "read" => {
-                let sum_of = |part: &[T]| sum(bytemuck::pod_align_to::<T, u64>(part).1);
-                black_box(pool.install(|| logits.par_chunks(part).map(sum_of).max()));
-                return Ok(f64::NAN);
-            }
-            "evict" => return Ok(f64::NAN),
-            "save" => return self.save().map(|()| f64::NAN),
-            _ => return Err(format!("unknown way to run: {what}").into()),
-        };
-        Ok(report?.loss)
+        match what {
+            "ce/surprisal-separate" => return self.separate(Sft),
+            "dft/surprisal-separate" => return self.separate(Dft),
+            "ce/surprisal-in-place" => return self.in_place(Sft),
+            "dft/surprisal-in-place" => return self.in_place(Dft),
+            "ce-forward/surprisal" => return self.forward(),
+            "copy" => self.copy(),
+            "read" => self.read(),
+            "evict" => {}
+            "save" => self.save()?,
+            _ => return Err(format!("cannot {what}").into()),
+        }
+        Ok(f64::NAN)
     }
 
     /// The gradient's buffer counts as memory of `separate`; what `in-place` overwrites is the logits.
     fn release(&mut self, what: &str) {
-        if what == "separate" {
+        if what.ends_with("separate") {
             self.second = Vec::new();
         }
     }
