@@ -74,7 +74,8 @@ impl<T: Dtype> Data<T> {
 fn target<T: Dtype>(logits: &[T], shape: Shape, row: usize) -> i32 {
     let random = Random::new(!row).next();
     let class = if random.is_multiple_of(4) {
-        random as usize / 4 % shape.vocab
+        // Less than `vocab`.
+        usize::try_from(random / 4 % shape.vocab as u64).unwrap_or(0)
     } else {
         let row = &logits[row * shape.vocab..][..shape.vocab.min(64)];
         let of_row = |a: &usize, b: &usize| row[*a].widen().total_cmp(&row[*b].widen());

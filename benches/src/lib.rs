@@ -5,10 +5,12 @@
 
 pub mod allocation;
 pub mod data;
+pub mod level;
 pub mod measure;
 pub mod oracle;
 pub mod path;
 pub mod plot;
+mod scale;
 pub mod shape;
 pub mod table;
 pub mod yardstick;

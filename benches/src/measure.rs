@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use surprisal::{Level, default_level};
+use surprisal::default_level;
 
 use crate::allocation;
 use crate::data::{Data, Dtype};
+use crate::level::level_name;
 use crate::oracle::{Expected, Oracle};
 use crate::path::{Class, Path, Target, Workspace};
 use crate::table::{Line, median};
@@ -27,13 +28,14 @@ const MOST: usize = 101;
 #[derive(Debug)]
 pub struct Run<'a, T> {
     data: &'a Data<T>,
-    expected: [Expected; 2],
+    /// Of each class.
+    expected: Vec<Expected>,
     /// What a call reads and may overwrite, made anew before each.
     logits: Vec<T>,
     output: Vec<T>,
     workspace: Workspace,
-    /// The yardsticks' buffers, of as many bytes.
-    bytes: [Vec<f32>; 2],
+    /// The same three matrices for the yardsticks, of as many bytes: so they find the caches as the paths do.
+    bytes: [Vec<f32>; 3],
 }
 
 impl<'a, T: Dtype> Run<'a, T> {
@@ -43,15 +45,16 @@ impl<'a, T: Dtype> Run<'a, T> {
     /// Of the oracle: none, for sound data.
     pub fn new(data: &'a Data<T>) -> Result<Self, surprisal::Error> {
         let oracle = Oracle::new(data);
+        let expected = Class::ALL.into_iter().map(|class| oracle.expect(class, data));
         let words = data.logits.len() * size_of::<T>() / size_of::<f32>();
         Ok(Self {
             data,
-            expected: [oracle.expect(Class::Token, data)?, oracle.expect(Class::Batch, data)?],
+            expected: expected.collect::<Result<_, _>>()?,
             logits: data.logits.clone(),
             // Not zeros of the system's, whose pages come at the first touch.
             output: data.logits.clone(),
             workspace: Workspace::new(data.shape, rayon::current_num_threads()),
-            bytes: [vec![1.0; words], vec![2.0; words]],
+            bytes: [1.0, 2.0, 3.0].map(|word| vec![word; words]),
         })
     }
 
@@ -67,9 +70,9 @@ impl<'a, T: Dtype> Run<'a, T> {
         let mut yardsticks = Yardstick::ALL.map(|_| Vec::new());
         let mut times = vec![Vec::new(); paths.len()];
         let begin = Instant::now();
-        while times[0].len() < rounds.least
-            || (begin.elapsed() < rounds.time && times[0].len() < MOST)
-        {
+        let done =
+            |round| round >= rounds.least && (round >= MOST || begin.elapsed() >= rounds.time);
+        for _ in (0..).take_while(|&round| !done(round)) {
             for (yardstick, times) in Yardstick::ALL.iter().zip(&mut yardsticks) {
                 times.push(self.time_yardstick(*yardstick));
             }
@@ -96,9 +99,9 @@ impl<'a, T: Dtype> Run<'a, T> {
     }
 
     fn time_yardstick(&mut self, yardstick: Yardstick) -> f64 {
-        let [buffer, output] = &mut self.bytes;
-        // The same state of the caches as before a path.
-        buffer.copy_from_slice(output);
+        let [data, buffer, output] = &mut self.bytes;
+        // As before a path. A copy of `output` would leave it in the caches, and no path finds it there.
+        buffer.copy_from_slice(data);
         milliseconds(|| yardstick.run(default_level(), buffer, output)).1
     }
 
@@ -128,8 +131,7 @@ impl<'a, T: Dtype> Run<'a, T> {
             Target::Separate => Some(&output[..]),
         };
         expected[path.class as usize].check(data, &report, gradient).map_err(context)?;
-        let survives = path.target == Target::InPlace || logits == &data.logits;
-        if !survives {
+        if path.target != Target::InPlace && logits != &data.logits {
             return Err(context("the logits were overwritten".into()));
         }
         // A pool's queue may grow by a block.
@@ -151,15 +153,31 @@ fn named(path: &Path) -> String {
     }
 }
 
-/// A level as `--level` takes it.
-#[must_use]
-pub fn level_name(level: Level) -> String {
-    let debug = format!("{level:?}").to_lowercase();
-    debug.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default().to_owned()
-}
-
 fn milliseconds<R>(call: impl FnOnce() -> R) -> (R, f64) {
     let begin = Instant::now();
     let result = call();
     (result, begin.elapsed().as_secs_f64() * 1e3)
+}
+
+#[cfg(test)]
+mod tests {
+    use surprisal::bf16;
+
+    use super::*;
+    use crate::shape::Shape;
+
+    #[test]
+    fn a_run_has_a_line_for_each_yardstick_and_path() -> Result<(), String> {
+        let data = Data::<bf16>::new(Shape { rows: 5, vocab: 77 });
+        let mut run = Run::new(&data).map_err(|error| error.to_string())?;
+        let path = |class, target| Path { class, target, level: default_level() };
+        let paths = [path(Class::Token, Target::InPlace), path(Class::Batch, Target::Separate)];
+        let lines = run.measure(&paths, Rounds { least: 3, time: Duration::ZERO })?;
+        let names: Vec<&str> = lines.iter().map(|line| line.what.as_str()).collect();
+        assert_eq!(names, ["read", "rmw", "memcpy", "sft/in-place", "talr-auto/separate"]);
+        let limits: Vec<f64> = lines.iter().map(|line| line.yardstick_ms).collect();
+        assert_eq!((limits[3], limits[4]), (limits[1], limits[0] + limits[2]));
+        assert_eq!(run.measure(&[], Rounds { least: 1, time: Duration::ZERO })?.len(), 3);
+        Ok(())
+    }
 }

@@ -5,8 +5,9 @@ use surprisal::{Batch, Loss, LossReport, reference};
 
 use crate::data::{Data, Dtype};
 use crate::path::Class;
+use crate::shape::Shape;
 
-/// Rows whose gradient is compared.
+/// Rows whose gradient is compared in every column; of the others, only the target's.
 const SAMPLED: usize = 24;
 
 /// −ln p of every row.
@@ -19,6 +20,8 @@ pub struct Oracle {
 #[derive(Debug)]
 pub struct Expected {
     loss: f64,
+    /// −ln p of every row.
+    nll: Vec<f64>,
     /// −∂loss/∂ln p of every row.
     coef: Vec<f64>,
 }
@@ -53,15 +56,17 @@ impl Oracle {
         let loss = Loss::new(class.objective());
         let mut gradient = vec![0.0; 2 * rows];
         let report = reference::forward_backward(&loss, &pairs, rows, 2, &batch, &mut gradient)?;
-        // The first entry is coef·(p − 1).
-        let entries = gradient.as_chunks::<2>().0.iter().zip(&self.nll);
-        let coef = entries.map(|([first, _], nll)| first / (-nll).exp_m1()).collect();
-        Ok(Expected { loss: report.loss, coef })
+        // The first entry is coef·(p − 1). In a vocabulary of one class p is 1, and any coefficient will do.
+        let coef = |([first, _], nll): (&[f64; 2], &f64)| {
+            if *nll > 0.0 { first / (-nll).exp_m1() } else { 0.0 }
+        };
+        let coef = gradient.as_chunks::<2>().0.iter().zip(&self.nll).map(coef).collect();
+        Ok(Expected { loss: report.loss, nll: self.nll.clone(), coef })
     }
 }
 
 impl Expected {
-    /// Compares the loss, and the gradient of some rows where there is one.
+    /// Compares the loss and, where there is one, the gradient: the target's entry of every row, all entries of some.
     ///
     /// # Errors
     /// Says what differs.
@@ -71,13 +76,19 @@ impl Expected {
         report: &LossReport,
         gradient: Option<&[T]>,
     ) -> Result<(), String> {
-        if !((report.loss - self.loss).abs() <= 4e-7 * (1.0 + self.loss)) {
+        if !within(report.loss - self.loss, 4e-7 * (1.0 + self.loss)) {
             return Err(format!("loss {} instead of {}", report.loss, self.loss));
         }
         let Some(gradient) = gradient else { return Ok(()) };
-        let last = data.shape.rows - 1;
+        let Shape { rows, vocab } = data.shape;
+        for (row, gradient) in gradient.chunks(vocab).enumerate() {
+            let (column, nll, coef) = (data.targets[row] as usize, self.nll[row], self.coef[row]);
+            // No logit is farther from the maximum than −ln p says.
+            let (expected, exact) = (coef * (-nll).exp_m1(), coef * (2.0 + nll));
+            check_entry((row, column), gradient[column], expected, exact)?;
+        }
         for sample in 0..SAMPLED {
-            self.check_row(data, last * sample / (SAMPLED - 1), gradient)?;
+            self.check_row(data, (rows - 1) * sample / (SAMPLED - 1), gradient)?;
         }
         Ok(())
     }
@@ -97,20 +108,126 @@ impl Expected {
             let is_target = column == data.targets[row] as usize;
             let expected = coef * if is_target { p - 1.0 } else { p };
             let exact = (2.0 + distance) * coef * if is_target { 1.0 } else { p };
-            // The contract of `Loss`, twice over: coef is computed too. Then one rounding; the least numbers of f16 are 6e-8 apart.
-            let least = if T::NAME == "f16" { 6e-8 } else { 1e-37 };
-            let bound = 2.0 * f64::from(f32::EPSILON) * exact + T::UNIT * expected.abs() + least;
-            if !((actual.widen() - expected).abs() <= bound) {
-                let actual = actual.widen();
-                return Err(format!("row {row}, column {column}: {actual} instead of {expected}"));
-            }
+            check_entry((row, column), *actual, expected, exact)?;
         }
         Ok(())
     }
+}
+
+/// Holds a gradient's entry to the contract of `Loss`, `2^-23·exact`, twice over, for coef is computed too; then it is rounded once.
+fn check_entry<T: Dtype>(
+    (row, column): (usize, usize),
+    actual: T,
+    expected: f64,
+    exact: f64,
+) -> Result<(), String> {
+    let actual = actual.widen();
+    // The least numbers of f16 are 6e-8 apart.
+    let least = if T::NAME == "f16" { 3e-8 } else { 1e-37 };
+    let bound = 2.0 * f64::from(f32::EPSILON) * exact + T::UNIT * expected.abs() + least;
+    if within(actual - expected, bound) {
+        Ok(())
+    } else {
+        Err(format!("row {row}, column {column}: {actual} instead of {expected}"))
+    }
+}
+
+/// False for NaN.
+fn within(difference: f64, bound: f64) -> bool {
+    difference.abs() <= bound
 }
 
 /// The maximum and Σ exp(z − max).
 fn softmax<T: Dtype>(row: &[T]) -> (f64, f64) {
     let max = row.iter().map(|z| z.widen()).fold(f64::NEG_INFINITY, f64::max);
     (max, row.iter().map(|z| (z.widen() - max).exp()).sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use surprisal::{bf16, default_level, f16};
+
+    use super::*;
+    use crate::path::{Path, Target, Workspace};
+
+    /// A right result of a path, and what the oracle says after `spoil` has had it.
+    fn verdict<T: Dtype>(
+        class: Class,
+        shape: Shape,
+        spoil: impl Fn(&Data<T>, &mut LossReport, &mut [T]),
+    ) -> Result<(), String> {
+        let data = Data::<T>::new(shape);
+        let (mut logits, mut gradient) = (data.logits.clone(), data.logits.clone());
+        let path = Path { class, target: Target::Separate, level: default_level() };
+        let mut workspace = Workspace::new(shape, 1);
+        let report = path.run(&data, &mut logits, &mut gradient, &mut workspace);
+        let expected = Oracle::new(&data).expect(class, &data);
+        let (mut report, expected) = (report.expect("sound"), expected.expect("sound"));
+        spoil(&data, &mut report, &mut gradient);
+        expected.check(&data, &report, Some(&gradient))
+    }
+
+    const SHAPE: Shape = Shape { rows: 70, vocab: 130 };
+
+    fn all_types(class: Class, shape: Shape) -> Result<(), String> {
+        verdict::<f32>(class, shape, |_, _, _| ())?;
+        verdict::<bf16>(class, shape, |_, _, _| ())?;
+        verdict::<f16>(class, shape, |_, _, _| ())
+    }
+
+    #[test]
+    fn a_right_result_passes() -> Result<(), String> {
+        for class in [Class::Token, Class::Batch] {
+            all_types(class, SHAPE)?;
+            all_types(class, Shape { rows: 1, vocab: 300 })?;
+            all_types(class, Shape { rows: 3, vocab: 1 })?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_wrong_loss_fails() {
+        for factor in [1.0 + 1e-5, 0.0, f64::NAN] {
+            let spoil =
+                |_: &Data<f32>, report: &mut LossReport, _: &mut [f32]| report.loss *= factor;
+            assert!(verdict(Class::Token, SHAPE, spoil).is_err_and(|error| error.contains("loss")));
+        }
+    }
+
+    #[test]
+    fn an_entry_that_is_off_by_one_percent_fails() {
+        fn scale<T: Dtype>(entry: &mut T, factor: f64) {
+            #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
+            let scaled = (entry.widen() * factor) as f32;
+            *entry = T::round(scaled);
+        }
+        for factor in [1.01, 0.99, f64::NAN] {
+            for class in [Class::Token, Class::Batch] {
+                // Any column of a sampled row.
+                for column in 0..SHAPE.vocab {
+                    let fails =
+                        verdict::<f32>(class, SHAPE, |_, _, g| scale(&mut g[column], factor));
+                    assert!(fails.is_err(), "{column}");
+                }
+                // The target of any row.
+                for row in 0..SHAPE.rows {
+                    let fails = verdict::<bf16>(class, SHAPE, |data, _, g| {
+                        scale(&mut g[row * SHAPE.vocab + data.targets[row] as usize], factor);
+                    });
+                    assert!(fails.is_err(), "{row}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_that_nobody_wrote_fails() {
+        for row in 0..SHAPE.rows {
+            let columns = row * SHAPE.vocab..(row + 1) * SHAPE.vocab;
+            let missing = verdict::<f32>(Class::Token, SHAPE, |_, _, gradient| {
+                gradient[columns.clone()].fill(-7.0);
+            });
+            assert!(missing.is_err_and(|error| error.contains(&format!("row {row},"))));
+        }
+    }
 }

@@ -27,6 +27,11 @@ pub enum Target {
     Separate,
 }
 
+impl Target {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Forward, Self::InPlace, Self::Separate];
+}
+
 /// One way through the library.
 #[derive(Clone, Copy, Debug)]
 pub struct Path {
@@ -34,7 +39,7 @@ pub struct Path {
     pub class: Class,
     /// Where the gradient goes.
     pub target: Target,
-    /// SIMD level; the machine's best without.
+    /// SIMD level.
     pub level: Level,
 }
 
@@ -60,6 +65,9 @@ impl Workspace {
 }
 
 impl Class {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Token, Self::Batch];
+
     /// The objective that stands for the class.
     #[must_use]
     pub fn objective(self) -> Builtin {

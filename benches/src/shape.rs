@@ -54,9 +54,32 @@ impl FromStr for Shape {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let parse = |text: &str| text.parse().ok().filter(|&number: &usize| number > 0);
-        text.split_once('x')
-            .and_then(|(rows, vocab)| Some(Self { rows: parse(rows)?, vocab: parse(vocab)? }))
-            .ok_or_else(|| format!("{text:?} is no shape like 512x32000"))
+        // Targets are i32, and so are the offsets of sequences.
+        let parse = |text: &str| text.parse::<u32>().ok().filter(|&n| 0 < n && n < 1 << 31);
+        let (rows, vocab) = text
+            .split_once('x')
+            .and_then(|(rows, vocab)| Some((parse(rows)? as usize, parse(vocab)? as usize)))
+            .ok_or_else(|| format!("{text:?} is no shape like 512x32000"))?;
+        rows.checked_mul(vocab).ok_or_else(|| format!("{text} is too large"))?;
+        Ok(Self { rows, vocab })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shape_is_read_as_it_is_written() {
+        for shape in SHAPES.into_iter().chain(QUICK) {
+            assert_eq!(shape.to_string().parse(), Ok(shape));
+        }
+    }
+
+    #[test]
+    fn what_is_no_shape_is_refused() {
+        for text in ["", "x", "12", "0x5", "5x0", "-1x5", "5x", "5x6x7", "5 x 6", "1x2147483648"] {
+            assert!(text.parse::<Shape>().is_err_and(|error| error.contains(text)), "{text}");
+        }
     }
 }

@@ -51,3 +51,25 @@ pub fn median(mut values: Vec<f64>) -> f64 {
         _ => values[middle],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_median_is_the_middle_or_between_the_two_middles() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(vec![4.0, 1.0, 100.0, 2.0]), 3.0);
+        assert_eq!(median(vec![5.0]), 5.0);
+        assert!(median(vec![]).is_nan());
+    }
+
+    #[test]
+    fn a_line_has_the_columns_of_the_header() {
+        let (what, shape) = ("sft/forward".to_owned(), Shape { rows: 2, vocab: 3 });
+        let line =
+            Line { what, dtype: "f32", shape, threads: 4, median_ms: 3.0, yardstick_ms: 2.0 };
+        assert_eq!(line.csv(), "sft/forward,f32,2,3,4,3.0000,2.0000,1.500");
+        assert_eq!(line.csv().split(',').count(), HEADER.split(',').count());
+    }
+}

@@ -18,7 +18,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use surprisal::{Level, bf16, default_level, f16};
 use surprisal_benches::allocation::Counting;
 use surprisal_benches::data::{Data, Dtype};
-use surprisal_benches::measure::{Rounds, Run, level_name};
+use surprisal_benches::level::{level_name, levels};
+use surprisal_benches::measure::{Rounds, Run};
 use surprisal_benches::path::{Class, Path, Target};
 use surprisal_benches::plot;
 use surprisal_benches::shape::{QUICK, SHAPES, Shape};
@@ -108,20 +109,6 @@ impl Arguments {
     }
 }
 
-/// The SIMD levels of this machine, best first.
-fn levels() -> Vec<Level> {
-    let best = default_level();
-    let mut levels = vec![best];
-    #[cfg(target_arch = "x86_64")]
-    {
-        levels.extend(best.as_avx2().map(Level::Avx2));
-        levels.extend(best.as_sse4_2().map(Level::Sse4_2));
-    }
-    levels.push(Level::baseline());
-    levels.dedup_by_key(|level| level_name(*level));
-    levels
-}
-
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -154,14 +141,17 @@ fn run(arguments: &Arguments) -> Result<(), String> {
         let text: String = lines.iter().map(|line| line.csv() + "\n").collect();
         write(file, &format!("{HEADER}\n{text}"))?;
     }
+    if let Some(file) = &arguments.svg {
+        write(file, &plot::ratios(&lines).map_err(|error| error.to_string())?)?;
+    }
     Ok(())
 }
 
 /// Classes × targets × levels.
 fn paths(levels: &[Level]) -> Vec<Path> {
     let mut paths = Vec::new();
-    for class in [Class::Token, Class::Batch] {
-        for target in [Target::Forward, Target::InPlace, Target::Separate] {
+    for class in Class::ALL {
+        for target in Target::ALL {
             paths.extend(levels.iter().map(|&level| Path { class, target, level }));
         }
     }
