@@ -23,9 +23,9 @@
  *     of the vocabulary (`vocab_start`, `vocab_total`). All other arrays have one entry for each row of the whole batch, and a call reads and
  *     writes those of its matrix's rows.
  * Threads. Every function is reentrant: no state, no locks, no threads. Calls may run at the same time if what one writes no other uses; so a
- *     caller's threads share a batch by ranges of rows (`surprisal_logits_rows`), with the same `loss`, `batch` and `outputs`, and add their
- *     reports (`surprisal_report_merge`). Gradients and per-row outputs have the same bits however the rows are cut into calls. (A cut of the
- *     vocabulary rounds anew: shards agree with whole rows within the accuracy.)
+ *     caller's threads share a batch by ranges of rows (`surprisal_logits_rows`), with the same `loss`, `batch` and `outputs` (but for
+ *     `outputs.scratch`, of which each needs its own), and add their reports (`surprisal_report_merge`). Gradients and per-row outputs have the
+ *     same bits however the rows are cut into calls. (A cut of the vocabulary rounds anew: shards agree with whole rows within the accuracy.)
  * Accuracy. Against double precision on the same inputs: -ln p within 2e-7 relative + 2e-7 at any common offset of the logits; an f32 gradient
  *     entry within 2^-23 (2 + |z_j - max|) coef p_j; the target's entry within 4e-7 coef; 16-bit gradients are rounded once.
  * Special rows. Ignored: loss 0, gradient exactly 0, logits not read. All -inf, any NaN or any +inf: loss and gradient NaN, and the report
@@ -564,8 +564,8 @@ typedef struct surprisal_term {
     double dense;
 } surprisal_term;
 
-/// Per-row outputs of a call. Begin with `SURPRISAL_OUTPUTS_INIT`. Each array has one entry for each row of the whole batch; a call writes those
-/// of its matrix's rows. NULL means that an output is not wanted.
+/// Per-row outputs of a call. Begin with `SURPRISAL_OUTPUTS_INIT`. Each array but `scratch` has one entry for each row of the whole batch; a call
+/// writes those of its matrix's rows. NULL means that an output is not wanted.
 ///
 /// Ignored rows get `SURPRISAL_STATS_EMPTY`, a term of zeros, 0, `UINT32_MAX` (argmax) and 0 (correct).
 typedef struct surprisal_outputs {
@@ -587,6 +587,12 @@ typedef struct surprisal_outputs {
     uint32_t *argmax;
     /// 1 where the target has the largest logit (ties count), else 0.
     uint8_t *correct;
+    /// Workspace of `scratch_len` entries, at least `vocab` of them, so that no exponential is computed twice. It speeds up 16-bit gradients
+    /// (f32 ones need none) and changes no bit of a result. What it holds afterwards means nothing. Calls at the same time need one each, and so
+    /// structs of their own.
+    float *scratch;
+    /// Entries of `scratch`; 0 with NULL. More than `vocab` are of no further use.
+    size_t scratch_len;
 } surprisal_outputs;
 
 /// What a call computes besides gradients. An output: begin with `SURPRISAL_REPORT_INIT`.
@@ -1008,7 +1014,7 @@ const char *surprisal_simd_level(void);
 #define SURPRISAL_BATCH_INIT                                                                                          \
     {sizeof(surprisal_batch), 0,    NULL, NULL, SURPRISAL_IGNORE_INDEX, NULL, NULL, NULL,                            \
      NULL,                    NULL, 0,    NULL, NULL,                   NULL, 0,    NULL}
-#define SURPRISAL_OUTPUTS_INIT {sizeof(surprisal_outputs), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL}
+#define SURPRISAL_OUTPUTS_INIT {sizeof(surprisal_outputs), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0}
 #define SURPRISAL_REPORT_INIT {sizeof(surprisal_report), 0, 0, 0, 0.0, 0.0, 0.0, 0.0, -1}
 #define SURPRISAL_LOSS_INIT                                                                                           \
     {sizeof(surprisal_loss), NULL,              SURPRISAL_SFT,     SURPRISAL_MEAN_TOKENS, SURPRISAL_DEFAULT,          \

@@ -316,7 +316,7 @@ struct Batch {
     std::size_t rows() const { return targets.size(); }
 };
 
-/// Per-row outputs, and the workspace of objectives of a group; each has one entry for each row of the whole batch.
+/// Per-row outputs, and the workspace of objectives of a group; each but the last has one entry for each row of the whole batch.
 struct Outputs {
     Span<Stats> stats;
     Span<Term> terms;
@@ -326,6 +326,8 @@ struct Outputs {
     Span<float> weights;
     Span<std::uint32_t> argmax;
     Span<std::uint8_t> correct;
+    /// At least vocab entries, which make 16-bit gradients faster; calls at the same time need one each.
+    Span<float> scratch;
 };
 
 namespace detail {
@@ -390,6 +392,11 @@ public:
         c.weights = per_row("weights", outputs.weights);
         c.argmax = per_row("argmax", outputs.argmax);
         c.correct = per_row("correct", outputs.correct);
+        if (outputs.scratch.given() && outputs.scratch.size() == 0 && ok()) {
+            error_ = Error::length("scratch", 0);
+        }
+        c.scratch = outputs.scratch.data();
+        c.scratch_len = outputs.scratch.size();
         return c;
     }
 

@@ -168,7 +168,7 @@ surprisal_status surprisal_gpu_matrix_init(struct surprisal_gpu_matrix *matrix,
 /// Loss only, with per-row outputs on request. Waits for the device.
 ///
 /// `outputs` may be NULL; its arrays are memory of the host. No objective needs a workspace here; those of a sequence or the batch have no
-/// `outputs.weights`.
+/// `outputs.weights`. Nothing looks at `outputs.scratch`.
 SURPRISAL_API
 SURPRISAL_NODISCARD
 surprisal_status surprisal_gpu_forward(const struct surprisal_gpu *gpu,

@@ -12,7 +12,7 @@ from subprocess import CalledProcessError
 import data
 from data import Problem
 from table import Line, Progress, Table, say
-from workers import OURS, Peer, Process, WorkerError, build
+from workers import KEEP, OURS, Peer, Process, WorkerError, build
 
 Times = dict[str, list[float]]
 
@@ -26,8 +26,9 @@ YARDSTICK = {"ce": "copy", "dft": "copy", "ce-forward": "read"}
 
 OUR_TOLERANCE = 1e-6
 TOLERANCE = {"f32": 1e-4, "bf16": 2e-2}
+WARM_CALLS, WARM_CALLS_KEEP = 2, 6
 # Who takes longer is so far behind that fewer rounds tell it as well: (milliseconds of a call, rounds).
-SLOW = [(10_000, 1), (1_000, 3)]
+SLOW = [(3_000, 1), (300, 3)]
 
 
 class WrongResult(Exception):
@@ -63,13 +64,13 @@ def check_ours(ours: Process, task: str, group: Group) -> dict[str, float]:
     """Loss and gradient of every way against float64. Returns the memory that they need."""
     problem, memory = group.problem, {}
     for way in WAYS[task]:
-        memory[way], _, loss = ours.ask("memory", way)
-        check_our_loss(loss, way, group)
+        check_our_loss(ours.ask("run", way)[1], way, group)
         if task != "ce-forward":
             ours.ask("run", "save")
             error = problem.gradient_error(task, data.read_gradient(problem))
             if not error <= 1:
                 raise WrongResult(f"{way} {group}: the gradient's error is {error:.3g} times what is allowed")
+        [memory[way]] = ours.ask("memory", way)
     return memory
 
 
@@ -94,11 +95,20 @@ def take_turns(ours: Process, worker: Process | None, task: str, rounds: int, gr
     return times
 
 
+def warm_up(worker: Process, peer: Peer) -> tuple[float, float]:
+    """Two calls, and a few more where an allocator must find its arrangement. Time and loss of the last."""
+    ms, loss = 0.0, 0.0
+    for call in range(WARM_CALLS_KEEP if peer.env is KEEP else WARM_CALLS):
+        if call < WARM_CALLS or ms < SLOW[-1][0]:
+            ms, loss = worker.ask("run", "-")
+    return ms, loss
+
+
 def pair(ours: Process, worker: Process, peer: Peer, task: str, group: Group) -> tuple[Times, Line]:
     """Measures a peer and ours."""
     problem = group.problem
     worker.ask(*group.setup(task))
-    memory, ms, loss = worker.ask("memory", "-")  # two calls, which also warm it up
+    ms, loss = warm_up(worker, peer)
     want = problem.loss(task)
     if not abs(loss - want) <= TOLERANCE[problem.dtype] * abs(want):
         say(f"WRONG LOSS: {task}/{peer.name} {group}: {loss:.6g}, in float64 it is {want:.6g}")
@@ -106,6 +116,8 @@ def pair(ours: Process, worker: Process, peer: Peer, task: str, group: Group) ->
     if rounds < group.rounds:
         say(f"{task}/{peer.name} {group}: {ms / 1e3:.1f} s a call, {rounds} of {group.rounds} rounds")
     times = take_turns(ours, worker, task, rounds, group)
+    # Last, for what it gives back to the system would be missing.
+    [memory] = worker.ask("memory", "-")
     reference = times[WAYS[task][-1]]
     return times, group.line(f"{task}/{peer.name}", times["peer"], times["yardstick"], reference, memory)
 

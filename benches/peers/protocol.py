@@ -4,7 +4,7 @@ A worker is a process that the driver asks, a line at a time, and that answers e
 
     setup TASK DTYPE ROWS VOCAB THREADS FOLDER  ->  ok                loads FOLDER/logits and FOLDER/targets (u32)
     run WHAT                                    ->  ok MS LOSS        a call
-    memory WHAT                                 ->  ok BYTES MS LOSS  the same, and its peak memory beyond what was resident before
+    memory WHAT                                 ->  ok BYTES          another call: its peak memory beyond what was resident before
     quit
 
 or `error MESSAGE`. Tasks are `ce`, `dft`, `ce-forward`; dtypes `f32`, `bf16`; WHAT names one of the ways that a worker can do it in, for
@@ -79,29 +79,23 @@ def serve(make: Callable[[Setup], Worker]) -> None:
 
 def _run(worker: Worker) -> str:
     worker.prepare()
-    ms, loss = _timed(worker)
+    start = time.perf_counter()
+    loss = worker.call()
+    ms = (time.perf_counter() - start) * 1e3
     return f"{ms:.6f} {loss:.17e}"
 
 
-def _timed(worker: Worker) -> tuple[float, float]:
-    start = time.perf_counter()
-    loss = worker.call()
-    return (time.perf_counter() - start) * 1e3, loss
-
-
 def _memory(worker: Worker) -> str:
-    """Peak memory of a call. The first call compiles and loads code that has nothing to do with the work, so the second is measured,
-    after everything that the first one left has gone back to the system."""
-    worker.prepare()
-    worker.call()
+    """Peak memory of a call, after everything that the last one left has gone back to the system. It should not be the first, which
+    compiles, and loads code that has nothing to do with the work."""
     worker.prepare()
     worker.release()
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     before = _status("VmRSS:")
     Path("/proc/self/clear_refs").write_text("5")  # resets the peak
-    ms, loss = _timed(worker)
-    return f"{max(0, _status('VmHWM:') - before)} {ms:.6f} {loss:.17e}"
+    worker.call()
+    return str(max(0, _status("VmHWM:") - before))
 
 
 def _status(field: str) -> int:

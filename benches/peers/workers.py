@@ -19,6 +19,7 @@ PATIENCE_S = 900
 # glibc returns large blocks to the system as soon as they are freed, and every call pays for their pages again. A process that keeps them
 # is as fast as an allocator can make it.
 KEEP = {
+    "MALLOC_ARENA_MAX": "1",  # no others: what they keep cannot be taken back, which `memory` must
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(1 << 46),
     "MALLOC_TOP_PAD_": str(1 << 28),

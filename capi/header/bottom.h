@@ -7,7 +7,7 @@
 #define SURPRISAL_BATCH_INIT                                                                                          \
     {sizeof(surprisal_batch), 0,    NULL, NULL, SURPRISAL_IGNORE_INDEX, NULL, NULL, NULL,                            \
      NULL,                    NULL, 0,    NULL, NULL,                   NULL, 0,    NULL}
-#define SURPRISAL_OUTPUTS_INIT {sizeof(surprisal_outputs), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL}
+#define SURPRISAL_OUTPUTS_INIT {sizeof(surprisal_outputs), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0}
 #define SURPRISAL_REPORT_INIT {sizeof(surprisal_report), 0, 0, 0, 0.0, 0.0, 0.0, 0.0, -1}
 #define SURPRISAL_LOSS_INIT                                                                                           \
     {sizeof(surprisal_loss), NULL,              SURPRISAL_SFT,     SURPRISAL_MEAN_TOKENS, SURPRISAL_DEFAULT,          \

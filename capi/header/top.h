@@ -23,9 +23,9 @@
  *     of the vocabulary (`vocab_start`, `vocab_total`). All other arrays have one entry for each row of the whole batch, and a call reads and
  *     writes those of its matrix's rows.
  * Threads. Every function is reentrant: no state, no locks, no threads. Calls may run at the same time if what one writes no other uses; so a
- *     caller's threads share a batch by ranges of rows (`surprisal_logits_rows`), with the same `loss`, `batch` and `outputs`, and add their
- *     reports (`surprisal_report_merge`). Gradients and per-row outputs have the same bits however the rows are cut into calls. (A cut of the
- *     vocabulary rounds anew: shards agree with whole rows within the accuracy.)
+ *     caller's threads share a batch by ranges of rows (`surprisal_logits_rows`), with the same `loss`, `batch` and `outputs` (but for
+ *     `outputs.scratch`, of which each needs its own), and add their reports (`surprisal_report_merge`). Gradients and per-row outputs have the
+ *     same bits however the rows are cut into calls. (A cut of the vocabulary rounds anew: shards agree with whole rows within the accuracy.)
  * Accuracy. Against double precision on the same inputs: -ln p within 2e-7 relative + 2e-7 at any common offset of the logits; an f32 gradient
  *     entry within 2^-23 (2 + |z_j - max|) coef p_j; the target's entry within 4e-7 coef; 16-bit gradients are rounded once.
  * Special rows. Ignored: loss 0, gradient exactly 0, logits not read. All -inf, any NaN or any +inf: loss and gradient NaN, and the report

@@ -1,4 +1,4 @@
-//! What a call writes per row when asked, and the workspace of group-coupled objectives.
+//! What a call writes per row when asked, and its workspace.
 
 use core::ptr;
 
@@ -11,8 +11,8 @@ use crate::stats::{surprisal_stats, surprisal_term};
 use crate::status::{Failure, surprisal_status};
 use crate::versioned::{Versioned, versioned};
 
-/// Per-row outputs of a call. Begin with `SURPRISAL_OUTPUTS_INIT`. Each array has one entry for each row of the whole batch; a call writes those
-/// of its matrix's rows. NULL means that an output is not wanted.
+/// Per-row outputs of a call. Begin with `SURPRISAL_OUTPUTS_INIT`. Each array but `scratch` has one entry for each row of the whole batch; a call
+/// writes those of its matrix's rows. NULL means that an output is not wanted.
 ///
 /// Ignored rows get `SURPRISAL_STATS_EMPTY`, a term of zeros, 0, `UINT32_MAX` (argmax) and 0 (correct).
 #[repr(C)]
@@ -36,9 +36,15 @@ pub struct surprisal_outputs {
     pub argmax: *mut u32,
     /// 1 where the target has the largest logit (ties count), else 0.
     pub correct: *mut u8,
+    /// Workspace of `scratch_len` entries, at least `vocab` of them, so that no exponential is computed twice. It speeds up 16-bit gradients
+    /// (f32 ones need none) and changes no bit of a result. What it holds afterwards means nothing. Calls at the same time need one each, and so
+    /// structs of their own.
+    pub scratch: *mut f32,
+    /// Entries of `scratch`; 0 with NULL. More than `vocab` are of no further use.
+    pub scratch_len: usize,
 }
 
-versioned!(surprisal_outputs: "outputs", surprisal_outputs {
+versioned!(surprisal_outputs: "outputs" then scratch, surprisal_outputs {
     struct_size: size_of::<surprisal_outputs>(),
     stats: ptr::null_mut(),
     terms: ptr::null_mut(),
@@ -48,6 +54,8 @@ versioned!(surprisal_outputs: "outputs", surprisal_outputs {
     weights: ptr::null_mut(),
     argmax: ptr::null_mut(),
     correct: ptr::null_mut(),
+    scratch: ptr::null_mut(),
+    scratch_len: 0,
 });
 
 /// Fills outputs with their initial values, as `SURPRISAL_OUTPUTS_INIT` does.
@@ -61,6 +69,20 @@ pub unsafe extern "C" fn surprisal_outputs_init(
     unsafe { surprisal_outputs::init(outputs, struct_size) }
 }
 
+impl surprisal_outputs {
+    /// Copies a caller's struct and declares it, not its arrays. NULL asks for nothing.
+    ///
+    /// # Safety
+    /// As [`Memory::read_struct`].
+    pub(crate) unsafe fn copy(outputs: *const Self, memory: &mut Memory) -> Result<Self, Failure> {
+        if outputs.is_null() {
+            return Ok(Self::INIT);
+        }
+        // SAFETY: passed on.
+        unsafe { memory.read_struct(Self::NAME, outputs) }
+    }
+}
+
 /// A caller's outputs, those of the call's rows, declared.
 #[derive(Default)]
 pub(crate) struct OutputsInput<'call> {
@@ -72,10 +94,11 @@ pub(crate) struct OutputsInput<'call> {
     pub(crate) weights: Option<Output<'call, f32>>,
     pub(crate) argmax: Option<Output<'call, u32>>,
     pub(crate) correct: Option<Output<'call, u8>>,
+    scratch: Option<Output<'call, f32>>,
 }
 
 impl<'call> OutputsInput<'call> {
-    /// Reads a caller's outputs and declares the entries of a matrix's rows. NULL asks for nothing.
+    /// Reads a caller's outputs and declares the entries of a matrix's rows, and the scratch. NULL asks for nothing.
     ///
     /// # Safety
     /// As [`Memory::read_struct`], and as [`Memory::output`] for every array.
@@ -84,11 +107,26 @@ impl<'call> OutputsInput<'call> {
         place: &Place,
         memory: &mut Memory,
     ) -> Result<Self, Failure> {
-        if outputs.is_null() {
-            return Ok(Self::default());
-        }
         // SAFETY: passed on.
-        let o = unsafe { memory.read_struct(surprisal_outputs::NAME, outputs) }?;
+        unsafe {
+            let o = surprisal_outputs::copy(outputs, memory)?;
+            let rows = Self::of_rows(&o, place, memory)?;
+            // A pointer without entries is too short an array, not none.
+            let is_given = !o.scratch.is_null() || o.scratch_len > 0;
+            let scratch = is_given.then(|| memory.output("scratch", o.scratch, o.scratch_len));
+            Ok(Self { scratch: scratch.transpose()?, ..rows })
+        }
+    }
+
+    /// Declares the entries of a matrix's rows alone.
+    ///
+    /// # Safety
+    /// As [`Memory::output`] for every array but the scratch.
+    pub(crate) unsafe fn of_rows(
+        o: &surprisal_outputs,
+        place: &Place,
+        memory: &mut Memory,
+    ) -> Result<Self, Failure> {
         // SAFETY: passed on; the layouts of statistics and terms are those of the core (asserted in `stats`).
         unsafe {
             Ok(Self {
@@ -100,6 +138,7 @@ impl<'call> OutputsInput<'call> {
                 weights: place.output(memory, "weights", o.weights)?,
                 argmax: place.output(memory, "argmax", o.argmax)?,
                 correct: place.output(memory, "correct", o.correct)?,
+                scratch: None,
             })
         }
     }
@@ -130,6 +169,9 @@ impl<'call> OutputsInput<'call> {
         }
         if let Some(correct) = self.correct {
             outputs = outputs.correct(correct.get(checked));
+        }
+        if let Some(scratch) = self.scratch {
+            outputs = outputs.scratch(scratch.get(checked));
         }
         outputs
     }

@@ -7,14 +7,22 @@ use crate::status::{Failure, surprisal_status};
 /// A struct of the ABI that begins with `struct_size`. Implemented by [`versioned`].
 ///
 /// # Safety
-/// The type is `repr(C)`, its first field is `struct_size: usize`, any bytes are a value of it, and no field straddles [`Versioned::LEAST`].
+/// The type is `repr(C)`, its first field is `struct_size: usize`, any bytes are a value of it, and no size in [`Versioned::OLDER`] is below that
+/// of the first field or cuts a field in two.
 pub(crate) unsafe trait Versioned: Copy {
     /// The argument that has this type.
     const NAME: &'static str;
     /// Every field at its default.
     const INIT: Self;
-    /// Size in the first version that had the struct: the least that is accepted.
-    const LEAST: usize = size_of::<Self>();
+    /// Sizes in the versions before this one.
+    const OLDER: &'static [usize] = &[];
+
+    /// Whether some version has this size: an older one, this one, or one to come.
+    fn is_size(struct_size: usize) -> bool {
+        // A size that is no size of any struct is most likely uninitialised memory.
+        let plausible = size_of::<Self>()..=16 * size_of::<Self>();
+        plausible.contains(&struct_size) || Self::OLDER.contains(&struct_size)
+    }
 
     /// Writes the defaults into `struct_size` bytes of the caller.
     ///
@@ -24,13 +32,13 @@ pub(crate) unsafe trait Versioned: Copy {
         if let Err(failure) = check_address(to) {
             return failure.status;
         }
-        if struct_size < Self::LEAST {
+        if struct_size < size_of::<Self>() && !Self::is_size(struct_size) {
             return surprisal_status::SURPRISAL_ERROR_STRUCT_SIZE;
         }
         let known = struct_size.min(size_of::<Self>());
         let init = Self::INIT;
         // SAFETY: not NULL, and the caller may write `struct_size` ≥ `known` bytes; `init` has at least `known` bytes; the first field
-        // is the size (contract of the trait), and LEAST is at least that.
+        // is the size (contract of the trait), and every version has it.
         unsafe {
             to.cast::<u8>().write_bytes(0, struct_size);
             to.cast::<u8>().copy_from(core::ptr::from_ref(&init).cast(), known);
@@ -65,13 +73,7 @@ unsafe fn check<T: Versioned>(pointer: *const T) -> Result<usize, Failure> {
     check_address(pointer)?;
     // SAFETY: not NULL, aligned, and every version begins with `struct_size` (contract of the trait).
     let struct_size = unsafe { pointer.cast::<usize>().read() };
-    // A size that is no size of any struct is most likely uninitialised memory.
-    let plausible = T::LEAST..=16 * size_of::<T>();
-    if plausible.contains(&struct_size) {
-        Ok(struct_size)
-    } else {
-        Err(wrong_size::<T>(struct_size))
-    }
+    if T::is_size(struct_size) { Ok(struct_size) } else { Err(wrong_size::<T>(struct_size)) }
 }
 
 /// Copies a caller's struct, and tells its size. What a shorter one lacks has its default; what a longer one has besides must be zero.
@@ -137,12 +139,15 @@ impl<T: Versioned> Out<T> {
 }
 
 /// Implements [`Versioned`] for a struct of plain fields: integers, floats, pointers and arrays of them.
+///
+/// Where fields were added to it, the first one of each version stands behind its name, in their order.
 macro_rules! versioned {
-    ($type:ident: $name:literal, $init:expr) => {
+    ($type:ident: $name:literal $(then $field:ident)*, $init:expr) => {
         // SAFETY: every struct of the ABI is `repr(C)`, begins with `struct_size` (tested below) and has plain fields only.
         unsafe impl crate::versioned::Versioned for $type {
             const NAME: &'static str = $name;
             const INIT: Self = $init;
+            const OLDER: &'static [usize] = &[$(core::mem::offset_of!($type, $field)),*];
         }
         const _: () = assert!(core::mem::offset_of!($type, struct_size) == 0);
     };
@@ -182,7 +187,7 @@ mod tests {
     unsafe impl Versioned for Now {
         const NAME: &'static str = "now";
         const INIT: Self = Self { struct_size: size_of::<Self>(), a: 10, b: 20 };
-        const LEAST: usize = size_of::<First>();
+        const OLDER: &'static [usize] = &[size_of::<First>()];
     }
 
     /// Reads any of them as the library of today does.
@@ -202,7 +207,8 @@ mod tests {
         assert_eq!((read.a, read.b), (1, 2));
         let wrong = Err(surprisal_status::SURPRISAL_ERROR_STRUCT_SIZE);
         assert_eq!(read_as_now(&Later { c: 3, ..later }), wrong);
-        for struct_size in [0, 1, 8, size_of::<First>() - 1, usize::MAX] {
+        let (first, now) = (size_of::<First>(), size_of::<Now>());
+        for struct_size in [0, 1, 8, first - 1, first + 1, now - 1, 16 * now + 1, usize::MAX] {
             assert_eq!(read_as_now(&First { struct_size, a: 1 }), wrong);
         }
     }

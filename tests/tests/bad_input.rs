@@ -2,9 +2,10 @@
 
 use surprisal::objective::*;
 use surprisal::{
-    Argument, Batch, Error, Logits, LogitsMut, Loss, Outputs, Pair, Reduction, RowStats,
-    log_softmax, log_sum_exp,
+    Argument, Batch, Error, GradientOf, Logits, LogitsMut, Loss, Outputs, Pair, Reduction,
+    RowStats, bf16, f16, log_softmax, log_sum_exp,
 };
+use surprisal_tests::storage::Storage;
 
 const ROWS: usize = 4;
 const VOCAB: usize = 6;
@@ -341,6 +342,56 @@ fn outputs_of_another_length() {
     let error = Loss::new(Sft).forward_with(logits, &batch, outputs).unwrap_err();
     assert_eq!(error, Error::Length { argument: Argument::Entropy, expected: 4, actual: 5 });
     assert_eq!(nll, [9.0; ROWS]);
+}
+
+/// Scratch that is not a row is refused whatever is computed, also where it would not be used.
+#[test]
+fn scratch_below_a_row() {
+    fn check<T>(objective: impl Objective)
+    where
+        T: GradientOf<T> + Storage,
+        f32: GradientOf<T>,
+    {
+        let loss = Loss::new(objective);
+        let batch = full(&Batch::new(&[0, 1, 2, 3]));
+        let z = [(); ROWS * VOCAB].map(|()| T::round(0.5));
+        let logits = Logits::new(&z, ROWS, VOCAB).unwrap();
+        for len in [0, 1, VOCAB - 1] {
+            let (mut same, mut wide, mut place) = (z, [9.0; ROWS * VOCAB], z);
+            let mut stats = [RowStats { max: 9.0, ..RowStats::EMPTY }; ROWS];
+            let mut terms = [TokenTerm::scalars(9.0, 9.0); ROWS];
+            let (mut nll, mut scratch) = ([9.0; ROWS], [9.0; VOCAB]);
+            let before = (wide, stats, terms, nll, scratch);
+            macro_rules! outputs {
+                () => {{
+                    let outputs = Outputs::new().stats(&mut stats).terms(&mut terms).nll(&mut nll);
+                    outputs.scratch(&mut scratch[..len])
+                }};
+            }
+            let out = LogitsMut::new(&mut same, ROWS, VOCAB).unwrap();
+            let wide_out = LogitsMut::new(&mut wide, ROWS, VOCAB).unwrap();
+            let over = LogitsMut::new(&mut place, ROWS, VOCAB).unwrap();
+            let errors = [
+                loss.forward_with(logits, &batch, outputs!()),
+                loss.forward_backward_with(logits, &batch, out, outputs!()),
+                loss.forward_backward_with(logits, &batch, wide_out, outputs!()),
+                loss.forward_backward_in_place_with(over, &batch, outputs!()),
+            ];
+            let argument = Argument::Scratch;
+            let error = Error::Length { argument, expected: VOCAB, actual: len };
+            assert_eq!(errors, [Err(error); 4]);
+            assert_eq!((wide, stats, terms, nll, scratch), before, "something was written");
+            for matrix in [same, place] {
+                assert!(
+                    matrix.map(Storage::widen) == z.map(Storage::widen),
+                    "a matrix was written"
+                );
+            }
+        }
+    }
+    check::<f32>(Sft);
+    check::<bf16>(Dft);
+    check::<f16>(TalrAuto::default());
 }
 
 #[test]

@@ -83,29 +83,23 @@ pub fn serve(make: impl Fn(Setup, Logits) -> Result<Box<dyn Worker>>) -> Result<
 
 fn run(worker: &mut dyn Worker, what: &str) -> Result<String> {
     worker.prepare(what)?;
-    timed(worker, what)
-}
-
-fn timed(worker: &mut dyn Worker, what: &str) -> Result<String> {
     let start = Instant::now();
     let loss = worker.call(what)?;
     let ms = start.elapsed().as_secs_f64() * 1e3;
     Ok(format!("{ms:.6} {loss:.17e}"))
 }
 
-/// Peak memory of a call. The first call loads code and fills caches that have nothing to do with the work, so the second is measured,
-/// after everything that the first one left has gone back to the system.
+/// Peak memory of a call, after everything that the last one left has gone back to the system. It should not be the first, which loads
+/// code that has nothing to do with the work.
 fn memory(worker: &mut dyn Worker, what: &str) -> Result<String> {
-    worker.prepare(what)?;
-    worker.call(what)?;
     worker.prepare(what)?;
     worker.release(what);
     trim();
     let before = status("VmRSS:")?;
     fs::write("/proc/self/clear_refs", "5")?; // resets the peak
-    let answer = timed(worker, what)?;
+    worker.call(what)?;
     let peak = status("VmHWM:")?;
-    Ok(format!("{} {answer}", peak.saturating_sub(before)))
+    Ok(peak.saturating_sub(before).to_string())
 }
 
 /// Makes the allocator return the memory that is free.

@@ -49,7 +49,8 @@ impl Inputs<'_> {
             let loss = LossInput::read(loss, place.vocab_total, memory)?;
             let batch = BatchInput::read(batch, memory)?;
             place.check_batch(batch.rows)?;
-            let outputs = OutputsInput::read(outputs, &place, memory)?;
+            let outputs = surprisal_outputs::copy(outputs, memory)?;
+            let outputs = OutputsInput::of_rows(&outputs, &place, memory)?;
             let report = memory.write_struct(report)?;
             Ok(Self { gpu, logits, loss, batch, outputs, report })
         }
@@ -80,7 +81,7 @@ impl Inputs<'_> {
 /// Loss only, with per-row outputs on request. Waits for the device.
 ///
 /// `outputs` may be NULL; its arrays are memory of the host. No objective needs a workspace here; those of a sequence or the batch have no
-/// `outputs.weights`.
+/// `outputs.weights`. Nothing looks at `outputs.scratch`.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn surprisal_gpu_forward(

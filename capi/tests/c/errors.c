@@ -103,6 +103,16 @@ static void shapes(void)
     REFUSE(WITH_LOGITS, SHAPE, "logits", -1, NAN, w.logits.vocab_total = VOCAB - 1);
     REFUSE(WITH_LOGITS & WITH_BATCH, SHAPE, "logits", -1, ROWS + 1, w.logits.rows_total = ROWS + 1);
     REFUSE(WITH_LOGITS & WITH_BATCH, SHAPE, "logits", -1, ROWS - 1, w.logits.rows = ROWS - 1; w.logits.rows_total = 0);
+    /* Scratch is a row at least, also where it is of no use. */
+    static const size_t too_short[] = {0, 1, VOCAB - 1};
+    for (size_t i = 0; i < LENGTH(too_short); i++) {
+        REFUSE(COMPOSED, SHAPE, "scratch", -1, (double)too_short[i], w.outputs.scratch_len = too_short[i]);
+        REFUSE(COMPOSED, SHAPE, "scratch", -1, (double)too_short[i], w.outputs.scratch_len = too_short[i];
+               w.loss.objective = SURPRISAL_TALR_AUTO);
+        REFUSE(COMPOSED, SHAPE, "scratch", -1, (double)too_short[i], w.outputs.scratch_len = too_short[i];
+               w.logits.dtype = w.dlogits.dtype = SURPRISAL_BF16);
+    }
+    ACCEPT(COMPOSED, w.outputs.scratch_len = 7 * VOCAB + 1);
     REFUSE(TERMS, SHAPE, "row_start", -1, 1, w.row_start = 1);
     REFUSE(TERMS, SHAPE, "row_start", -1, (double)SIZE_MAX, w.row_start = SIZE_MAX);
     REFUSE(TERMS, SHAPE, "row_start", -1, 0, w.rows = ROWS + 1);
@@ -131,6 +141,8 @@ static void shapes(void)
     REFUSE(WITH_LOSS & WITH_LOGITS, EXTENT, "class_weights", -1, NAN, w.logits.vocab_total = SIZE_MAX / 4);
     REFUSE(TERMS | ORACLE | SURROGATE, EXTENT, "class_weights", -1, NAN, w.vocab = SIZE_MAX / 4);
     REFUSE(ORACLE | SURROGATE, EXTENT, "logits", -1, NAN, w.vocab = SIZE_MAX; w.loss.class_weights = NULL);
+    REFUSE(COMPOSED, EXTENT, "scratch", -1, NAN, w.outputs.scratch_len = SIZE_MAX);
+    REFUSE(COMPOSED, EXTENT, "scratch", -1, NAN, w.outputs.scratch_len = SIZE_MAX / 4);
     REFUSE(HISTOGRAM, EXTENT, "bins", -1, NAN, w.bin_count = SIZE_MAX / 8);
     REFUSE(L2 | WISE, EXTENT, "parameters", -1, NAN, w.count = SIZE_MAX / 4);
     REFUSE(MERGE, EXTENT, "part", -1, NAN, w.count = SIZE_MAX);

@@ -20,7 +20,7 @@ SIZE(surprisal_pair, 16);
 SIZE(surprisal_report, 72);
 SIZE(surprisal_logits, 80);
 SIZE(surprisal_logits_mut, 80);
-SIZE(surprisal_outputs, 72);
+SIZE(surprisal_outputs, 88);
 SIZE(surprisal_batch, 128);
 SIZE(surprisal_loss, 184);
 SIZE(surprisal_error_detail, 192);
@@ -42,7 +42,7 @@ SURPRISAL_NODISCARD static int objects(void)
     logits.dtype = dtype;
     return detail.index == -1 && loss.tau == SURPRISAL_DEFAULT && loss.lambda == SURPRISAL_DEFAULT &&
            loss.logit_scale == 1 && batch.ignore_index == SURPRISAL_IGNORE_INDEX && dlogits.dtype == SURPRISAL_F32 &&
-           outputs.correct == NULL &&
+           outputs.correct == NULL && outputs.scratch == NULL && outputs.scratch_len == 0 &&
            report.invalid_row == -1 && stats.max < -1e38 && logits.dtype == SURPRISAL_BF16 &&
            status == SURPRISAL_OK && scope == SURPRISAL_SCOPE_BATCH;
 }

@@ -99,6 +99,30 @@ void types()
     HOLDS(surprisal::forward(loss, none, {h, 1, 3})->tokens == 0);
 }
 
+void scratch()
+{
+    const std::vector<std::int32_t> targets{0, 1};
+    const surprisal::Loss loss(SURPRISAL_DFT);
+    const surprisal::Batch batch(targets);
+    // 1, 2, 3, 3, 1, 2.
+    const surprisal::bf16 z[] = {{0x3f80}, {0x4000}, {0x4040}, {0x4040}, {0x3f80}, {0x4000}};
+    surprisal::bf16 plain[rows * vocab], faster[rows * vocab];
+    std::vector<float> row(vocab, -1.0f), two(vocab - 1), nothing;
+    surprisal::Outputs outputs;
+    outputs.scratch = row;
+    HOLDS(surprisal::forward_backward(loss, batch, {z, rows, vocab}, {plain, rows, vocab}));
+    HOLDS(surprisal::forward_backward(loss, batch, {z, rows, vocab}, {faster, rows, vocab}, outputs));
+    CHECK_BYTES(faster, plain, sizeof plain);
+    HOLDS(row[0] != -1.0f);
+    for (auto *wrong : {&two, &nothing}) {
+        outputs.scratch = *wrong;
+        const auto report = surprisal::forward_backward(loss, batch, {z, rows, vocab}, {faster, rows, vocab}, outputs);
+        HOLDS(report.error().status() == SURPRISAL_ERROR_SHAPE);
+        TEXT(report.error().argument(), "scratch");
+        CLOSE(report.error().value(), static_cast<double>(wrong->size()));
+    }
+}
+
 void refusals()
 {
     const std::vector<std::int32_t> targets{0, 7}, offsets{0, 2}, no_offsets;
@@ -146,6 +170,7 @@ int main()
 {
     gradients();
     types();
+    scratch();
     refusals();
     return finish("layer");
 }

@@ -22,6 +22,7 @@ static void array_pointers(void)
            set_pointer(offsetof(struct world, batch.targets_i64), (char *)w.memory[SPARE] + 4));
     REFUSE(WITH_BATCH, SURPRISAL_ERROR_MISALIGNED, "cu_seqlens", -1, NAN, w.batch.cu_seqlens_i32 = NULL;
            set_pointer(offsetof(struct world, batch.cu_seqlens_i64), (char *)w.memory[SPARE] + 4));
+    ACCEPT(COMPOSED, w.outputs.scratch = NULL; w.outputs.scratch_len = 0);
     for (int32_t dtype = SURPRISAL_BF16; dtype <= SURPRISAL_F16; dtype++) {
         ACCEPT(WITH_LOGITS, w.logits.dtype = dtype; set_pointer(offsetof(struct world, logits.data), DATA(logits) + 2));
         REFUSE(WITH_LOGITS, SURPRISAL_ERROR_MISALIGNED, "logits", -1, NAN, w.logits.dtype = dtype;
@@ -145,6 +146,34 @@ static void struct_sizes(void)
     }
 }
 
+/* The outputs of a program that was compiled before they had scratch: what stands behind them is not looked at. */
+static void older_structs(void)
+{
+    enum { OLDER = offsetof(surprisal_outputs, scratch), NOW = sizeof(surprisal_outputs) };
+    struct {
+        surprisal_outputs known;
+        unsigned char tail[8];
+    } room, expected;
+    ACCEPT(COMPOSED, w.outputs.struct_size = OLDER; w.outputs.scratch = (float *)1; w.outputs.scratch_len = SIZE_MAX);
+    FOR_CALLS(COMPOSED,
+              memcpy(&before.outputs, &w.outputs, sizeof w.outputs); accepted(__FILE__, __LINE__, which);
+              CHECK_BYTES(&w.outputs, &before.outputs, sizeof w.outputs);
+              CHECK(*(uint32_t *)w.outputs.nll != 0x5c5c5c5c, "nothing was computed"),
+              w.outputs.struct_size = OLDER);
+    for (size_t size = OLDER - 8; size < NOW; size++) {
+        if (size != OLDER) {
+            REFUSE(COMPOSED, SURPRISAL_ERROR_STRUCT_SIZE, "outputs", -1, (double)size, w.outputs.struct_size = size);
+            CHECK_EQUAL(surprisal_outputs_init(&w.outputs, size), SURPRISAL_ERROR_STRUCT_SIZE);
+        }
+    }
+    memset(&room, 0x5c, sizeof room);
+    memset(&expected, 0x5c, sizeof expected);
+    memset(&expected, 0, OLDER);
+    expected.known.struct_size = OLDER;
+    CHECK_OK(surprisal_outputs_init(&room.known, OLDER));
+    CHECK_BYTES(&room, &expected, sizeof room);
+}
+
 /* The detail itself. It is checked before anything is done. */
 static void details(void)
 {
@@ -249,6 +278,7 @@ int main(void)
     results();
     overlapping_structs();
     struct_sizes();
+    older_structs();
     details();
     init_functions();
     fflush(stdout);

@@ -28,13 +28,15 @@ struct work {
     struct result *result;
     surprisal_report report;
     surprisal_status status;
+    float scratch[VOCAB];
 };
 
 static void *work_on(void *argument)
 {
     struct work *w = argument;
     struct result *r = w->result;
-    surprisal_outputs outputs = {sizeof outputs, r->stats, r->terms, r->nll, NULL, NULL, r->weights, NULL, NULL};
+    surprisal_outputs outputs = {sizeof outputs, r->stats, r->terms, r->nll,   NULL, NULL,
+                                 r->weights,     NULL,     NULL,     w->scratch, VOCAB};
     surprisal_logits z = surprisal_logits_f32(w->in_place ? r->dlogits[0] : logits[0], ROWS, VOCAB);
     surprisal_logits_mut dz = surprisal_logits_mut_f32(r->dlogits[0], ROWS, VOCAB);
     z = surprisal_logits_rows(z, w->begin, w->end);
@@ -56,7 +58,7 @@ static void run(int stage, int in_place, size_t threads, struct result *result, 
     for (size_t i = 0; i < threads; i++) {
         size_t begin = i * ROWS / threads, end = (i + 1) * ROWS / threads;
         end += mistake && i == 0;
-        work[i] = (struct work){stage, in_place, begin, end, result, empty, SURPRISAL_ERROR_UNKNOWN};
+        work[i] = (struct work){stage, in_place, begin, end, result, empty, SURPRISAL_ERROR_UNKNOWN, {0}};
         CHECK_EQUAL(pthread_create(&handles[i], NULL, work_on, &work[i]), 0);
     }
     result->report = empty;

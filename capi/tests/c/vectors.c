@@ -31,7 +31,7 @@ static void check_forward(const test_case *c, const expectation *e, int32_t dtyp
 {
     matrix z = logits_of(c, dtype, 0);
     surprisal_logits logits = view(&z, whole(&z));
-    surprisal_outputs outputs = new_outputs(c);
+    surprisal_outputs outputs = new_outputs(c, 0);
     surprisal_report report = SURPRISAL_REPORT_INIT;
     CHECK_OK(surprisal_forward(&c->loss, &c->batch, &logits, &outputs, &report, NULL));
     check_report(c, e, &report);

@@ -18,25 +18,30 @@ typedef struct way {
     size_t padding;
     /* Targets and sequences as int64_t. */
     int wide;
+    /* Entries of scratch, in rows of the vocabulary. */
+    size_t scratch;
 } way;
 
 static const way ways[] = {
-    {"whole", COMPOSED, 0, 0, 1, MERGE, 0, 0},
-    {"int64_t", COMPOSED, 0, 0, 1, MERGE, 0, 1},
-    {"padded", COMPOSED, 0, 0, 1, MERGE, 3, 0},
-    {"in place", COMPOSED, 1, 0, 1, MERGE, 0, 0},
-    {"in place, padded", COMPOSED, 1, 0, 1, MERGE, 5, 1},
-    {"rows one by one", COMPOSED, 0, 1, 1, MERGE, 0, 0},
-    {"ranges of 3 rows", COMPOSED, 0, 3, 1, MERGE, 1, 1},
-    {"all rows but one", COMPOSED, 0, -1, 1, MERGE, 0, 0},
-    {"ranges of 3 rows in place", COMPOSED, 1, 3, 1, MERGE, 2, 0},
-    {"staged", STAGED, 0, 0, 1, MERGE, 0, 0},
-    {"staged by 3 rows", STAGED, 0, 3, 1, MERGE, 1, 1},
-    {"staged in place", STAGED, 1, 0, 1, MERGE, 0, 0},
-    {"2 shards", STAGED, 0, 0, 2, MERGE, 0, 0},
-    {"3 shards in place by 3 rows", STAGED, 1, 3, 3, MERGE, 1, 1},
-    {"2 shards rebased", STAGED, 0, 0, 2, REBASE, 0, 0},
-    {"3 shards rebased", STAGED, 0, 3, 3, REBASE, 3, 0},
+    {"whole", COMPOSED, 0, 0, 1, MERGE, 0, 0, 0},
+    {"int64_t", COMPOSED, 0, 0, 1, MERGE, 0, 1, 0},
+    {"padded", COMPOSED, 0, 0, 1, MERGE, 3, 0, 0},
+    {"in place", COMPOSED, 1, 0, 1, MERGE, 0, 0, 0},
+    {"in place, padded", COMPOSED, 1, 0, 1, MERGE, 5, 1, 0},
+    {"rows one by one", COMPOSED, 0, 1, 1, MERGE, 0, 0, 0},
+    {"ranges of 3 rows", COMPOSED, 0, 3, 1, MERGE, 1, 1, 0},
+    {"all rows but one", COMPOSED, 0, -1, 1, MERGE, 0, 0, 0},
+    {"ranges of 3 rows in place", COMPOSED, 1, 3, 1, MERGE, 2, 0, 0},
+    {"scratch", COMPOSED, 0, 0, 1, MERGE, 0, 0, 1},
+    {"scratch in place, padded", COMPOSED, 1, 0, 1, MERGE, 3, 0, 1},
+    {"ranges of 3 rows, scratch to spare", COMPOSED, 0, 3, 1, MERGE, 1, 1, 3},
+    {"staged", STAGED, 0, 0, 1, MERGE, 0, 0, 0},
+    {"staged by 3 rows", STAGED, 0, 3, 1, MERGE, 1, 1, 0},
+    {"staged in place", STAGED, 1, 0, 1, MERGE, 0, 0, 0},
+    {"2 shards", STAGED, 0, 0, 2, MERGE, 0, 0, 0},
+    {"3 shards in place by 3 rows", STAGED, 1, 3, 3, MERGE, 1, 1, 0},
+    {"2 shards rebased", STAGED, 0, 0, 2, REBASE, 0, 0, 0},
+    {"3 shards rebased", STAGED, 0, 3, 3, REBASE, 3, 0, 0},
 };
 
 /* What a way returns. */
@@ -63,13 +68,17 @@ static matrix logits_of(const test_case *c, int32_t dtype, size_t padding)
     return m;
 }
 
-static surprisal_outputs new_outputs(const test_case *c)
+static surprisal_outputs new_outputs(const test_case *c, size_t scratch)
 {
     surprisal_outputs o = SURPRISAL_OUTPUTS_INIT;
     o.stats = allocate(c->rows, sizeof *o.stats);
     o.terms = allocate(c->rows, sizeof *o.terms);
     o.nll = allocate(c->rows, sizeof *o.nll);
     o.log_probs = allocate(c->rows, sizeof *o.log_probs);
+    if (scratch > 0) {
+        o.scratch_len = scratch * c->vocab;
+        o.scratch = allocate(o.scratch_len, sizeof *o.scratch);
+    }
     return o;
 }
 
@@ -210,7 +219,7 @@ static outcome run(const test_case *c, const way *w, int32_t logits_type, int32_
     static const surprisal_report empty = SURPRISAL_REPORT_INIT;
     surprisal_batch batch = w->wide ? wide_batch(c) : c->batch;
     matrix z = logits_of(c, logits_type, w->padding), before = logits_of(c, logits_type, w->padding);
-    outcome o = {empty, new_outputs(c), w->in_place ? z : new_matrix(c, result_type, w->padding + 2)};
+    outcome o = {empty, new_outputs(c, w->scratch), w->in_place ? z : new_matrix(c, result_type, w->padding + 2)};
     surprisal_status status = SURPRISAL_ERROR_NEEDS_WHOLE;
     if (w->calls == COMPOSED) {
         status = compose(c, w, &batch, &z, &o);

@@ -9,7 +9,7 @@
 #include "surprisal.h"
 
 enum { ROWS = 4, VOCAB = 6, SEQUENCES = 2, PAIRS = 2, BINS = 3, RANK = 2, COLUMNS = 3 };
-enum { BUFFERS = 48, SPARE = 47, ROOM = 64 };
+enum { BUFFERS = 49, SPARE = 48, ROOM = 64 };
 
 /* A struct and what a longer version of it would have besides. */
 #define WITH_TAIL(type, name)                                                                                         \
@@ -153,6 +153,7 @@ static const struct array {
     ARRAY("weights", outputs.weights, float, ROWS, 0, 0, COMPOSED),
     ARRAY("argmax", outputs.argmax, uint32_t, ROWS, 0, 0, COMPOSED),
     ARRAY("correct", outputs.correct, uint8_t, ROWS, 0, 0, COMPOSED),
+    ARRAY("scratch", outputs.scratch, float, VOCAB, COMPOSED, 0, COMPOSED),
     ARRAY("stats", stats, surprisal_stats, ROWS, STATS | TERMS | GRAD | REBASE, TERMS | GRAD, STATS | REBASE),
     ARRAY("terms", terms, surprisal_term, ROWS, TERMS | GRAD, GRAD, TERMS),
     ARRAY("log_probs", log_probs, float, ROWS, HISTOGRAM | HARD, HISTOGRAM | HARD, 0),
@@ -269,7 +270,7 @@ static inline void fresh(void)
     w.batch.rows = w.rows = w.lora_rows = ROWS;
     w.batch.sequence_count = SEQUENCES;
     w.batch.pair_count = PAIRS;
-    w.vocab = VOCAB;
+    w.vocab = w.outputs.scratch_len = VOCAB;
     w.bin_count = BINS;
     w.count = ROWS;
     w.columns = COLUMNS;
