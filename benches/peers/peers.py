@@ -55,7 +55,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.list:
         for peer in PEERS:
-            print(f"{peer.name:<20}{' '.join(peer.dtypes):<12}{' '.join(peer.tasks)}")
+            print(f"{peer.name:<25}{' '.join(peer.dtypes):<12}{' '.join(peer.tasks)}")
         print("default shapes:", *SHAPES)
         return 0
     if options.quick:

@@ -47,11 +47,13 @@ OURS = Peer("surprisal", (str(TARGET / "release" / "surprisal"),), 2)
 NATIVE = TARGET / "native" / "release"
 PEERS = [
     Peer("torch-eager", python("worker_torch.py", "eager"), 6),
-    Peer("torch-eager-keep", python("worker_torch.py", "eager"), 6, env=KEEP),
+    Peer("torch-eager-keep", python("worker_torch.py", "eager"), 15, env=KEEP),
     Peer("torch-eager-upcast", python("worker_torch.py", "upcast"), 10, dtypes=("bf16",)),
+    Peer("torch-eager-upcast-keep", python("worker_torch.py", "upcast"), 20, dtypes=("bf16",), env=KEEP),
     Peer("torch-eager-trl", python("worker_torch.py", "trl"), 8, tasks=("dft",)),
+    Peer("torch-eager-trl-keep", python("worker_torch.py", "trl"), 15, tasks=("dft",), env=KEEP),
     Peer("torch-compile", python("worker_torch.py", "compile"), 6),
-    Peer("torch-compile-keep", python("worker_torch.py", "compile"), 6, env=KEEP),
+    Peer("torch-compile-keep", python("worker_torch.py", "compile"), 8, env=KEEP),
     Peer("jax", python("worker_jax.py"), 8),
     Peer("jax-keep", python("worker_jax.py"), 8, env=KEEP),
     Peer("onnxruntime", python("worker_onnxruntime.py"), 6, tasks=("ce-forward",), dtypes=("f32",)),

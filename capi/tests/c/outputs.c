@@ -242,70 +242,11 @@ static void unread_entries(void)
     CHECK_EQUAL(report.tokens, 2);
 }
 
-/* Results of 16 MiB and more, which scratch sends past the caches: the bits of two halves, and nothing around them. */
-static void large_results(void)
-{
-    enum { LONG = 4099, MANY = 1030, GUARD = 8, COUNT = LONG * MANY, BEFORE = 3 };
-    static const float canary = -7;
-    static uint16_t z[COUNT];
-    static float wide[COUNT], halves[COUNT], result[COUNT + BEFORE + GUARD], scratch[LONG], classes[LONG];
-    static int32_t to[MANY];
-    surprisal_loss loss = SURPRISAL_LOSS_INIT;
-    surprisal_batch batch = SURPRISAL_BATCH_INIT;
-    surprisal_report whole = SURPRISAL_REPORT_INIT, report = SURPRISAL_REPORT_INIT;
-    surprisal_outputs outputs = SURPRISAL_OUTPUTS_INIT;
-    outputs.scratch = scratch;
-    outputs.scratch_len = LONG;
-    batch.rows = MANY;
-    batch.targets_i32 = to;
-    loss.class_weights = classes;
-    for (int32_t i = 0; i < COUNT; i++) {
-        /* In bfloat16: 3.x and its negative. */
-        z[i] = (uint16_t)(0x4040 + i % 61 + (i % 7 < 3 ? 0x8000 : 0));
-        uint32_t bits = (uint32_t)z[i] << 16;
-        memcpy(&wide[i], &bits, sizeof bits);
-    }
-    for (int32_t i = 0; i < MANY; i++) {
-        to[i] = i % 5 == 3 ? -100 : i * 41 % LONG;
-    }
-    for (int32_t i = 0; i < LONG; i++) {
-        classes[i] = (float)(i % 5);
-    }
-    for (int smoothed = 0; smoothed < 2; smoothed++) {
-        loss.label_smoothing = smoothed ? 0.125F : 0;
-        for (int narrow = 0; narrow < 2; narrow++) {
-            snprintf(subject, sizeof subject, "large results, smoothed %d, bf16 %d", smoothed, narrow);
-            surprisal_logits all = narrow ? surprisal_logits_bf16(z, MANY, LONG) : surprisal_logits_f32(wide, MANY, LONG);
-            surprisal_logits_mut dz = surprisal_logits_mut_f32(halves, MANY, LONG);
-            for (size_t half = 0; half < 2; half++) {
-                surprisal_logits part = surprisal_logits_rows(all, half * MANY / 2, (half + 1) * MANY / 2);
-                surprisal_logits_mut dpart = surprisal_logits_mut_rows(dz, half * MANY / 2, (half + 1) * MANY / 2);
-                CHECK_OK(surprisal_forward_backward(&loss, &batch, &part, &dpart, NULL, &report, NULL));
-            }
-            for (size_t i = 0; i < LENGTH(result); i++) {
-                result[i] = canary;
-            }
-            memset(scratch, 0x5c, sizeof scratch);
-            dz = surprisal_logits_mut_f32(result + BEFORE, MANY, LONG);
-            CHECK_OK(surprisal_forward_backward(&loss, &batch, &all, &dz, &outputs, &whole, NULL));
-            CHECK_BYTES(result + BEFORE, halves, sizeof halves);
-            for (size_t i = 0; i < BEFORE + GUARD; i++) {
-                CHECK_CLOSE((double)result[i < BEFORE ? i : COUNT + i], (double)canary, 0);
-            }
-            uint32_t first;
-            memcpy(&first, scratch, sizeof first);
-            CHECK(first != 0x5c5c5c5c, "the scratch was not used");
-        }
-    }
-    *subject = '\0';
-}
-
 int main(void)
 {
     per_row_outputs();
     rows_without_softmax();
     nothing();
     unread_entries();
-    large_results();
     return finish("outputs");
 }
