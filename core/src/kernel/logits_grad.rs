@@ -110,57 +110,21 @@ pub(super) fn shift_split<T: Lanes, G: Lanes>(
     ));
 }
 
-/// Walks a row whose entries `exponential` turns into exponentials, and these into gradient entries, times `slope`.
-///
-/// A loop each for a gradient with and without a uniform part.
+/// From parked exponentials to gradient entries. A loop each for a gradient with and without a uniform part.
 #[inline(always)]
-fn finish<S: Simd>(
-    simd: S,
-    io: impl RowIo<S>,
-    grad: &RowGrad,
-    class_weights: Option<&[f32]>,
-    exponential: impl Fn(f32x16<S>) -> f32x16<S>,
-    slope: impl Fn(f32x16<S>) -> f32x16<S>,
-) {
-    let (factor, uniform) = (grad.factor, grad.uniform);
-    if uniform == 0.0 {
+fn of_parked<S: Simd>(simd: S, io: impl RowIo<S>, grad: &RowGrad, class_weights: Option<&[f32]>) {
+    if grad.uniform == 0.0 {
+        let factor = grad.factor;
         io.each(
             simd,
             Each(
                 #[inline(always)]
-                |_, _, z| exponential(z) * factor * slope(z),
+                |_, _, e| e * factor,
             ),
         );
     } else {
-        io.each(
-            simd,
-            Each(
-                #[inline(always)]
-                |start, lanes, z| {
-                    let weights = match class_weights {
-                        Some(weights) => load_weights(simd, weights, start, lanes),
-                        None => simd.splat_f32x16(1.0),
-                    };
-                    (exponential(z) * factor - weights * uniform) * slope(z)
-                },
-            ),
-        );
+        io.each(simd, Each(finish(simd, grad, class_weights)));
     }
-}
-
-/// From exponentials to gradient entries.
-#[inline(always)]
-fn of_parked<S: Simd>(simd: S, io: impl RowIo<S>, grad: &RowGrad, class_weights: Option<&[f32]>) {
-    finish(
-        simd,
-        io,
-        grad,
-        class_weights,
-        #[inline(always)]
-        |e| e,
-        #[inline(always)]
-        |_| simd.splat_f32x16(1.0),
-    );
 }
 
 /// The exponentials computed again from the logits, by the same arithmetic as the first time.
@@ -172,15 +136,33 @@ fn again<S: Simd>(
     grad: &RowGrad,
     class_weights: Option<&[f32]>,
 ) {
-    let pivot = grad.pivot;
-    finish(
+    let (pivot, finish) = (grad.pivot, finish(simd, grad, class_weights));
+    io.each(
         simd,
-        io,
-        grad,
-        class_weights,
-        #[inline(always)]
-        |z| exp(simd, map.centred(simd, z, pivot)),
-        #[inline(always)]
-        |z| map.slope(simd, z),
+        Each(
+            #[inline(always)]
+            |start, lanes, z| {
+                let e = exp(simd, map.centred(simd, z, pivot));
+                finish(start, lanes, e) * map.slope(simd, z)
+            },
+        ),
     );
+}
+
+/// From exponentials to gradient entries, before the slope. Nothing changes where the uniform part is 0.
+#[inline(always)]
+fn finish<S: Simd>(
+    simd: S,
+    grad: &RowGrad,
+    class_weights: Option<&[f32]>,
+) -> impl Fn(usize, usize, f32x16<S>) -> f32x16<S> {
+    let (factor, uniform) = (grad.factor, grad.uniform);
+    #[inline(always)]
+    move |start, lanes, e| {
+        let weights = match class_weights {
+            Some(weights) => load_weights(simd, weights, start, lanes),
+            None => simd.splat_f32x16(1.0),
+        };
+        e * factor - weights * uniform
+    }
 }
