@@ -93,8 +93,8 @@ copy="$work/a copy"
 cargo_dir="$work/cargo"
 rm -rf "$copy"
 mkdir "$copy"
-(cd "$root" && tar -cf - --exclude=target CMakeLists.txt Cargo.toml Cargo.lock LICENSE-APACHE LICENSE-MIT README.md \
-    cmake core capi gpu include tests examples) | (cd "$copy" && tar -xmf -)
+(cd "$root" && tar -cf - --exclude=target --exclude=benches/peers CMakeLists.txt Cargo.toml Cargo.lock LICENSE-APACHE LICENSE-MIT \
+    README.md benches cmake core capi gpu include tests examples) | (cd "$copy" && tar -xmf -)
 
 say "add_subdirectory, Make, static"
 configure subdirectory "Unix Makefiles" -DHOW=add_subdirectory -DSOURCE="$copy"

@@ -51,7 +51,7 @@ macro_rules! outputs {
             /// f32 workspace, so that no exponential is computed twice: a row (`vocab` entries) for each thread that works on the call.
             ///
             /// It speeds up 16-bit gradients (f32 ones need none) and changes no bit of a result. Threads for which there is no row do
-            /// without. What it holds afterwards means nothing.
+            /// without, and so do all beyond 64. What it holds afterwards means nothing.
             ///
             /// ```
             /// use surprisal::{Batch, Logits, LogitsMut, Loss, Outputs, bf16, objective::Sft};

@@ -13,6 +13,9 @@ const WORKERS: usize = 64;
 pub(crate) struct Scratch<'a> {
     #[cfg(feature = "rayon")]
     rows: [Mutex<&'a mut [f32]>; WORKERS],
+    /// So many of them are the caller's, the others empty.
+    #[cfg(feature = "rayon")]
+    given: usize,
     #[cfg(not(feature = "rayon"))]
     row: Cell<&'a mut [f32]>,
 }
@@ -23,7 +26,9 @@ impl<'a> Scratch<'a> {
         #[cfg(feature = "rayon")]
         {
             let mut rows = scratch.chunks_exact_mut(vocab.max(1));
-            Self { rows: core::array::from_fn(|_| Mutex::new(rows.next().unwrap_or_default())) }
+            let given = rows.len().min(WORKERS);
+            let rows = core::array::from_fn(|_| Mutex::new(rows.next().unwrap_or_default()));
+            Self { rows, given }
         }
         #[cfg(not(feature = "rayon"))]
         {
@@ -40,8 +45,8 @@ impl<'a> Scratch<'a> {
     pub(crate) fn with<R>(&self, work: impl FnOnce(&mut [f32]) -> R) -> R {
         #[cfg(feature = "rayon")]
         {
-            let mut free = self.rows.iter().filter_map(|row| row.try_lock().ok());
-            match free.find(|row| !row.is_empty()) {
+            let mut free = self.rows.get(..self.given).unwrap_or_default().iter();
+            match free.find_map(|row| row.try_lock().ok()) {
                 Some(mut row) => work(&mut row),
                 None => work(&mut []),
             }
