@@ -55,11 +55,12 @@ fn fused_row<T: Element, G: GradientOf<T>, O: Objective>(
     // Before anything is parked over it.
     let target_logit = row.read().logit(target).unwrap_or(f32::NAN);
     outputs.put_argmax(local, || kernel::argmax(row.read().row));
+    let moments = kernel::moments(level, row.read().row, &map, want);
     let (sums, parked) = match &mut row {
-        Row::Read(row) => (T::sums(level, *row, &map, want), Parked::Nowhere),
-        Row::Write(row) => row.sums(level, &map, want),
+        Row::Read(row) => (T::sums(level, *row, &map), Parked::Nowhere),
+        Row::Write(row) => row.sums(level, &map),
     };
-    let softmax = stats_of(&sums, Some(target_logit), &map).softmax();
+    let softmax = stats_of(&sums, moments, Some(target_logit), &map).softmax();
     let (term, weight) = context.term(index, target, &softmax, &TokenTerm::default(), scale);
     if let Row::Write(row) = &mut row {
         let grad = context.row_grad(&softmax, &term, target, Some((target, target_logit)));
@@ -110,10 +111,11 @@ pub(crate) fn stats<T: Element, O: Objective>(
             let want = want(context, &rows.outputs, columns.clone());
             let (row, outputs) = rows.row(local);
             let row = row.read();
-            let sums = T::sums(level, row, &map, want);
+            let moments = kernel::moments(level, row.row, &map, want);
+            let sums = T::sums(level, row, &map);
             let column = target.checked_sub(columns.start);
             let target_logit = column.and_then(|column| row.logit(column));
-            let stats = stats_of(&sums, target_logit, &map);
+            let stats = stats_of(&sums, moments, target_logit, &map);
             outputs.put_argmax(local, || kernel::argmax(row.row));
             outputs.put_stats(local, &stats.softmax());
         }

@@ -4,7 +4,7 @@ use crate::batch::Batch;
 use crate::element::{Element, GradientOf};
 use crate::entry;
 use crate::error::{Argument, Error, check_len};
-use crate::kernel::{LogitMap, Want};
+use crate::kernel::{self, LogitMap, Moments, Want};
 use crate::loss::Loss;
 use crate::objective::Sft;
 use crate::outputs::Outputs;
@@ -55,8 +55,8 @@ fn log_softmax_of<T: Element, G: GradientOf<T>>(matrix: Matrix<'_, T, G>) -> Res
     rows.run(&Scratch::none(), &mut (), &|rows, leaf, ()| {
         for local in leaf {
             let (Row::Write(mut row), _) = rows.row(local) else { continue };
-            let sums = T::sums(level, row.read(), &IDENTITY, Want::default());
-            let stats = stats_of(&sums, None, &IDENTITY);
+            let sums = T::sums(level, row.read(), &IDENTITY);
+            let stats = stats_of(&sums, Moments::NONE, None, &IDENTITY);
             #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
             let shift = stats.softmax().ln_sum_exp as f32;
             row.write_shifted(level, sums.pivot, shift);
@@ -102,8 +102,9 @@ fn per_row<T: Element>(
     rows.run(&Scratch::none(), &mut (), &|rows, leaf, ()| {
         for local in leaf {
             let (row, outputs) = rows.row(local);
-            let sums = T::sums(level, row.read(), &IDENTITY, want);
-            let value = value(&stats_of(&sums, None, &IDENTITY));
+            let moments = kernel::moments(level, row.read().row, &IDENTITY, want);
+            let sums = T::sums(level, row.read(), &IDENTITY);
+            let value = value(&stats_of(&sums, moments, None, &IDENTITY));
             if let Some(out) = &mut outputs.nll {
                 #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
                 let value = value as f32;

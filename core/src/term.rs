@@ -3,7 +3,7 @@
 use crate::batch::Batch;
 use crate::entry;
 use crate::extras::{Constants, Extras, ExtrasScale};
-use crate::kernel::{LogitMap, RowGrad, RowSums};
+use crate::kernel::{LogitMap, Moments, RowGrad, RowSums};
 use crate::objective::{Dual, Objective, Real, Token, TokenTerm, floor_log_p, side_log_p};
 use crate::reduction::{Reduction, Scale};
 use crate::stats::{RowStats, Softmax};
@@ -136,14 +136,19 @@ impl<'a, O: Objective> Context<'a, O> {
 
 /// Statistics from the sums of a kernel. `target_logit` is raw.
 #[inline]
-pub(crate) fn stats_of(sums: &RowSums, target_logit: Option<f32>, map: &LogitMap) -> RowStats {
+pub(crate) fn stats_of(
+    sums: &RowSums,
+    moments: Moments,
+    target_logit: Option<f32>,
+    map: &LogitMap,
+) -> RowStats {
     let relative_to_pivot = RowStats {
         max: f64::from(sums.pivot),
         sum_exp: sums.sum_exp,
         // + 0.0 makes a −0 positive: merging compares and adds, where the sign of a zero would depend on the order.
         target_logit: target_logit.map_or(0.0, |z| map.apply(z) + 0.0),
-        sum_logits: sums.sum_logits,
-        sum_exp_logits: sums.sum_exp_logits,
+        sum_logits: moments.sum_logits,
+        sum_exp_logits: moments.sum_exp_logits,
     };
     relative_to_pivot.rebase(sums.max + 0.0)
 }

@@ -12,11 +12,23 @@ mod row_mut;
 mod row_stats;
 mod table;
 
+use fearless_simd::Level;
+
 pub use lanes::Lanes;
 pub use logits_grad::RowGrad;
 pub use map::LogitMap;
 pub use row::{ReadRow, WriteRow};
 pub(crate) use row_mut::{Parked, Place, RowMut};
 pub(crate) use row_stats::argmax;
-pub use row_stats::{RowSums, Want};
+pub use row_stats::{Moments, RowSums, Want};
 pub use table::{LogitKernels, ResultKernels};
+
+/// The sums that few calls want, of a row whose logits are still there.
+pub(crate) fn moments<T: LogitKernels>(
+    level: Level,
+    row: &[T],
+    map: &LogitMap,
+    want: Want<'_>,
+) -> Moments {
+    if want.nothing() { Moments::NONE } else { T::moments(level, row, map, want) }
+}

@@ -4,7 +4,7 @@ use fearless_simd::Level;
 
 use super::map::{Kind, LogitMap};
 use super::row::{ReadRow, WriteRow};
-use super::row_stats::{self, RowSums, Want};
+use super::row_stats::{self, RowSums};
 use super::table::{LogitKernels, ResultKernels};
 use super::{RowGrad, logits_grad};
 use crate::entry;
@@ -58,28 +58,23 @@ impl<'a, T: LogitKernels, G: LogitKernels + ResultKernels<T>> RowMut<'a, T, G> {
     }
 
     /// Sums of the row. The exponentials are parked where they can be: the logits may be gone then.
-    pub(crate) fn sums(
-        &mut self,
-        level: Level,
-        map: &LogitMap,
-        want: Want<'_>,
-    ) -> (RowSums, Parked) {
+    pub(crate) fn sums(&mut self, level: Level, map: &LogitMap) -> (RowSums, Parked) {
         let Kind::Linear(linear) = map.kind() else {
             // The slope of the soft-cap needs the logits again.
-            return (T::sums(level, self.read(), map, want), Parked::Nowhere);
+            return (T::sums(level, self.read(), map), Parked::Nowhere);
         };
         let parked = self.parking();
         let sums = match (parked, &mut self.place) {
-            (Parked::Nowhere, place) => T::sums(level, place.read(), map, want),
+            (Parked::Nowhere, place) => T::sums(level, place.read(), map),
             (Parked::Scratch, place) => {
                 let scratch = WriteRow::cached(self.scratch);
-                T::sums_parked(level, place.read(), scratch, linear, want)
+                T::sums_parked(level, place.read(), scratch, linear)
             }
             (Parked::Result, Place::Split(source, target)) => {
-                T::sums_parked(level, *source, G::f32_row(target), linear, want)
+                T::sums_parked(level, *source, G::f32_row(target), linear)
             }
             (Parked::Result, Place::InPlace(row)) => {
-                row_stats::sums_in_place(level, T::f32_row(row), linear, want)
+                row_stats::sums_in_place(level, T::f32_row(row), linear)
             }
         };
         (sums, parked)

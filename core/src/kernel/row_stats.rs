@@ -18,10 +18,19 @@ pub struct RowSums {
     pub(crate) pivot: f32,
     /// Σ exp(z' − pivot).
     pub(crate) sum_exp: f64,
-    /// Σ w·z'; NaN if it was not wanted.
+}
+
+/// The sums that few calls want; NaN for those that were not wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct Moments {
+    /// Σ w·z'.
     pub(crate) sum_logits: f64,
-    /// Σ exp(z' − pivot)·(z' − pivot); NaN if it was not wanted.
+    /// Σ exp(z' − pivot)·(z' − pivot).
     pub(crate) sum_exp_logits: f64,
+}
+
+impl Moments {
+    pub(crate) const NONE: Self = Self { sum_logits: f64::NAN, sum_exp_logits: f64::NAN };
 }
 
 /// What to sum besides the exponentials; each costs a pass of its own over the row while it is in cache.
@@ -35,21 +44,26 @@ pub struct Want<'a> {
     pub(crate) sum_exp_logits: bool,
 }
 
+impl Want<'_> {
+    pub(crate) fn nothing(&self) -> bool {
+        !self.sum_logits && !self.sum_exp_logits
+    }
+}
+
 /// The sums of a row whose logits stay as they are.
 pub(super) fn sums<T: Lanes>(
     level: Level,
     ReadRow { row, next }: ReadRow<'_, T>,
     map: &LogitMap,
-    want: Want<'_>,
 ) -> RowSums {
     dispatch!(level, simd => {
-        let before = before(simd, row, map, want);
+        let (max, pivot) = max_and_pivot(simd, row, map);
         let read = Read { row, ahead: Ahead::all(next) };
         let sum_exp = match map.kind() {
-            Kind::Linear(map) => sum(simd, read, map, before.pivot),
-            Kind::Capped(map) => sum(simd, read, map, before.pivot),
+            Kind::Linear(map) => sum(simd, read, map, pivot),
+            Kind::Capped(map) => sum(simd, read, map, pivot),
         };
-        RowSums { sum_exp, ..before }
+        RowSums { max, pivot, sum_exp }
     })
 }
 
@@ -59,14 +73,12 @@ pub(super) fn sums_parked<T: Lanes>(
     ReadRow { row: source, next }: ReadRow<'_, T>,
     WriteRow { row: target, next: target_next }: WriteRow<'_, f32>,
     map: Linear,
-    want: Want<'_>,
 ) -> RowSums {
     dispatch!(level, simd => {
-        let before = before(simd, source, &map.into(), want);
+        let (max, pivot) = max_and_pivot(simd, source, &map.into());
         let (ahead, target_ahead) = (Ahead::all(next), Ahead::unless_null(target_next));
         let split = Split { source, target, ahead, target_ahead };
-        let sum_exp = sum(simd, split, map, before.pivot);
-        RowSums { sum_exp, ..before }
+        RowSums { max, pivot, sum_exp: sum(simd, split, map, pivot) }
     })
 }
 
@@ -75,30 +87,35 @@ pub(super) fn sums_in_place(
     level: Level,
     WriteRow { row, next }: WriteRow<'_, f32>,
     map: Linear,
-    want: Want<'_>,
 ) -> RowSums {
     dispatch!(level, simd => {
-        let before = before(simd, row, &map.into(), want);
+        let (max, pivot) = max_and_pivot(simd, row, &map.into());
         let row = InPlace { row, ahead: Ahead::all(next) };
-        let sum_exp = sum(simd, row, map, before.pivot);
-        RowSums { sum_exp, ..before }
+        RowSums { max, pivot, sum_exp: sum(simd, row, map, pivot) }
     })
 }
 
-/// Everything but the sum of the exponentials.
-#[inline(always)]
-fn before<S: Simd, T: Lanes>(simd: S, row: &[T], map: &LogitMap, want: Want<'_>) -> RowSums {
-    let max = map.apply(T::max(simd, row)).max(f64::from(f32::MIN));
-    let pivot = LogitMap::pivot(max);
-    let (sum_logits, sum_exp_logits) = if want.sum_logits || want.sum_exp_logits {
+/// The other sums that [`Want`] asks for. A function of its own, which looks for the maximum again: most calls do not want any.
+pub(super) fn moments<T: Lanes>(
+    level: Level,
+    row: &[T],
+    map: &LogitMap,
+    want: Want<'_>,
+) -> Moments {
+    dispatch!(level, simd => {
+        let (_, pivot) = max_and_pivot(simd, row, map);
         match map.kind() {
-            Kind::Linear(map) => moments(simd, row, map, pivot, want),
-            Kind::Capped(map) => moments(simd, row, map, pivot, want),
+            Kind::Linear(map) => sum_moments(simd, row, map, pivot, want),
+            Kind::Capped(map) => sum_moments(simd, row, map, pivot, want),
         }
-    } else {
-        (f64::NAN, f64::NAN)
-    };
-    RowSums { max, pivot, sum_exp: 0.0, sum_logits, sum_exp_logits }
+    })
+}
+
+/// The largest z', and the f32 that exponents are taken relative to.
+#[inline(always)]
+fn max_and_pivot<S: Simd, T: Lanes>(simd: S, row: &[T], map: &LogitMap) -> (f64, f32) {
+    let max = map.apply(T::max(simd, row)).max(f64::from(f32::MIN));
+    (max, LogitMap::pivot(max))
 }
 
 /// f64 accumulators for 16 lanes of f32.
@@ -170,17 +187,17 @@ fn sum<S: Simd>(simd: S, io: impl RowIo<S>, map: impl LaneMap<S>, pivot: f32) ->
 }
 
 #[inline(always)]
-fn moments<S: Simd, T: Lanes>(
+fn sum_moments<S: Simd, T: Lanes>(
     simd: S,
     row: &[T],
     map: impl LaneMap<S>,
     pivot: f32,
     want: Want<'_>,
-) -> (f64, f64) {
-    let mut moments = (f64::NAN, f64::NAN);
+) -> Moments {
+    let mut moments = Moments::NONE;
     if want.sum_logits {
         // A loop each, so that the one without weights looks for none.
-        moments.0 = match want.class_weights {
+        moments.sum_logits = match want.class_weights {
             None => sum_logits(
                 simd,
                 row,
@@ -198,7 +215,7 @@ fn moments<S: Simd, T: Lanes>(
         };
     }
     if want.sum_exp_logits {
-        moments.1 = sum_exp_logits(simd, row, map, pivot);
+        moments.sum_exp_logits = sum_exp_logits(simd, row, map, pivot);
     }
     moments
 }

@@ -6,20 +6,21 @@ use half::{bf16, f16};
 use super::lanes::Lanes;
 use super::map::{Linear, LogitMap};
 use super::row::{ReadRow, WriteRow};
-use super::row_stats::{RowSums, Want};
+use super::row_stats::{Moments, RowSums, Want};
 use super::{RowGrad, logits_grad, row_stats};
 
 /// Kernels over logits of one type.
 pub trait LogitKernels: Lanes {
     /// See [`row_stats::sums`].
-    fn sums(level: Level, row: ReadRow<'_, Self>, map: &LogitMap, want: Want<'_>) -> RowSums;
+    fn sums(level: Level, row: ReadRow<'_, Self>, map: &LogitMap) -> RowSums;
+    /// See [`row_stats::moments`].
+    fn moments(level: Level, row: &[Self], map: &LogitMap, want: Want<'_>) -> Moments;
     /// See [`row_stats::sums_parked`].
     fn sums_parked(
         level: Level,
         row: ReadRow<'_, Self>,
         target: WriteRow<'_, f32>,
         map: Linear,
-        want: Want<'_>,
     ) -> RowSums;
     /// See [`logits_grad::grad_parked`].
     fn grad_parked(
@@ -59,13 +60,17 @@ pub trait ResultKernels<T: Lanes>: Lanes {
 macro_rules! logit_kernels {
     ($($t:ty),*) => {$(
         impl LogitKernels for $t {
-            fn sums(
+            fn sums(level: Level, row: ReadRow<'_, Self>, map: &LogitMap) -> RowSums {
+                row_stats::sums(level, row, map)
+            }
+
+            fn moments(
                 level: Level,
-                row: ReadRow<'_, Self>,
+                row: &[Self],
                 map: &LogitMap,
                 want: Want<'_>,
-            ) -> RowSums {
-                row_stats::sums(level, row, map, want)
+            ) -> Moments {
+                row_stats::moments(level, row, map, want)
             }
 
             fn sums_parked(
@@ -73,9 +78,8 @@ macro_rules! logit_kernels {
                 row: ReadRow<'_, Self>,
                 target: WriteRow<'_, f32>,
                 map: Linear,
-                want: Want<'_>,
             ) -> RowSums {
-                row_stats::sums_parked(level, row, target, map, want)
+                row_stats::sums_parked(level, row, target, map)
             }
 
             fn grad_parked(
