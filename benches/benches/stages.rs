@@ -74,7 +74,7 @@ fn exponential(criterion: &mut Criterion) {
 #[inline(always)]
 fn exp_all<S: Simd>(simd: S, x: &[f32], y: &mut [f32]) {
     for (x, y) in x.as_chunks::<16>().0.iter().zip(y.as_chunks_mut::<16>().0) {
-        exp::exp(simd, f32x16::from_slice(simd, x)).store_slice(y);
+        exp::exp(simd, [f32x16::from_slice(simd, x)])[0].store_slice(y);
     }
 }
 

@@ -51,11 +51,12 @@ fn fused_row<T: Element, G: GradientOf<T>, O: Objective>(
 ) {
     let (index, level) = (rows.first + local, rows.matrix.level());
     let map = context.extras.map();
-    let (mut row, outputs) = rows.row(local);
+    let next = next_active(context, rows, local);
+    let (mut row, outputs) = rows.row(local, next);
     // Before anything is parked over it.
     let target_logit = row.read().logit(target).unwrap_or(f32::NAN);
     outputs.put_argmax(local, || kernel::argmax(row.read().row));
-    let moments = kernel::moments(level, row.read().row, &map, want);
+    let moments = kernel::moments(level, row.read(), &map, want);
     let (sums, parked) = match &mut row {
         Row::Read(row) => (T::sums(level, *row, &map), Parked::Nowhere),
         Row::Write(row) => row.sums(level, &map),
@@ -69,6 +70,16 @@ fn fused_row<T: Element, G: GradientOf<T>, O: Objective>(
     outputs.put_stats(local, &softmax);
     outputs.put_term(local, &term, weight);
     totals.count(index, &softmax, &term, context.caller_weight(index, target), scale);
+    rows.keep_max(next, &sums);
+}
+
+/// The active row after this one, if this worker has any.
+fn next_active<T: Element, G: GradientOf<T>, O: Objective>(
+    context: &Context<'_, O>,
+    rows: &Rows<'_, T, G>,
+    local: usize,
+) -> Option<usize> {
+    (local + 1..rows.len()).find(|local| context.target(rows.first + local).is_some())
 }
 
 /// Statistics of all rows, then the group pass and the terms, then the gradient if there is somewhere to write it.
@@ -109,15 +120,17 @@ pub(crate) fn stats<T: Element, O: Objective>(
                 continue;
             };
             let want = want(context, &rows.outputs, columns.clone());
-            let (row, outputs) = rows.row(local);
+            let next = next_active(context, rows, local);
+            let (row, outputs) = rows.row(local, next);
             let row = row.read();
-            let moments = kernel::moments(level, row.row, &map, want);
+            let moments = kernel::moments(level, row, &map, want);
             let sums = T::sums(level, row, &map);
             let column = target.checked_sub(columns.start);
             let target_logit = column.and_then(|column| row.logit(column));
             let stats = stats_of(&sums, moments, target_logit, &map);
             outputs.put_argmax(local, || kernel::argmax(row.row));
             outputs.put_stats(local, &stats.softmax());
+            rows.keep_max(next, &sums);
         }
         Totals::default()
     });
@@ -191,7 +204,7 @@ pub(crate) fn grad<T: Element, G: GradientOf<T>, O: Objective>(
                 rows.ignore(local);
                 continue;
             };
-            let (Row::Write(mut out), _) = rows.row(local) else { continue };
+            let (Row::Write(mut out), _) = rows.row(local, None) else { continue };
             let (Some(stats), Some(term)) = (stats.get(row - first), terms.get(row - first)) else {
                 continue;
             };

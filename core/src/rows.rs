@@ -5,7 +5,7 @@ use core::ops::Range;
 use fearless_simd::Level;
 
 use crate::element::{Element, GradientOf};
-use crate::kernel::{Place, ReadRow, RowMut, WriteRow};
+use crate::kernel::{Place, ReadRow, RowMut, RowSums, WriteRow};
 use crate::outputs::Outputs;
 use crate::reduction::Totals;
 use crate::scratch::Scratch;
@@ -16,7 +16,11 @@ const LEAF_ROWS: usize = 4;
 
 /// Fewer elements than this are not worth another thread.
 #[cfg(feature = "rayon")]
-const PARALLEL_ELEMENTS: usize = 1 << 16;
+const TASK_ELEMENTS: usize = 1 << 16;
+
+/// Tasks for each thread, so that those that are done can help the others.
+#[cfg(feature = "rayon")]
+const TASKS_PER_THREAD: usize = 8;
 
 /// The matrices of a call.
 #[derive(Debug)]
@@ -95,39 +99,58 @@ pub(crate) struct Rows<'a, T, G> {
     pub(crate) outputs: Outputs<'a>,
     /// The worker's own row, or none.
     scratch: &'a mut [f32],
+    /// A row's largest logit, where it was found on the way.
+    max: Option<(usize, f32)>,
 }
 
 impl<'a, T: Element, G: GradientOf<T>> Rows<'a, T, G> {
     pub(crate) fn new(first: usize, matrix: Matrix<'a, T, G>, outputs: Outputs<'a>) -> Self {
-        Self { first, matrix, outputs, scratch: &mut [] }
+        Self { first, matrix, outputs, scratch: &mut [], max: None }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.matrix.shape().rows
     }
 
-    /// One row, with the outputs' slots of all.
-    pub(crate) fn row(&mut self, row: usize) -> (Row<'_, T, G>, &mut Outputs<'a>) {
-        let stride = self.matrix.shape().row_stride;
+    /// The row after this one.
+    pub(crate) fn after(&self, row: usize) -> Option<usize> {
+        Some(row + 1).filter(|&next| next < self.len())
+    }
+
+    /// One row, with the outputs' slots of all. `next` is the row that will be asked for next.
+    pub(crate) fn row(
+        &mut self,
+        row: usize,
+        next: Option<usize>,
+    ) -> (Row<'_, T, G>, &mut Outputs<'a>) {
+        let max = self.max.and_then(|(known, max)| (known == row).then_some(max));
+        let read = |logits: &Logits<'a, T>| {
+            let next = next.map(|next| logits.row(next)).unwrap_or_default();
+            ReadRow { row: logits.row(row), max, next }
+        };
         let place = match &mut self.matrix {
-            Matrix::Read(logits) => {
-                let row = Row::Read(ReadRow::new(logits.row(row), stride));
-                return (row, &mut self.outputs);
-            }
+            Matrix::Read(logits) => return (Row::Read(read(logits)), &mut self.outputs),
             Matrix::Split(logits, result) => {
-                let source = ReadRow::new(logits.row(row), stride);
-                let stride = result.shape.row_stride;
-                Place::Split(source, WriteRow::new(result.row_mut(row), stride))
+                let (row, next) = result.row_mut(row, next);
+                Place::Split(read(logits), WriteRow { row, next })
             }
-            Matrix::InPlace(logits) => Place::InPlace(WriteRow::new(logits.row_mut(row), stride)),
+            Matrix::InPlace(logits) => {
+                let (row, next) = logits.row_mut(row, next);
+                Place::InPlace(WriteRow { row, next }, max)
+            }
         };
         let row = Row::Write(RowMut::new(place, self.scratch));
         (row, &mut self.outputs)
     }
 
+    /// Keeps the largest logit of the next row.
+    pub(crate) fn keep_max(&mut self, next: Option<usize>, sums: &RowSums) {
+        self.max = next.map(|next| (next, sums.next_max));
+    }
+
     /// Gives a row what ignored rows get: a gradient of exactly 0, and empty outputs. Its logits are not read.
     pub(crate) fn ignore(&mut self, local: usize) {
-        if let (Row::Write(mut row), _) = self.row(local) {
+        if let (Row::Write(mut row), _) = self.row(local, None) {
             row.clear();
         }
         self.outputs.put_ignored(local);
@@ -149,26 +172,49 @@ impl<'a, T: Element, G: GradientOf<T>> Rows<'a, T, G> {
         leaf: &(impl Fn(&mut Rows<'_, T, G>, Range<usize>, &mut C) -> Totals + Sync),
     ) -> Totals {
         #[cfg(feature = "rayon")]
-        if let Some(middle) = self.parallel_split_point() {
-            let (low, high) = self.split_at(middle);
-            let mut other = cursor.clone();
-            let (low, high) = rayon::join(
-                || low.run(scratch, cursor, leaf),
-                || high.run(scratch, &mut other, leaf),
-            );
-            return low.then(high);
+        {
+            let threads = rayon::current_num_threads();
+            let least = TASK_ELEMENTS.div_ceil(self.matrix.shape().vocab);
+            let task =
+                if threads == 1 { self.len() } else { self.len() / (threads * TASKS_PER_THREAD) };
+            self.run_tasks(task.max(least), scratch, cursor, leaf)
         }
+        #[cfg(not(feature = "rayon"))]
+        self.run_here(scratch, cursor, leaf)
+    }
+
+    /// As [`Rows::run`], with a task of its own for each subtree of more rows than `task`.
+    #[cfg(feature = "rayon")]
+    fn run_tasks<C: Clone + Send>(
+        self,
+        task: usize,
+        scratch: &Scratch<'_>,
+        cursor: &mut C,
+        leaf: &(impl Fn(&mut Rows<'_, T, G>, Range<usize>, &mut C) -> Totals + Sync),
+    ) -> Totals {
+        let Some(middle) = split_point(self.len()).filter(|_| self.len() > task) else {
+            return self.run_here(scratch, cursor, leaf);
+        };
+        let (low, high) = self.split_at(middle);
+        let mut other = cursor.clone();
+        let (low, high) = rayon::join(
+            || low.run_tasks(task, scratch, cursor, leaf),
+            || high.run_tasks(task, scratch, &mut other, leaf),
+        );
+        low.then(high)
+    }
+
+    /// As [`Rows::run`], on this thread.
+    fn run_here<C>(
+        self,
+        scratch: &Scratch<'_>,
+        cursor: &mut C,
+        leaf: &impl Fn(&mut Rows<'_, T, G>, Range<usize>, &mut C) -> Totals,
+    ) -> Totals {
         scratch.with(|scratch| {
             let mut rows = Rows { scratch, ..self };
             sum_rows(0..rows.len(), &mut |range| leaf(&mut rows, range, cursor))
         })
-    }
-
-    /// Where to cut for another thread, if there is work enough.
-    #[cfg(feature = "rayon")]
-    fn parallel_split_point(&self) -> Option<usize> {
-        let elements = self.len().saturating_mul(self.matrix.shape().vocab);
-        split_point(self.len()).filter(|_| elements >= PARALLEL_ELEMENTS)
     }
 }
 

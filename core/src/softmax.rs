@@ -54,12 +54,14 @@ fn log_softmax_of<T: Element, G: GradientOf<T>>(matrix: Matrix<'_, T, G>) -> Res
     let rows = Rows::new(0, matrix, Outputs::new());
     rows.run(&Scratch::none(), &mut (), &|rows, leaf, ()| {
         for local in leaf {
-            let (Row::Write(mut row), _) = rows.row(local) else { continue };
+            let next = rows.after(local);
+            let (Row::Write(mut row), _) = rows.row(local, next) else { continue };
             let sums = T::sums(level, row.read(), &IDENTITY);
             let stats = stats_of(&sums, Moments::NONE, None, &IDENTITY);
             #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
             let shift = stats.softmax().ln_sum_exp as f32;
             row.write_shifted(level, sums.pivot, shift);
+            rows.keep_max(next, &sums);
         }
         Totals::default()
     });
@@ -101,8 +103,9 @@ fn per_row<T: Element>(
     let rows = Rows::<T, T>::new(0, Matrix::Read(logits), outputs);
     rows.run(&Scratch::none(), &mut (), &|rows, leaf, ()| {
         for local in leaf {
-            let (row, outputs) = rows.row(local);
-            let moments = kernel::moments(level, row.read().row, &IDENTITY, want);
+            let next = rows.after(local);
+            let (row, outputs) = rows.row(local, next);
+            let moments = kernel::moments(level, row.read(), &IDENTITY, want);
             let sums = T::sums(level, row.read(), &IDENTITY);
             let value = value(&stats_of(&sums, moments, None, &IDENTITY));
             if let Some(out) = &mut outputs.nll {
@@ -110,6 +113,7 @@ fn per_row<T: Element>(
                 let value = value as f32;
                 entry::write(out, local, value);
             }
+            rows.keep_max(next, &sums);
         }
         Totals::default()
     });

@@ -226,8 +226,12 @@ impl<'a, T: Element> LogitsMut<'a, T> {
         Logits { data: self.data, shape: self.shape, level: self.level }
     }
 
-    pub(crate) fn row_mut(&mut self, row: usize) -> &mut [T] {
-        self.data.get_mut(self.shape.row(row)).unwrap_or_default()
+    /// A row to write, with a later one to read; empty where there is none.
+    pub(crate) fn row_mut(&mut self, row: usize, later: Option<usize>) -> (&mut [T], &[T]) {
+        let later = later.map_or(usize::MAX, |later| self.shape.row(later).start);
+        let (low, high) = self.data.split_at_mut(later.min(self.data.len()));
+        let row = low.get_mut(self.shape.row(row)).unwrap_or_default();
+        (row, high.get(..self.shape.vocab).unwrap_or_default())
     }
 
     #[cfg(feature = "rayon")]

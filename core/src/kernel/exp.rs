@@ -1,4 +1,4 @@
-//! e^x for x ≤ 0, 16 lanes at a time: the one transcendental function of the hot path.
+//! e^x for x ≤ 0, in vectors of 16 lanes: the one transcendental function of the hot path.
 //!
 //! n = round(x·log2 e), r = x − n·ln 2 in two steps, a polynomial for e^r, and n added to its exponent. Within 1 ULP of the true value
 //! on [−87.336, 0] (1.25 ULP on SIMD levels without FMA); below, where e^x is not a normal f32, exactly 0. NaN stays NaN.
@@ -16,24 +16,41 @@ const LN2_LO: f32 = -2.121_944_4e-4;
 const POLYNOMIAL: [f32; 5] =
     [1.381_454e-3, 8.368_745e-3, 4.166_839e-2, 1.666_652_1e-1, 0.499_999_94];
 
+/// Of several vectors at once, a step for all before the next step: each of the steps has to wait for the one before.
 #[inline(always)]
-pub(super) fn exp<S: Simd>(simd: S, x: f32x16<S>) -> f32x16<S> {
-    let shifted = x.mul_add(simd.splat_f32x16(core::f32::consts::LOG2_E), simd.splat_f32x16(ROUND));
-    let n = shifted - ROUND;
-    let r = n.mul_add(simd.splat_f32x16(-LN2_LO), n.mul_add(simd.splat_f32x16(-LN2_HI), x));
-    let mut q = simd.splat_f32x16(POLYNOMIAL[0]);
-    for coefficient in &POLYNOMIAL[1..] {
-        q = q.mul_add(r, simd.splat_f32x16(*coefficient));
+pub(super) fn exp<S: Simd, const N: usize>(simd: S, x: [f32x16<S>; N]) -> [f32x16<S>; N] {
+    let splat = |value| simd.splat_f32x16(value);
+    let (log2_e, round) = (splat(core::f32::consts::LOG2_E), splat(ROUND));
+    let (ln2_hi, ln2_lo, one) = (splat(-LN2_HI), splat(-LN2_LO), splat(1.0));
+    let (mut shifted, mut r, mut y) = (x, x, [splat(POLYNOMIAL[0]); N]);
+    for i in 0..N {
+        shifted[i] = x[i].mul_add(log2_e, round);
     }
-    let y = q.mul_add(r, simd.splat_f32x16(1.0)).mul_add(r, simd.splat_f32x16(1.0));
-    // 2^n from the low bits of `shifted`: no conversion to integer, which would have to saturate.
-    let bits: u32x16<S> = shifted.bitcast();
-    let power: f32x16<S> = ((bits << 23) + 0x3f80_0000).bitcast();
-    simd.select_f32x16(
-        simd.simd_lt_f32x16(x, simd.splat_f32x16(LN_MIN)),
-        simd.splat_f32x16(0.0),
-        y * power,
-    )
+    for i in 0..N {
+        r[i] = (shifted[i] - round).mul_add(ln2_hi, x[i]);
+    }
+    for i in 0..N {
+        r[i] = (shifted[i] - round).mul_add(ln2_lo, r[i]);
+    }
+    for coefficient in &POLYNOMIAL[1..] {
+        let coefficient = splat(*coefficient);
+        for i in 0..N {
+            y[i] = y[i].mul_add(r[i], coefficient);
+        }
+    }
+    for _ in 0..2 {
+        for i in 0..N {
+            y[i] = y[i].mul_add(r[i], one);
+        }
+    }
+    for i in 0..N {
+        // 2^n from the low bits of `shifted`: no conversion to integer, which would have to saturate.
+        let bits: u32x16<S> = shifted[i].bitcast();
+        let power: f32x16<S> = ((bits << 23) + 0x3f80_0000).bitcast();
+        let vanishes = simd.simd_lt_f32x16(x[i], splat(LN_MIN));
+        y[i] = simd.select_f32x16(vanishes, splat(0.0), y[i] * power);
+    }
+    y
 }
 
 #[cfg(test)]
@@ -53,7 +70,7 @@ mod tests {
                 x[lane] = f32::from_bits(bits);
             }
             let mut y = [0.0_f32; 16];
-            dispatch!(level, simd => exp(simd, f32x16::from_slice(simd, &x)).store_slice(&mut y));
+            dispatch!(level, simd => exp(simd, [f32x16::from_slice(simd, &x)])[0].store_slice(&mut y));
             for (x, y) in x.into_iter().zip(y) {
                 let error = ulp_error(x, y);
                 if error.is_nan() || error > worst.0 {
@@ -119,7 +136,7 @@ mod tests {
         for (level, _) in levels() {
             let (mut lanes, mut y) = ([0.0; 16], [9.0; 16]);
             lanes[..x.len()].copy_from_slice(&x);
-            dispatch!(level, simd => exp(simd, f32x16::from_slice(simd, &lanes)).store_slice(&mut y));
+            dispatch!(level, simd => exp(simd, [f32x16::from_slice(simd, &lanes)])[0].store_slice(&mut y));
             assert_eq!(y[..2], [1.0, 1.0]);
             assert!(y[2].is_nan());
             assert_eq!(y[3..8], [0.0; 5]);

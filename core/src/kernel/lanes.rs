@@ -4,7 +4,7 @@
 use fearless_simd::{Simd, f32x16, i16x32, prelude::*, u16x16, u32x16};
 use half::{bf16, f16};
 
-use super::row::{BLOCK, WriteRow, load_tail};
+use super::row::{BLOCK, WriteRow};
 
 /// Lanes of the virtual vector that every SIMD level works with.
 pub(crate) const LANES: usize = 16;
@@ -18,8 +18,11 @@ pub trait Lanes: Copy + Send + Sync + core::fmt::Debug + 'static {
     fn load<S: Simd>(simd: S, lanes: &[Self; LANES]) -> f32x16<S>;
     /// Rounds once.
     fn lanes<S: Simd>(simd: S, value: f32x16<S>) -> [Self; LANES];
-    /// The largest value; `f32::MIN` where none is finite. What comes out where there is a NaN is not specified.
-    fn max<S: Simd>(simd: S, row: &[Self]) -> f32;
+    /// The largest values so far, in whatever order they are compared.
+    type Max<S: Simd>: Copy;
+    fn no_max<S: Simd>(simd: S) -> Self::Max<S>;
+    fn max_with<S: Simd>(simd: S, max: Self::Max<S>, block: &[Self; BLOCK]) -> Self::Max<S>;
+    fn max_lane<S: Simd>(simd: S, max: Self::Max<S>) -> f32;
     /// Whether this is f32: such a row can park intermediate values.
     const IS_F32: bool = false;
     /// The same row as f32, where it is; an empty one elsewhere.
@@ -53,23 +56,25 @@ impl Lanes for f32 {
         value.into()
     }
 
+    type Max<S: Simd> = f32x16<S>;
+
     #[inline(always)]
-    fn max<S: Simd>(simd: S, row: &[Self]) -> f32 {
-        let mut max = [simd.splat_f32x16(Self::MIN); 4];
-        let (blocks, rest) = row.as_chunks::<BLOCK>();
-        for block in blocks {
-            for (max, lanes) in max.iter_mut().zip(block.as_chunks::<LANES>().0) {
-                *max = simd.max_f32x16(f32x16::from_slice(simd, lanes), *max);
-            }
+    fn no_max<S: Simd>(simd: S) -> f32x16<S> {
+        simd.splat_f32x16(Self::MIN)
+    }
+
+    #[inline(always)]
+    fn max_with<S: Simd>(simd: S, max: f32x16<S>, block: &[Self; BLOCK]) -> f32x16<S> {
+        let mut max = max;
+        for lanes in block.as_chunks::<LANES>().0 {
+            max = simd.max_f32x16(f32x16::from_slice(simd, lanes), max);
         }
-        let (chunks, tail) = rest.as_chunks::<LANES>();
-        for (max, lanes) in max.iter_mut().zip(chunks) {
-            *max = simd.max_f32x16(f32x16::from_slice(simd, lanes), *max);
-        }
-        let [a, b, c, d] = max;
-        let max = simd.max_f32x16(simd.max_f32x16(a, b), simd.max_f32x16(c, d));
-        let max = simd.max_f32x16(load_tail(simd, tail), max);
-        finite_or_min(simd.reduce_max_f32x16(max))
+        max
+    }
+
+    #[inline(always)]
+    fn max_lane<S: Simd>(simd: S, max: f32x16<S>) -> f32 {
+        simd.reduce_max_f32x16(max)
     }
 
     #[inline(always)]
@@ -94,12 +99,6 @@ fn narrow<S: Simd>(simd: S, bits: u32x16<S>) -> [u16; LANES] {
     lanes
 }
 
-/// A NaN's place is taken by `f32::MIN`; +inf stays.
-#[inline(always)]
-fn finite_or_min(max: f32) -> f32 {
-    if max >= f32::MIN { max } else { f32::MIN }
-}
-
 /// The bits of a 16-bit float as a number of the same order, and back.
 #[inline(always)]
 fn ordered(bits: i16) -> i16 {
@@ -109,38 +108,28 @@ fn ordered(bits: i16) -> i16 {
 
 /// The largest of 16-bit floats, by their bits: 32 at a time, and nothing to widen.
 #[inline(always)]
-fn max_of_bits<S: Simd, T: Lanes>(simd: S, row: &[T], bits: impl Fn(T) -> u16) -> u16 {
-    let mut max = [simd.splat_i16x32(i16::MIN); 2];
-    let (blocks, rest) = row.as_chunks::<BLOCK>();
-    for block in blocks {
-        for (max, lanes) in max.iter_mut().zip(block.as_chunks::<{ 2 * LANES }>().0) {
-            *max = simd.max_i16x32(ordered_lanes(simd, lanes, &bits), *max);
+fn max_of_bits<S: Simd, T: Copy>(
+    simd: S,
+    max: i16x32<S>,
+    block: &[T; BLOCK],
+    bits: impl Fn(T) -> u16,
+) -> i16x32<S> {
+    let mut max = max;
+    for lanes in block.as_chunks::<{ 2 * LANES }>().0 {
+        let mut values = [0; 2 * LANES];
+        for (value, &lane) in values.iter_mut().zip(lanes) {
+            *value = bits(lane).cast_signed();
         }
+        let bits = i16x32::from_slice(simd, &values);
+        max = simd.max_i16x32(bits ^ ((bits >> 15) & 0x7fff), max);
     }
-    let [a, b] = max;
-    let mut max = simd.max_i16x32(a, b);
-    for rest in rest.chunks(2 * LANES) {
-        let mut lanes = [T::NEG_INFINITY; 2 * LANES];
-        for (lane, &value) in lanes.iter_mut().zip(rest) {
-            *lane = value;
-        }
-        max = simd.max_i16x32(ordered_lanes(simd, &lanes, &bits), max);
-    }
-    ordered(simd.reduce_max_i16x32(max)).cast_unsigned()
+    max
 }
 
+/// The bits of the largest.
 #[inline(always)]
-fn ordered_lanes<S: Simd, T: Lanes>(
-    simd: S,
-    lanes: &[T; 2 * LANES],
-    bits: &impl Fn(T) -> u16,
-) -> i16x32<S> {
-    let mut values = [0; 2 * LANES];
-    for (value, &lane) in values.iter_mut().zip(lanes) {
-        *value = bits(lane).cast_signed();
-    }
-    let bits = i16x32::from_slice(simd, &values);
-    bits ^ ((bits >> 15) & 0x7fff)
+fn max_bits<S: Simd>(simd: S, max: i16x32<S>) -> u16 {
+    ordered(simd.reduce_max_i16x32(max)).cast_unsigned()
 }
 
 impl Lanes for bf16 {
@@ -157,10 +146,21 @@ impl Lanes for bf16 {
         Self::from_f32(value)
     }
 
+    type Max<S: Simd> = i16x32<S>;
+
     #[inline(always)]
-    fn max<S: Simd>(simd: S, row: &[Self]) -> f32 {
-        let bits = max_of_bits(simd, row, Self::to_bits);
-        finite_or_min(Self::from_bits(bits).to_f32())
+    fn no_max<S: Simd>(simd: S) -> i16x32<S> {
+        simd.splat_i16x32(i16::MIN)
+    }
+
+    #[inline(always)]
+    fn max_with<S: Simd>(simd: S, max: i16x32<S>, block: &[Self; BLOCK]) -> i16x32<S> {
+        max_of_bits(simd, max, block, Self::to_bits)
+    }
+
+    #[inline(always)]
+    fn max_lane<S: Simd>(simd: S, max: i16x32<S>) -> f32 {
+        Self::from_bits(max_bits(simd, max)).to_f32()
     }
 
     #[inline(always)]
@@ -195,10 +195,21 @@ impl Lanes for f16 {
         Self::from_f32(value)
     }
 
+    type Max<S: Simd> = i16x32<S>;
+
     #[inline(always)]
-    fn max<S: Simd>(simd: S, row: &[Self]) -> f32 {
-        let bits = max_of_bits(simd, row, Self::to_bits);
-        finite_or_min(Self::from_bits(bits).to_f32())
+    fn no_max<S: Simd>(simd: S) -> i16x32<S> {
+        simd.splat_i16x32(i16::MIN)
+    }
+
+    #[inline(always)]
+    fn max_with<S: Simd>(simd: S, max: i16x32<S>, block: &[Self; BLOCK]) -> i16x32<S> {
+        max_of_bits(simd, max, block, Self::to_bits)
+    }
+
+    #[inline(always)]
+    fn max_lane<S: Simd>(simd: S, max: i16x32<S>) -> f32 {
+        Self::from_bits(max_bits(simd, max)).to_f32()
     }
 
     #[inline(always)]

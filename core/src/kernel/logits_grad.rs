@@ -55,7 +55,7 @@ pub(super) fn grad_in_place<T: Lanes>(
     class_weights: Option<&[f32]>,
 ) {
     dispatch!(level, simd => {
-        let row = InPlace { ahead: Ahead::same_row(row), row };
+        let row = InPlace { ahead: Ahead::same_row(row, 4096), row };
         match map.kind() {
             Kind::Linear(map) => again(simd, row, map, grad, class_weights),
             Kind::Capped(map) => again(simd, row, map, grad, class_weights),
@@ -73,7 +73,7 @@ pub(super) fn grad_split<T: Lanes, G: Lanes>(
     class_weights: Option<&[f32]>,
 ) {
     dispatch!(level, simd => {
-        let (ahead, target_ahead) = (Ahead::same_row(source), Ahead::same_row(target));
+        let (ahead, target_ahead) = (Ahead::same_row(source, 4096), Ahead::same_row(target, 4096));
         let io = Split { source, target, ahead, target_ahead };
         match map.kind() {
             Kind::Linear(map) => again(simd, io, map, grad, class_weights),
@@ -88,7 +88,7 @@ pub(super) fn shift_in_place<T: Lanes>(level: Level, row: &mut [T], pivot: f32, 
         simd,
         Each(
             #[inline(always)]
-            |_, _, z| (z - pivot) - shift,
+            |_, z| (z - pivot) - shift,
         ),
     ));
 }
@@ -105,7 +105,7 @@ pub(super) fn shift_split<T: Lanes, G: Lanes>(
         simd,
         Each(
             #[inline(always)]
-            |_, _, z| (z - pivot) - shift,
+            |_, z| (z - pivot) - shift,
         ),
     ));
 }
@@ -119,7 +119,7 @@ fn of_parked<S: Simd>(simd: S, io: impl RowIo<S>, grad: &RowGrad, class_weights:
             simd,
             Each(
                 #[inline(always)]
-                |_, _, e| e * factor,
+                |_, e| e * factor,
             ),
         );
     } else {
@@ -141,9 +141,9 @@ fn again<S: Simd>(
         simd,
         Each(
             #[inline(always)]
-            |start, lanes, z| {
-                let e = exp(simd, map.centred(simd, z, pivot));
-                finish(start, lanes, e) * map.slope(simd, z)
+            |start, z| {
+                let [e] = exp(simd, [map.centred(simd, z, pivot)]);
+                finish(start, e) * map.slope(simd, z)
             },
         ),
     );
@@ -155,12 +155,12 @@ fn finish<S: Simd>(
     simd: S,
     grad: &RowGrad,
     class_weights: Option<&[f32]>,
-) -> impl Fn(usize, usize, f32x16<S>) -> f32x16<S> {
+) -> impl Fn(usize, f32x16<S>) -> f32x16<S> {
     let (factor, uniform) = (grad.factor, grad.uniform);
     #[inline(always)]
-    move |start, lanes, e| {
+    move |start, e| {
         let weights = match class_weights {
-            Some(weights) => load_weights(simd, weights, start, lanes),
+            Some(weights) => load_weights(simd, weights, start),
             None => simd.splat_f32x16(1.0),
         };
         e * factor - weights * uniform

@@ -52,7 +52,9 @@ pub(super) enum Kind {
 }
 
 /// A map with its kind fixed at compile time, for the loops.
-pub(super) trait LaneMap<S: Simd>: Copy {
+pub(super) trait LaneMap<S: Simd>: Copy + Into<LogitMap> {
+    /// Whether −inf is mapped to something finite.
+    const PADDING_HAS_MASS: bool;
     /// z' − pivot.
     fn centred(self, simd: S, z: f32x16<S>, pivot: f32) -> f32x16<S>;
     /// z'.
@@ -74,6 +76,8 @@ impl From<Linear> for LogitMap {
 }
 
 impl<S: Simd> LaneMap<S> for Linear {
+    const PADDING_HAS_MASS: bool = false;
+
     #[inline(always)]
     fn centred(self, simd: S, z: f32x16<S>, pivot: f32) -> f32x16<S> {
         // One rounding; with scale 1 exactly z − pivot.
@@ -108,11 +112,20 @@ impl Capped {
     fn decay<S: Simd>(self, simd: S, z: f32x16<S>) -> (f32x16<S>, f32x16<S>) {
         let u = z * self.scale / self.cap;
         let magnitude = simd.abs_f32x16(u);
-        (u, exp(simd, magnitude * -2.0))
+        let [decay] = exp(simd, [magnitude * -2.0]);
+        (u, decay)
+    }
+}
+
+impl From<Capped> for LogitMap {
+    fn from(Capped { scale, cap }: Capped) -> Self {
+        Self { scale, cap: Some(cap) }
     }
 }
 
 impl<S: Simd> LaneMap<S> for Capped {
+    const PADDING_HAS_MASS: bool = true;
+
     #[inline(always)]
     fn centred(self, simd: S, z: f32x16<S>, pivot: f32) -> f32x16<S> {
         self.apply(simd, z) - pivot

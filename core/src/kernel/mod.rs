@@ -8,6 +8,7 @@ mod logits_grad;
 mod map;
 mod prefetch;
 mod row;
+mod row_max;
 mod row_mut;
 mod row_stats;
 mod table;
@@ -18,15 +19,15 @@ pub use lanes::Lanes;
 pub use logits_grad::RowGrad;
 pub use map::LogitMap;
 pub use row::{ReadRow, WriteRow};
+pub(crate) use row_max::argmax;
 pub(crate) use row_mut::{Parked, Place, RowMut};
-pub(crate) use row_stats::argmax;
 pub use row_stats::{Moments, RowSums, Want};
 pub use table::{LogitKernels, ResultKernels};
 
 /// The sums that few calls want, of a row whose logits are still there.
 pub(crate) fn moments<T: LogitKernels>(
     level: Level,
-    row: &[T],
+    row: ReadRow<'_, T>,
     map: &LogitMap,
     want: Want<'_>,
 ) -> Moments {

@@ -1,5 +1,5 @@
-//! A row as a run of 16-lane chunks, with its tail in a padded one, so that every loop is written once for reading, for
-//! reading and writing elsewhere, and for writing in place.
+//! A row as a run of blocks, the last one padded, so that every loop is written once for reading, for reading and writing
+//! elsewhere, and for writing in place.
 
 use fearless_simd::{Simd, f32x16};
 
@@ -9,64 +9,78 @@ use super::prefetch::prefetch;
 /// Entries of a block: four chunks, so that a loop has work that does not wait for its own results, and short sums.
 pub(super) const BLOCK: usize = 4 * LANES;
 
+/// The vectors of a block.
+pub(super) type Block<S> = [f32x16<S>; BLOCK / LANES];
+
 /// What a loop does with a row.
 pub(super) trait Visit<S: Simd> {
-    /// Turns the entries from `start` on, of which the first `lanes` lie inside the row (the others are −inf), into what is stored.
-    fn chunk(&mut self, simd: S, start: usize, lanes: usize, z: f32x16<S>) -> f32x16<S>;
-    /// After each block.
-    fn end_of_block(&mut self, _: S) {}
+    /// Turns the 64 entries from `start` on (those behind the row's end are −inf) into what is stored.
+    fn block(&mut self, simd: S, start: usize, z: Block<S>) -> Block<S>;
 }
 
-/// A visit without state between blocks. The closure must be `#[inline(always)]`, or each lane goes through memory.
+/// A visit that sees one vector at a time. The closure must be `#[inline(always)]`, or each lane goes through memory.
 pub(super) struct Each<F>(pub(super) F);
 
-impl<S: Simd, F: FnMut(usize, usize, f32x16<S>) -> f32x16<S>> Visit<S> for Each<F> {
+impl<S: Simd, F: FnMut(usize, f32x16<S>) -> f32x16<S>> Visit<S> for Each<F> {
     #[inline(always)]
-    fn chunk(&mut self, _: S, start: usize, lanes: usize, z: f32x16<S>) -> f32x16<S> {
-        (self.0)(start, lanes, z)
+    fn block(&mut self, _: S, start: usize, mut z: Block<S>) -> Block<S> {
+        for (index, z) in z.iter_mut().enumerate() {
+            *z = (self.0)(start + index * LANES, *z);
+        }
+        z
+    }
+}
+
+#[inline(always)]
+fn load<S: Simd, T: Lanes>(simd: S, block: &[T; BLOCK]) -> Block<S> {
+    let mut z = [simd.splat_f32x16(0.0); BLOCK / LANES];
+    for (z, lanes) in z.iter_mut().zip(block.as_chunks().0) {
+        *z = T::load(simd, lanes);
+    }
+    z
+}
+
+#[inline(always)]
+fn store<S: Simd, T: Lanes>(simd: S, z: Block<S>, block: &mut [T; BLOCK]) {
+    for (z, lanes) in z.into_iter().zip(block.as_chunks_mut().0) {
+        *lanes = T::lanes(simd, z);
     }
 }
 
 /// What a loop over a row reads from, and perhaps writes to.
 pub(super) trait RowIo<S: Simd> {
+    /// Entries of the row.
+    fn len(&self) -> usize;
     /// Walks the row.
     fn each(self, simd: S, visit: impl Visit<S>);
 }
 
-/// A tail with `padding` behind its end.
+/// The rest of a row as a last block, with −inf behind its end; none where nothing is left.
 #[inline(always)]
-fn padded<T: Copy>(tail: &[T], padding: T) -> [T; LANES] {
-    let mut lanes = [padding; LANES];
-    for (lane, &value) in lanes.iter_mut().zip(tail) {
-        *lane = value;
-    }
-    lanes
+pub(super) fn padded<T: Lanes>(rest: &[T]) -> Option<[T; BLOCK]> {
+    let mut block = [T::NEG_INFINITY; BLOCK];
+    copy(rest, &mut block);
+    (!rest.is_empty()).then_some(block)
 }
 
+/// As many entries as both have.
 #[inline(always)]
-pub(super) fn load_tail<S: Simd, T: Lanes>(simd: S, tail: &[T]) -> f32x16<S> {
-    T::load(simd, &padded(tail, T::NEG_INFINITY))
-}
-
-#[inline(always)]
-fn store_tail<S: Simd, T: Lanes>(simd: S, value: f32x16<S>, tail: &mut [T]) {
-    for (entry, lane) in tail.iter_mut().zip(T::lanes(simd, value)) {
-        *entry = lane;
+fn copy<T: Copy>(from: &[T], to: &mut [T]) {
+    for (to, &from) in to.iter_mut().zip(from) {
+        *to = from;
     }
 }
 
 /// The class weights of a chunk; 1 behind the row's end.
 #[inline(always)]
-pub(super) fn load_weights<S: Simd>(
-    simd: S,
-    weights: &[f32],
-    start: usize,
-    lanes: usize,
-) -> f32x16<S> {
-    match weights.get(start..start + lanes) {
-        Some(weights) => f32::load(simd, &padded(weights, 1.0)),
-        None => simd.splat_f32x16(f32::NAN),
+pub(super) fn load_weights<S: Simd>(simd: S, weights: &[f32], start: usize) -> f32x16<S> {
+    let weights = weights.get(start..).unwrap_or_default();
+    if let Some(lanes) = weights.first_chunk() {
+        return f32::load(simd, lanes);
     }
+    let mut lanes = [1.0; LANES];
+    copy(weights, &mut lanes);
+    f32::load(simd, &lanes)
 }
 
 /// Bytes of a cache line.
@@ -84,27 +98,25 @@ impl Ahead {
     /// Nothing: what is read is in cache.
     pub(super) const NONE: Self = Self { next: core::ptr::null(), lines: 0 };
 
-    /// As much as the loop reads (or writes) of a row of `T`, from this address on.
+    /// As much as the loop reads or writes, from the start of this row on; nothing for an empty one.
     #[inline(always)]
-    pub(super) fn all<T>(next: *const T) -> Self {
-        Self { next: next.cast(), lines: BLOCK * size_of::<T>() / LINE }
-    }
-
-    /// As [`Ahead::all`], but nothing from null on.
-    #[inline(always)]
-    pub(super) fn unless_null<T>(next: *const T) -> Self {
-        if next.is_null() { Self::NONE } else { Self::all(next) }
+    pub(super) fn all<T>(next: &[T]) -> Self {
+        if next.is_empty() { Self::NONE } else { Self::from::<T>(next.as_ptr()) }
     }
 
     /// Within the same row, for a loop that is the first to read it.
     #[inline(always)]
-    pub(super) fn same_row<T>(row: &[T]) -> Self {
-        const DISTANCE: usize = 4096;
-        Self::all(row.as_ptr().wrapping_byte_add(DISTANCE))
+    pub(super) fn same_row<T>(row: &[T], distance: usize) -> Self {
+        Self::from::<T>(row.as_ptr().wrapping_byte_add(distance))
     }
 
     #[inline(always)]
-    fn block(&mut self) {
+    fn from<T>(next: *const T) -> Self {
+        Self { next: next.cast(), lines: BLOCK * size_of::<T>() / LINE }
+    }
+
+    #[inline(always)]
+    pub(super) fn block(&mut self) {
         for line in 0..self.lines {
             prefetch(self.next.wrapping_add(line * LINE));
         }
@@ -116,15 +128,10 @@ impl Ahead {
 #[derive(Clone, Copy, Debug)]
 pub struct ReadRow<'a, T> {
     pub(crate) row: &'a [T],
-    /// What will be needed next, to fetch it while this row is computed. Only an address.
-    pub(crate) next: *const T,
-}
-
-impl<'a, T> ReadRow<'a, T> {
-    /// A row whose successor starts `stride` elements behind it.
-    pub(crate) fn new(row: &'a [T], stride: usize) -> Self {
-        Self { row, next: row.as_ptr().wrapping_add(stride) }
-    }
+    /// Its largest logit, if it is known.
+    pub(crate) max: Option<f32>,
+    /// The row that will be read next, as long as this one, or none: its maximum is found meanwhile.
+    pub(crate) next: &'a [T],
 }
 
 impl<T: Lanes> ReadRow<'_, T> {
@@ -138,52 +145,35 @@ impl<T: Lanes> ReadRow<'_, T> {
 #[derive(Debug)]
 pub struct WriteRow<'a, T> {
     pub(crate) row: &'a mut [T],
-    /// What will be written (or overwritten) next; null if that is in cache. Only an address.
-    pub(crate) next: *const T,
+    /// The row that will be written (or overwritten) next, or none.
+    pub(crate) next: &'a [T],
 }
 
 impl<'a, T> WriteRow<'a, T> {
-    /// A row whose successor starts `stride` elements behind it.
-    pub(crate) fn new(row: &'a mut [T], stride: usize) -> Self {
-        let next = row.as_ptr().wrapping_add(stride);
-        Self { row, next }
-    }
-
     /// A row that is in cache and will be used again.
     pub(super) fn cached(row: &'a mut [T]) -> Self {
-        Self { row, next: core::ptr::null() }
+        Self { row, next: &[] }
     }
 }
 
+// Each walk has one loop for blocks and padded rest: its body stands once in the program.
+
 /// Reads only.
-pub(super) struct Read<'a, T> {
-    pub(super) row: &'a [T],
-    pub(super) ahead: Ahead,
-}
+pub(super) struct Read<'a, T>(pub(super) &'a [T]);
 
 impl<S: Simd, T: Lanes> RowIo<S> for Read<'_, T> {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
     #[inline(always)]
     fn each(self, simd: S, mut visit: impl Visit<S>) {
-        let Self { row, mut ahead } = self;
-        let (blocks, rest) = row.as_chunks::<BLOCK>();
+        let (blocks, rest) = self.0.as_chunks::<BLOCK>();
         let mut start = 0;
-        for block in blocks {
-            ahead.block();
-            for chunk in block.as_chunks::<LANES>().0 {
-                visit.chunk(simd, start, LANES, T::load(simd, chunk));
-                start += LANES;
-            }
-            visit.end_of_block(simd);
+        for block in blocks.iter().chain(&padded(rest)) {
+            visit.block(simd, start, load(simd, block));
+            start += BLOCK;
         }
-        let (chunks, tail) = rest.as_chunks::<LANES>();
-        for chunk in chunks {
-            visit.chunk(simd, start, LANES, T::load(simd, chunk));
-            start += LANES;
-        }
-        if !tail.is_empty() {
-            visit.chunk(simd, start, tail.len(), load_tail(simd, tail));
-        }
-        visit.end_of_block(simd);
     }
 }
 
@@ -196,33 +186,25 @@ pub(super) struct Split<'a, T, G> {
 }
 
 impl<S: Simd, T: Lanes, G: Lanes> RowIo<S> for Split<'_, T, G> {
+    fn len(&self) -> usize {
+        self.source.len()
+    }
+
     #[inline(always)]
     fn each(self, simd: S, mut visit: impl Visit<S>) {
         let Self { source, target, mut ahead, mut target_ahead } = self;
         let (blocks, rest) = source.as_chunks::<BLOCK>();
-        let (out_blocks, out_rest) = target.as_chunks_mut::<BLOCK>();
+        let (outs, out_rest) = target.as_chunks_mut::<BLOCK>();
+        let mut last = [G::ZERO; BLOCK];
         let mut start = 0;
-        for (block, out) in blocks.iter().zip(out_blocks) {
+        let outs = outs.iter_mut().chain([&mut last]);
+        for (block, out) in blocks.iter().chain(&padded(rest)).zip(outs) {
             ahead.block();
             target_ahead.block();
-            let outs = out.as_chunks_mut::<LANES>().0;
-            for (chunk, out) in block.as_chunks::<LANES>().0.iter().zip(outs) {
-                *out = G::lanes(simd, visit.chunk(simd, start, LANES, T::load(simd, chunk)));
-                start += LANES;
-            }
-            visit.end_of_block(simd);
+            store(simd, visit.block(simd, start, load(simd, block)), out);
+            start += BLOCK;
         }
-        let (chunks, tail) = rest.as_chunks::<LANES>();
-        let (outs, out_tail) = out_rest.as_chunks_mut::<LANES>();
-        for (chunk, out) in chunks.iter().zip(outs) {
-            *out = G::lanes(simd, visit.chunk(simd, start, LANES, T::load(simd, chunk)));
-            start += LANES;
-        }
-        if !tail.is_empty() {
-            let value = visit.chunk(simd, start, tail.len(), load_tail(simd, tail));
-            store_tail(simd, value, out_tail);
-        }
-        visit.end_of_block(simd);
+        copy(&last, out_rest);
     }
 }
 
@@ -233,28 +215,21 @@ pub(super) struct InPlace<'a, T> {
 }
 
 impl<S: Simd, T: Lanes> RowIo<S> for InPlace<'_, T> {
+    fn len(&self) -> usize {
+        self.row.len()
+    }
+
     #[inline(always)]
     fn each(self, simd: S, mut visit: impl Visit<S>) {
         let Self { row, mut ahead } = self;
         let (blocks, rest) = row.as_chunks_mut::<BLOCK>();
+        let mut last = padded(rest);
         let mut start = 0;
-        for block in blocks {
+        for block in blocks.iter_mut().chain(&mut last) {
             ahead.block();
-            for chunk in block.as_chunks_mut::<LANES>().0 {
-                *chunk = T::lanes(simd, visit.chunk(simd, start, LANES, T::load(simd, chunk)));
-                start += LANES;
-            }
-            visit.end_of_block(simd);
+            store(simd, visit.block(simd, start, load(simd, block)), block);
+            start += BLOCK;
         }
-        let (chunks, tail) = rest.as_chunks_mut::<LANES>();
-        for chunk in chunks {
-            *chunk = T::lanes(simd, visit.chunk(simd, start, LANES, T::load(simd, chunk)));
-            start += LANES;
-        }
-        if !tail.is_empty() {
-            let value = visit.chunk(simd, start, tail.len(), load_tail(simd, tail));
-            store_tail(simd, value, tail);
-        }
-        visit.end_of_block(simd);
+        copy(last.as_ref().map_or(&[], <[T; BLOCK]>::as_slice), rest);
     }
 }

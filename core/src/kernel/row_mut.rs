@@ -14,15 +14,15 @@ use crate::entry;
 pub(crate) enum Place<'a, T, G> {
     /// Logits here, the result elsewhere.
     Split(ReadRow<'a, T>, WriteRow<'a, G>),
-    /// The result overwrites the logits.
-    InPlace(WriteRow<'a, T>),
+    /// The result overwrites the logits, of which the largest may be known.
+    InPlace(WriteRow<'a, T>, Option<f32>),
 }
 
 impl<T: Copy, G> Place<'_, T, G> {
     fn read(&self) -> ReadRow<'_, T> {
         match self {
             Self::Split(source, _) => *source,
-            Self::InPlace(row) => ReadRow { row: row.row, next: row.next },
+            Self::InPlace(row, max) => ReadRow { row: row.row, max: *max, next: row.next },
         }
     }
 }
@@ -73,8 +73,8 @@ impl<'a, T: LogitKernels, G: LogitKernels + ResultKernels<T>> RowMut<'a, T, G> {
             (Parked::Result, Place::Split(source, target)) => {
                 T::sums_parked(level, *source, G::f32_row(target), linear)
             }
-            (Parked::Result, Place::InPlace(row)) => {
-                row_stats::sums_in_place(level, T::f32_row(row), linear)
+            (Parked::Result, Place::InPlace(row, max)) => {
+                row_stats::sums_in_place(level, T::f32_row(row), *max, linear)
             }
         };
         (sums, parked)
@@ -107,20 +107,20 @@ impl<'a, T: LogitKernels, G: LogitKernels + ResultKernels<T>> RowMut<'a, T, G> {
                 (Parked::Nowhere, Place::Split(source, target)) => {
                     G::grad_split(level, source.row, target.row, map, grad, class_weights);
                 }
-                (Parked::Nowhere, Place::InPlace(row)) => {
+                (Parked::Nowhere, Place::InPlace(row, _)) => {
                     T::grad_in_place(level, row.row, map, grad, class_weights);
                 }
                 (Parked::Scratch, Place::Split(_, target)) => {
                     G::grad_parked(level, scratch, target.row, grad, class_weights);
                 }
-                (Parked::Scratch, Place::InPlace(row)) => {
+                (Parked::Scratch, Place::InPlace(row, _)) => {
                     T::grad_parked(level, scratch, row.row, grad, class_weights);
                 }
                 (Parked::Result, Place::Split(_, target)) => {
                     let row = G::f32_row(target).row;
                     logits_grad::grad_parked_in_place(level, row, grad, class_weights);
                 }
-                (Parked::Result, Place::InPlace(row)) => {
+                (Parked::Result, Place::InPlace(row, _)) => {
                     let row = T::f32_row(row).row;
                     logits_grad::grad_parked_in_place(level, row, grad, class_weights);
                 }
@@ -137,7 +137,7 @@ impl<'a, T: LogitKernels, G: LogitKernels + ResultKernels<T>> RowMut<'a, T, G> {
             Place::Split(source, target) => {
                 G::shift_split(level, source.row, target.row, pivot, shift);
             }
-            Place::InPlace(row) => T::shift_in_place(level, row.row, pivot, shift),
+            Place::InPlace(row, _) => T::shift_in_place(level, row.row, pivot, shift),
         }
     }
 
@@ -145,7 +145,7 @@ impl<'a, T: LogitKernels, G: LogitKernels + ResultKernels<T>> RowMut<'a, T, G> {
     pub(crate) fn clear(&mut self) {
         match &mut self.place {
             Place::Split(_, target) => target.row.fill(G::ZERO),
-            Place::InPlace(row) => row.row.fill(T::ZERO),
+            Place::InPlace(row, _) => row.row.fill(T::ZERO),
         }
     }
 
@@ -155,7 +155,7 @@ impl<'a, T: LogitKernels, G: LogitKernels + ResultKernels<T>> RowMut<'a, T, G> {
         let value = value as f32;
         match &mut self.place {
             Place::Split(_, target) => entry::write(target.row, index, G::from_f32(value)),
-            Place::InPlace(row) => entry::write(row.row, index, T::from_f32(value)),
+            Place::InPlace(row, _) => entry::write(row.row, index, T::from_f32(value)),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! First half of a row: its maximum, then Σ exp(z' − pivot), with the exponentials parked where they can be.
+//! First half of a row: Σ exp(z' − pivot), with the exponentials parked where they can be, and meanwhile the next row's maximum.
 
 use fearless_simd::{Level, Simd, dispatch, f32x16, f64x8, prelude::*};
 
@@ -6,8 +6,9 @@ use super::exp::exp;
 use super::lanes::{LANES, Lanes};
 use super::map::{Kind, LaneMap, Linear, LogitMap};
 use super::row::{
-    Ahead, Each, InPlace, Read, ReadRow, RowIo, Split, Visit, WriteRow, load_weights,
+    Ahead, Block, Each, InPlace, Read, ReadRow, RowIo, Split, Visit, WriteRow, load_weights,
 };
+use super::row_max::{RowMax, row_max};
 
 /// Sums over one row, as the loops form them.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +19,8 @@ pub struct RowSums {
     pub(crate) pivot: f32,
     /// Σ exp(z' − pivot).
     pub(crate) sum_exp: f64,
+    /// The largest logit of the next row, if there is one.
+    pub(crate) next_max: f32,
 }
 
 /// The sums that few calls want; NaN for those that were not wanted.
@@ -51,34 +54,26 @@ impl Want<'_> {
 }
 
 /// The sums of a row whose logits stay as they are.
-pub(super) fn sums<T: Lanes>(
-    level: Level,
-    ReadRow { row, next }: ReadRow<'_, T>,
-    map: &LogitMap,
-) -> RowSums {
-    dispatch!(level, simd => {
-        let (max, pivot) = max_and_pivot(simd, row, map);
-        let read = Read { row, ahead: Ahead::all(next) };
-        let sum_exp = match map.kind() {
-            Kind::Linear(map) => sum(simd, read, map, pivot),
-            Kind::Capped(map) => sum(simd, read, map, pivot),
-        };
-        RowSums { max, pivot, sum_exp }
+pub(super) fn sums<T: Lanes>(level: Level, row: ReadRow<'_, T>, map: &LogitMap) -> RowSums {
+    let max = max_of(level, &row);
+    dispatch!(level, simd => match map.kind() {
+        Kind::Linear(map) => sum(simd, Read(row.row), max, row.next, map),
+        Kind::Capped(map) => sum(simd, Read(row.row), max, row.next, map),
     })
 }
 
 /// As [`sums`], with the exponentials parked in another row.
 pub(super) fn sums_parked<T: Lanes>(
     level: Level,
-    ReadRow { row: source, next }: ReadRow<'_, T>,
-    WriteRow { row: target, next: target_next }: WriteRow<'_, f32>,
+    row: ReadRow<'_, T>,
+    WriteRow { row: target, next: next_target }: WriteRow<'_, f32>,
     map: Linear,
 ) -> RowSums {
+    let max = max_of(level, &row);
     dispatch!(level, simd => {
-        let (max, pivot) = max_and_pivot(simd, source, &map.into());
-        let (ahead, target_ahead) = (Ahead::all(next), Ahead::unless_null(target_next));
-        let split = Split { source, target, ahead, target_ahead };
-        RowSums { max, pivot, sum_exp: sum(simd, split, map, pivot) }
+        let (source, target_ahead) = (row.row, Ahead::all(next_target));
+        let split = Split { source, target, ahead: Ahead::NONE, target_ahead };
+        sum(simd, split, max, row.next, map)
     })
 }
 
@@ -86,35 +81,36 @@ pub(super) fn sums_parked<T: Lanes>(
 pub(super) fn sums_in_place(
     level: Level,
     WriteRow { row, next }: WriteRow<'_, f32>,
+    max: Option<f32>,
     map: Linear,
 ) -> RowSums {
-    dispatch!(level, simd => {
-        let (max, pivot) = max_and_pivot(simd, row, &map.into());
-        let row = InPlace { row, ahead: Ahead::all(next) };
-        RowSums { max, pivot, sum_exp: sum(simd, row, map, pivot) }
-    })
+    let max = max_of(level, &ReadRow { row, max, next });
+    dispatch!(level, simd => sum(simd, InPlace { row, ahead: Ahead::NONE }, max, next, map))
 }
 
-/// The other sums that [`Want`] asks for. A function of its own, which looks for the maximum again: most calls do not want any.
+/// The other sums that [`Want`] asks for. A function of its own: most calls do not want any.
 pub(super) fn moments<T: Lanes>(
     level: Level,
-    row: &[T],
+    row: ReadRow<'_, T>,
     map: &LogitMap,
     want: Want<'_>,
 ) -> Moments {
-    dispatch!(level, simd => {
-        let (_, pivot) = max_and_pivot(simd, row, map);
-        match map.kind() {
-            Kind::Linear(map) => sum_moments(simd, row, map, pivot, want),
-            Kind::Capped(map) => sum_moments(simd, row, map, pivot, want),
-        }
+    let (_, pivot) = max_and_pivot(max_of(level, &row), map);
+    dispatch!(level, simd => match map.kind() {
+        Kind::Linear(map) => sum_moments(simd, row.row, map, pivot, want),
+        Kind::Capped(map) => sum_moments(simd, row.row, map, pivot, want),
     })
 }
 
+/// The largest logit.
+fn max_of<T: Lanes>(level: Level, row: &ReadRow<'_, T>) -> f32 {
+    row.max.unwrap_or_else(|| row_max(level, row.row))
+}
+
 /// The largest z', and the f32 that exponents are taken relative to.
-#[inline(always)]
-fn max_and_pivot<S: Simd, T: Lanes>(simd: S, row: &[T], map: &LogitMap) -> (f64, f32) {
-    let max = map.apply(T::max(simd, row)).max(f64::from(f32::MIN));
+#[inline]
+fn max_and_pivot(max: f32, map: &LogitMap) -> (f64, f32) {
+    let max = map.apply(max).max(f64::from(f32::MIN));
     (max, LogitMap::pivot(max))
 }
 
@@ -151,39 +147,50 @@ impl<S: Simd> Wide<S> {
 }
 
 /// Σ exp(z' − pivot), in f32 within a block, so that few roundings meet, and in f64 from block to block.
-struct ExpSum<S: Simd, M> {
+struct ExpSum<'a, S: Simd, M, T: Lanes> {
+    len: usize,
     map: M,
     pivot: f32,
-    block: f32x16<S>,
     sum: Wide<S>,
+    next: RowMax<'a, S, T>,
 }
 
-impl<S: Simd, M: LaneMap<S>> Visit<S> for &mut ExpSum<S, M> {
+impl<S: Simd, M: LaneMap<S>, T: Lanes> Visit<S> for &mut ExpSum<'_, S, M, T> {
     #[inline(always)]
-    fn chunk(&mut self, simd: S, _: usize, lanes: usize, z: f32x16<S>) -> f32x16<S> {
-        let mut e = exp(simd, self.map.centred(simd, z, self.pivot));
-        if lanes < LANES {
-            // A soft-cap gives the padding mass.
-            e = simd.select_f32x16(inside(simd, lanes), e, simd.splat_f32x16(0.0));
+    fn block(&mut self, simd: S, start: usize, z: Block<S>) -> Block<S> {
+        let mut e = z;
+        for e in &mut e {
+            *e = self.map.centred(simd, *e, self.pivot);
         }
-        self.block += e;
+        e = exp(simd, e);
+        if M::PADDING_HAS_MASS {
+            for (index, e) in e.iter_mut().enumerate() {
+                let inside = inside(simd, start + index * LANES, self.len);
+                *e = simd.select_f32x16(inside, *e, simd.splat_f32x16(0.0));
+            }
+        }
+        let [a, b, c, d] = e;
+        self.sum.add(simd, ((a + b) + c) + d);
+        self.next.block(simd);
         e
     }
-
-    #[inline(always)]
-    fn end_of_block(&mut self, simd: S) {
-        self.sum.add(simd, self.block);
-        self.block = simd.splat_f32x16(0.0);
-    }
 }
 
-/// Σ exp(z' − pivot) over `io`, which receives the exponentials.
+/// Sums over `io`, which receives the exponentials. `max` is the row's largest logit, `next` the next row, which is as long.
 #[inline(always)]
-fn sum<S: Simd>(simd: S, io: impl RowIo<S>, map: impl LaneMap<S>, pivot: f32) -> f64 {
-    let block = simd.splat_f32x16(0.0);
-    let mut sum = ExpSum { map, pivot, block, sum: Wide::zero(simd) };
+fn sum<S: Simd, T: Lanes>(
+    simd: S,
+    io: impl RowIo<S>,
+    max: f32,
+    next: &[T],
+    map: impl LaneMap<S>,
+) -> RowSums {
+    let len = io.len();
+    let (max, pivot) = max_and_pivot(max, &map.into());
+    let next = RowMax::new(simd, next);
+    let mut sum = ExpSum { len, map, pivot, sum: Wide::zero(simd), next };
     io.each(simd, &mut sum);
-    sum.sum.sum()
+    RowSums { max, pivot, sum_exp: sum.sum.sum(), next_max: sum.next.finish(simd) }
 }
 
 #[inline(always)]
@@ -203,14 +210,14 @@ fn sum_moments<S: Simd, T: Lanes>(
                 row,
                 map,
                 #[inline(always)]
-                |_, _| simd.splat_f32x16(1.0),
+                |_| simd.splat_f32x16(1.0),
             ),
             Some(weights) => sum_logits(
                 simd,
                 row,
                 map,
                 #[inline(always)]
-                |start, lanes| load_weights(simd, weights, start, lanes),
+                |start| load_weights(simd, weights, start),
             ),
         };
     }
@@ -226,17 +233,17 @@ fn sum_logits<S: Simd, T: Lanes>(
     simd: S,
     row: &[T],
     map: impl LaneMap<S>,
-    weights: impl Fn(usize, usize) -> f32x16<S>,
+    weights: impl Fn(usize) -> f32x16<S>,
 ) -> f64 {
     let (mut sum, zero) = (Wide::zero(simd), simd.splat_f32x16(0.0));
-    Read { row, ahead: Ahead::NONE }.each(
+    Read(row).each(
         simd,
         Each(
             #[inline(always)]
-            |start, lanes, z| {
-                let weights = weights(start, lanes);
+            |start, z| {
+                let weights = weights(start);
                 // 0·(−inf) is 0: a class without weight has no part in the sum.
-                let weighted = simd.simd_gt_f32x16(weights, zero) & inside(simd, lanes);
+                let weighted = simd.simd_gt_f32x16(weights, zero) & inside(simd, start, row.len());
                 let value = simd.select_f32x16(weighted, map.apply(simd, z), zero);
                 sum.mul_add(simd, value, weights);
                 z
@@ -250,15 +257,15 @@ fn sum_logits<S: Simd, T: Lanes>(
 #[inline(always)]
 fn sum_exp_logits<S: Simd, T: Lanes>(simd: S, row: &[T], map: impl LaneMap<S>, pivot: f32) -> f64 {
     let (mut sum, zero) = (Wide::zero(simd), simd.splat_f32x16(0.0));
-    Read { row, ahead: Ahead::NONE }.each(
+    Read(row).each(
         simd,
         Each(
             #[inline(always)]
-            |_, lanes, z| {
+            |start, z| {
                 let x = map.centred(simd, z, pivot);
-                let e = exp(simd, x);
+                let [e] = exp(simd, [x]);
                 // A class without mass has no part in the sum, nor has padding.
-                let massive = simd.simd_ne_f32x16(e, zero) & inside(simd, lanes);
+                let massive = simd.simd_ne_f32x16(e, zero) & inside(simd, start, row.len());
                 let x = simd.select_f32x16(massive, x, zero);
                 sum.mul_add(simd, e, x);
                 z
@@ -268,24 +275,13 @@ fn sum_exp_logits<S: Simd, T: Lanes>(simd: S, row: &[T], map: impl LaneMap<S>, p
     sum.sum()
 }
 
-/// Lanes below `count`.
+/// Which of the lanes from `start` on lie inside a row of this length.
 #[inline(always)]
-fn inside<S: Simd>(simd: S, count: usize) -> fearless_simd::mask32x16<S> {
+fn inside<S: Simd>(simd: S, start: usize, len: usize) -> fearless_simd::mask32x16<S> {
     let mut index = [0.0; LANES];
     for (lane, index) in index.iter_mut().enumerate() {
         *index = lane as f32;
     }
-    let count = simd.splat_f32x16(count as f32);
+    let count = simd.splat_f32x16(len.saturating_sub(start) as f32);
     simd.simd_lt_f32x16(f32x16::from_slice(simd, &index), count)
-}
-
-/// The first index of the largest logit.
-pub(crate) fn argmax<T: Lanes>(row: &[T]) -> usize {
-    let mut best = (0, f32::NEG_INFINITY);
-    for (index, z) in row.iter().enumerate() {
-        if z.to_f32() > best.1 {
-            best = (index, z.to_f32());
-        }
-    }
-    best.0
 }

@@ -14,7 +14,7 @@ pub trait LogitKernels: Lanes {
     /// See [`row_stats::sums`].
     fn sums(level: Level, row: ReadRow<'_, Self>, map: &LogitMap) -> RowSums;
     /// See [`row_stats::moments`].
-    fn moments(level: Level, row: &[Self], map: &LogitMap, want: Want<'_>) -> Moments;
+    fn moments(level: Level, row: ReadRow<'_, Self>, map: &LogitMap, want: Want<'_>) -> Moments;
     /// See [`row_stats::sums_parked`].
     fn sums_parked(
         level: Level,
@@ -66,7 +66,7 @@ macro_rules! logit_kernels {
 
             fn moments(
                 level: Level,
-                row: &[Self],
+                row: ReadRow<'_, Self>,
                 map: &LogitMap,
                 want: Want<'_>,
             ) -> Moments {

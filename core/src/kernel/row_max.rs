@@ -1,0 +1,61 @@
+//! The largest logit of a row: alone, or within a loop over the row before it, whose arithmetic hides the wait for memory.
+
+use fearless_simd::{Level, Simd, dispatch};
+
+use super::lanes::Lanes;
+use super::row::{Ahead, BLOCK, padded};
+
+/// A maximum in the making.
+pub(super) struct RowMax<'a, S: Simd, T: Lanes> {
+    blocks: core::slice::Iter<'a, [T; BLOCK]>,
+    rest: &'a [T],
+    ahead: Ahead,
+    max: T::Max<S>,
+}
+
+impl<'a, S: Simd, T: Lanes> RowMax<'a, S, T> {
+    #[inline(always)]
+    pub(super) fn new(simd: S, row: &'a [T]) -> Self {
+        let (blocks, rest) = row.as_chunks::<BLOCK>();
+        let ahead = Ahead::same_row(row, 8192);
+        Self { blocks: blocks.iter(), rest, ahead, max: T::no_max(simd) }
+    }
+
+    /// Looks at the next block, if there is one.
+    #[inline(always)]
+    pub(super) fn block(&mut self, simd: S) {
+        if let Some(block) = self.blocks.next() {
+            self.ahead.block();
+            self.max = T::max_with(simd, self.max, block);
+        }
+    }
+
+    /// The largest of all entries, after looking at those that are left; `f32::MIN` where none is finite. What comes out where there is a
+    /// NaN is not specified.
+    #[inline(always)]
+    pub(super) fn finish(self, simd: S) -> f32 {
+        let mut max = self.max;
+        for block in self.blocks.chain(&padded(self.rest)) {
+            max = T::max_with(simd, max, block);
+        }
+        let max = T::max_lane(simd, max);
+        // A NaN's place is taken by `f32::MIN`; +inf stays.
+        if max >= f32::MIN { max } else { f32::MIN }
+    }
+}
+
+/// The largest logit of a row, as [`RowMax::finish`] defines it.
+pub(super) fn row_max<T: Lanes>(level: Level, row: &[T]) -> f32 {
+    dispatch!(level, simd => RowMax::new(simd, row).finish(simd))
+}
+
+/// The first index of the largest logit.
+pub(crate) fn argmax<T: Lanes>(row: &[T]) -> usize {
+    let mut best = (0, f32::NEG_INFINITY);
+    for (index, z) in row.iter().enumerate() {
+        if z.to_f32() > best.1 {
+            best = (index, z.to_f32());
+        }
+    }
+    best.0
+}
