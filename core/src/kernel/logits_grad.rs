@@ -2,10 +2,9 @@
 
 use fearless_simd::{Level, Simd, dispatch, f32x16};
 
-use super::exp::exp;
-use super::lanes::Lanes;
+use super::lanes::{LANES, Lanes};
 use super::map::{Kind, LaneMap, LogitMap};
-use super::row::{Ahead, Each, InPlace, RowIo, Split, load_weights};
+use super::row::{Ahead, Block, Each, EachBlock, InPlace, RowIo, Split, load_weights};
 
 /// Coefficients of a gradient row: `dz[j] = (factor·exp(z'[j] − pivot) − uniform·w[j]) · slope[j]`, then the target's entry.
 #[derive(Clone, Copy, Debug)]
@@ -139,11 +138,14 @@ fn again<S: Simd>(
     let (pivot, finish) = (grad.pivot, finish(simd, grad, class_weights));
     io.each(
         simd,
-        Each(
+        EachBlock(
             #[inline(always)]
-            |start, z| {
-                let [e] = exp(simd, [map.centred(simd, z, pivot)]);
-                finish(start, e) * map.slope(simd, z)
+            |start, z: Block<S>| {
+                let mut grad = map.exp(simd, z, pivot);
+                for (index, grad) in grad.iter_mut().enumerate() {
+                    *grad = finish(start + index * LANES, *grad) * map.slope(simd, z[index]);
+                }
+                grad
             },
         ),
     );

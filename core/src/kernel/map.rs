@@ -3,6 +3,7 @@
 use fearless_simd::{Simd, f32x16, prelude::*};
 
 use super::exp::exp;
+use super::row::Block;
 
 /// Logit scale (inverse temperature) and soft-cap.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +58,15 @@ pub(super) trait LaneMap<S: Simd>: Copy + Into<LogitMap> {
     const PADDING_HAS_MASS: bool;
     /// z' − pivot.
     fn centred(self, simd: S, z: f32x16<S>, pivot: f32) -> f32x16<S>;
+    /// exp(z' − pivot).
+    #[inline(always)]
+    fn exp(self, simd: S, z: Block<S>, pivot: f32) -> Block<S> {
+        let mut x = z;
+        for x in &mut x {
+            *x = self.centred(simd, *x, pivot);
+        }
+        exp(simd, x)
+    }
     /// z'.
     fn apply(self, simd: S, z: f32x16<S>) -> f32x16<S>;
     /// ∂z'/∂z relative to the scale.

@@ -18,7 +18,17 @@ pub(super) trait Visit<S: Simd> {
     fn block(&mut self, simd: S, start: usize, z: Block<S>) -> Block<S>;
 }
 
-/// A visit that sees one vector at a time. The closure must be `#[inline(always)]`, or each lane goes through memory.
+/// A visit by a closure. It must be `#[inline(always)]`, or each lane goes through memory.
+pub(super) struct EachBlock<F>(pub(super) F);
+
+impl<S: Simd, F: FnMut(usize, Block<S>) -> Block<S>> Visit<S> for EachBlock<F> {
+    #[inline(always)]
+    fn block(&mut self, _: S, start: usize, z: Block<S>) -> Block<S> {
+        (self.0)(start, z)
+    }
+}
+
+/// As [`EachBlock`], for a closure that sees one vector at a time.
 pub(super) struct Each<F>(pub(super) F);
 
 impl<S: Simd, F: FnMut(usize, f32x16<S>) -> f32x16<S>> Visit<S> for Each<F> {

@@ -2,11 +2,11 @@
 
 use fearless_simd::{Level, Simd, dispatch, f32x16, f64x8, prelude::*};
 
-use super::exp::exp;
 use super::lanes::{LANES, Lanes};
 use super::map::{Kind, LaneMap, Linear, LogitMap};
 use super::row::{
-    Ahead, Block, Each, InPlace, Read, ReadRow, RowIo, Split, Visit, WriteRow, load_weights,
+    Ahead, Block, Each, EachBlock, InPlace, Read, ReadRow, RowIo, Split, Visit, WriteRow,
+    load_weights,
 };
 use super::row_max::{RowMax, row_max};
 
@@ -158,11 +158,7 @@ struct ExpSum<'a, S: Simd, M, T: Lanes> {
 impl<S: Simd, M: LaneMap<S>, T: Lanes> Visit<S> for &mut ExpSum<'_, S, M, T> {
     #[inline(always)]
     fn block(&mut self, simd: S, start: usize, z: Block<S>) -> Block<S> {
-        let mut e = z;
-        for e in &mut e {
-            *e = self.map.centred(simd, *e, self.pivot);
-        }
-        e = exp(simd, e);
+        let mut e = self.map.exp(simd, z, self.pivot);
         if M::PADDING_HAS_MASS {
             for (index, e) in e.iter_mut().enumerate() {
                 let inside = inside(simd, start + index * LANES, self.len);
@@ -259,15 +255,17 @@ fn sum_exp_logits<S: Simd, T: Lanes>(simd: S, row: &[T], map: impl LaneMap<S>, p
     let (mut sum, zero) = (Wide::zero(simd), simd.splat_f32x16(0.0));
     Read(row).each(
         simd,
-        Each(
+        EachBlock(
             #[inline(always)]
-            |start, z| {
-                let x = map.centred(simd, z, pivot);
-                let [e] = exp(simd, [x]);
-                // A class without mass has no part in the sum, nor has padding.
-                let massive = simd.simd_ne_f32x16(e, zero) & inside(simd, start, row.len());
-                let x = simd.select_f32x16(massive, x, zero);
-                sum.mul_add(simd, e, x);
+            |start, z: Block<S>| {
+                let e = map.exp(simd, z, pivot);
+                for index in 0..z.len() {
+                    let inside = inside(simd, start + index * LANES, row.len());
+                    // A class without mass has no part in the sum, nor has padding.
+                    let massive = simd.simd_ne_f32x16(e[index], zero) & inside;
+                    let x = map.centred(simd, z[index], pivot);
+                    sum.mul_add(simd, e[index], simd.select_f32x16(massive, x, zero));
+                }
                 z
             },
         ),
