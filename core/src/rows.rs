@@ -131,12 +131,12 @@ impl<'a, T: Element, G: GradientOf<T>> Rows<'a, T, G> {
         let place = match &mut self.matrix {
             Matrix::Read(logits) => return (Row::Read(read(logits)), &mut self.outputs),
             Matrix::Split(logits, result) => {
-                let (row, next) = result.row_mut(row, next);
-                Place::Split(read(logits), WriteRow { row, next })
+                let target = WriteRow::target(result.row_mut(row, None).0);
+                Place::Split(read(logits), target)
             }
             Matrix::InPlace(logits) => {
                 let (row, next) = logits.row_mut(row, next);
-                Place::InPlace(WriteRow { row, next }, max)
+                Place::InPlace(WriteRow { row, max, next })
             }
         };
         let row = Row::Write(RowMut::new(place, self.scratch));

@@ -27,7 +27,7 @@ pub trait Lanes: Copy + Send + Sync + core::fmt::Debug + 'static {
     const IS_F32: bool = false;
     /// The same row as f32, where it is; an empty one elsewhere.
     fn f32_row<'a>(_row: &'a mut WriteRow<'_, Self>) -> WriteRow<'a, f32> {
-        WriteRow::cached(&mut [])
+        WriteRow::target(&mut [])
     }
 }
 
@@ -79,7 +79,7 @@ impl Lanes for f32 {
 
     #[inline(always)]
     fn f32_row<'a>(row: &'a mut WriteRow<'_, Self>) -> WriteRow<'a, f32> {
-        WriteRow { row: row.row, next: row.next }
+        WriteRow { row: row.row, ..*row }
     }
 }
 

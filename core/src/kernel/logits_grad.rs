@@ -6,6 +6,9 @@ use super::lanes::{LANES, Lanes};
 use super::map::{Kind, LaneMap, LogitMap};
 use super::row::{Ahead, Block, Each, EachBlock, InPlace, RowIo, Split, load_weights};
 
+/// How far ahead memory is asked for logits that are read once more, in bytes.
+const DISTANCE: usize = 4096;
+
 /// Coefficients of a gradient row: `dz[j] = (factor·exp(z'[j] − pivot) − uniform·w[j]) · slope[j]`, then the target's entry.
 #[derive(Clone, Copy, Debug)]
 pub struct RowGrad {
@@ -40,8 +43,7 @@ pub(super) fn grad_parked<G: Lanes>(
     class_weights: Option<&[f32]>,
 ) {
     dispatch!(level, simd => {
-        let split = Split { source, target, ahead: Ahead::NONE, target_ahead: Ahead::NONE };
-        of_parked(simd, split, grad, class_weights);
+        of_parked(simd, Split { source, target, ahead: Ahead::NONE }, grad, class_weights);
     });
 }
 
@@ -54,7 +56,7 @@ pub(super) fn grad_in_place<T: Lanes>(
     class_weights: Option<&[f32]>,
 ) {
     dispatch!(level, simd => {
-        let row = InPlace { ahead: Ahead::same_row(row, 4096), row };
+        let row = InPlace { ahead: Ahead::of(row, DISTANCE), row };
         match map.kind() {
             Kind::Linear(map) => again(simd, row, map, grad, class_weights),
             Kind::Capped(map) => again(simd, row, map, grad, class_weights),
@@ -72,8 +74,7 @@ pub(super) fn grad_split<T: Lanes, G: Lanes>(
     class_weights: Option<&[f32]>,
 ) {
     dispatch!(level, simd => {
-        let (ahead, target_ahead) = (Ahead::same_row(source, 4096), Ahead::same_row(target, 4096));
-        let io = Split { source, target, ahead, target_ahead };
+        let io = Split { source, target, ahead: Ahead::of(source, DISTANCE) };
         match map.kind() {
             Kind::Linear(map) => again(simd, io, map, grad, class_weights),
             Kind::Capped(map) => again(simd, io, map, grad, class_weights),
@@ -100,7 +101,7 @@ pub(super) fn shift_split<T: Lanes, G: Lanes>(
     pivot: f32,
     shift: f32,
 ) {
-    dispatch!(level, simd => Split { source, target, ahead: Ahead::NONE, target_ahead: Ahead::NONE }.each(
+    dispatch!(level, simd => Split { source, target, ahead: Ahead::NONE }.each(
         simd,
         Each(
             #[inline(always)]

@@ -100,7 +100,7 @@ const LINE: usize = 64;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ahead {
     next: *const u8,
-    /// A literal in most places, so that no loop is left of asking for them.
+    /// A literal wherever this is made, so that no loop is left of asking for them.
     lines: usize,
 }
 
@@ -108,21 +108,11 @@ impl Ahead {
     /// Nothing: what is read is in cache.
     pub(super) const NONE: Self = Self { next: core::ptr::null(), lines: 0 };
 
-    /// As much as the loop reads or writes, from the start of this row on; nothing for an empty one.
+    /// What the loop will read of this row when it has come so many bytes further.
     #[inline(always)]
-    pub(super) fn all<T>(next: &[T]) -> Self {
-        if next.is_empty() { Self::NONE } else { Self::from::<T>(next.as_ptr()) }
-    }
-
-    /// Within the same row, for a loop that is the first to read it.
-    #[inline(always)]
-    pub(super) fn same_row<T>(row: &[T], distance: usize) -> Self {
-        Self::from::<T>(row.as_ptr().wrapping_byte_add(distance))
-    }
-
-    #[inline(always)]
-    fn from<T>(next: *const T) -> Self {
-        Self { next: next.cast(), lines: BLOCK * size_of::<T>() / LINE }
+    pub(super) fn of<T>(row: &[T], distance: usize) -> Self {
+        let next = row.as_ptr().wrapping_byte_add(distance).cast();
+        Self { next, lines: BLOCK * size_of::<T>() / LINE }
     }
 
     #[inline(always)]
@@ -155,14 +145,20 @@ impl<T: Lanes> ReadRow<'_, T> {
 #[derive(Debug)]
 pub struct WriteRow<'a, T> {
     pub(crate) row: &'a mut [T],
-    /// The row that will be written (or overwritten) next, or none.
+    /// Of what it holds, as in [`ReadRow`].
+    pub(crate) max: Option<f32>,
+    /// As in [`ReadRow`].
     pub(crate) next: &'a [T],
 }
 
 impl<'a, T> WriteRow<'a, T> {
-    /// A row that is in cache and will be used again.
-    pub(super) fn cached(row: &'a mut [T]) -> Self {
-        Self { row, next: &[] }
+    /// A row whose entries mean nothing yet.
+    pub(crate) fn target(row: &'a mut [T]) -> Self {
+        Self { row, max: None, next: &[] }
+    }
+
+    pub(super) fn read(&self) -> ReadRow<'_, T> {
+        ReadRow { row: self.row, max: self.max, next: self.next }
     }
 }
 
@@ -192,7 +188,6 @@ pub(super) struct Split<'a, T, G> {
     pub(super) source: &'a [T],
     pub(super) target: &'a mut [G],
     pub(super) ahead: Ahead,
-    pub(super) target_ahead: Ahead,
 }
 
 impl<S: Simd, T: Lanes, G: Lanes> RowIo<S> for Split<'_, T, G> {
@@ -202,7 +197,7 @@ impl<S: Simd, T: Lanes, G: Lanes> RowIo<S> for Split<'_, T, G> {
 
     #[inline(always)]
     fn each(self, simd: S, mut visit: impl Visit<S>) {
-        let Self { source, target, mut ahead, mut target_ahead } = self;
+        let Self { source, target, mut ahead } = self;
         let (blocks, rest) = source.as_chunks::<BLOCK>();
         let (outs, out_rest) = target.as_chunks_mut::<BLOCK>();
         let mut last = [G::ZERO; BLOCK];
@@ -210,7 +205,6 @@ impl<S: Simd, T: Lanes, G: Lanes> RowIo<S> for Split<'_, T, G> {
         let outs = outs.iter_mut().chain([&mut last]);
         for (block, out) in blocks.iter().chain(&padded(rest)).zip(outs) {
             ahead.block();
-            target_ahead.block();
             store(simd, visit.block(simd, start, load(simd, block)), out);
             start += BLOCK;
         }

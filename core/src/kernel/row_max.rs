@@ -17,8 +17,7 @@ impl<'a, S: Simd, T: Lanes> RowMax<'a, S, T> {
     #[inline(always)]
     pub(super) fn new(simd: S, row: &'a [T]) -> Self {
         let (blocks, rest) = row.as_chunks::<BLOCK>();
-        let ahead = Ahead::same_row(row, 8192);
-        Self { blocks: blocks.iter(), rest, ahead, max: T::no_max(simd) }
+        Self { blocks: blocks.iter(), rest, ahead: Ahead::of(row, 8192), max: T::no_max(simd) }
     }
 
     /// Looks at the next block, if there is one.

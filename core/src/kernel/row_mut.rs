@@ -14,15 +14,15 @@ use crate::entry;
 pub(crate) enum Place<'a, T, G> {
     /// Logits here, the result elsewhere.
     Split(ReadRow<'a, T>, WriteRow<'a, G>),
-    /// The result overwrites the logits, of which the largest may be known.
-    InPlace(WriteRow<'a, T>, Option<f32>),
+    /// The result overwrites the logits.
+    InPlace(WriteRow<'a, T>),
 }
 
 impl<T: Copy, G> Place<'_, T, G> {
     fn read(&self) -> ReadRow<'_, T> {
         match self {
             Self::Split(source, _) => *source,
-            Self::InPlace(row, max) => ReadRow { row: row.row, max: *max, next: row.next },
+            Self::InPlace(row) => row.read(),
         }
     }
 }
@@ -66,15 +66,12 @@ impl<'a, T: LogitKernels, G: LogitKernels + ResultKernels<T>> RowMut<'a, T, G> {
         let parked = self.parking();
         let sums = match (parked, &mut self.place) {
             (Parked::Nowhere, place) => T::sums(level, place.read(), map),
-            (Parked::Scratch, place) => {
-                let scratch = WriteRow::cached(self.scratch);
-                T::sums_parked(level, place.read(), scratch, linear)
-            }
+            (Parked::Scratch, place) => T::sums_parked(level, place.read(), self.scratch, linear),
             (Parked::Result, Place::Split(source, target)) => {
-                T::sums_parked(level, *source, G::f32_row(target), linear)
+                T::sums_parked(level, *source, G::f32_row(target).row, linear)
             }
-            (Parked::Result, Place::InPlace(row, max)) => {
-                row_stats::sums_in_place(level, T::f32_row(row), *max, linear)
+            (Parked::Result, Place::InPlace(row)) => {
+                row_stats::sums_in_place(level, T::f32_row(row), linear)
             }
         };
         (sums, parked)
@@ -107,20 +104,20 @@ impl<'a, T: LogitKernels, G: LogitKernels + ResultKernels<T>> RowMut<'a, T, G> {
                 (Parked::Nowhere, Place::Split(source, target)) => {
                     G::grad_split(level, source.row, target.row, map, grad, class_weights);
                 }
-                (Parked::Nowhere, Place::InPlace(row, _)) => {
+                (Parked::Nowhere, Place::InPlace(row)) => {
                     T::grad_in_place(level, row.row, map, grad, class_weights);
                 }
                 (Parked::Scratch, Place::Split(_, target)) => {
                     G::grad_parked(level, scratch, target.row, grad, class_weights);
                 }
-                (Parked::Scratch, Place::InPlace(row, _)) => {
+                (Parked::Scratch, Place::InPlace(row)) => {
                     T::grad_parked(level, scratch, row.row, grad, class_weights);
                 }
                 (Parked::Result, Place::Split(_, target)) => {
                     let row = G::f32_row(target).row;
                     logits_grad::grad_parked_in_place(level, row, grad, class_weights);
                 }
-                (Parked::Result, Place::InPlace(row, _)) => {
+                (Parked::Result, Place::InPlace(row)) => {
                     let row = T::f32_row(row).row;
                     logits_grad::grad_parked_in_place(level, row, grad, class_weights);
                 }
@@ -137,7 +134,7 @@ impl<'a, T: LogitKernels, G: LogitKernels + ResultKernels<T>> RowMut<'a, T, G> {
             Place::Split(source, target) => {
                 G::shift_split(level, source.row, target.row, pivot, shift);
             }
-            Place::InPlace(row, _) => T::shift_in_place(level, row.row, pivot, shift),
+            Place::InPlace(row) => T::shift_in_place(level, row.row, pivot, shift),
         }
     }
 
@@ -145,7 +142,7 @@ impl<'a, T: LogitKernels, G: LogitKernels + ResultKernels<T>> RowMut<'a, T, G> {
     pub(crate) fn clear(&mut self) {
         match &mut self.place {
             Place::Split(_, target) => target.row.fill(G::ZERO),
-            Place::InPlace(row, _) => row.row.fill(T::ZERO),
+            Place::InPlace(row) => row.row.fill(T::ZERO),
         }
     }
 
@@ -155,7 +152,7 @@ impl<'a, T: LogitKernels, G: LogitKernels + ResultKernels<T>> RowMut<'a, T, G> {
         let value = value as f32;
         match &mut self.place {
             Place::Split(_, target) => entry::write(target.row, index, G::from_f32(value)),
-            Place::InPlace(row, _) => entry::write(row.row, index, T::from_f32(value)),
+            Place::InPlace(row) => entry::write(row.row, index, T::from_f32(value)),
         }
     }
 }

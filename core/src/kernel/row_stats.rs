@@ -55,7 +55,7 @@ impl Want<'_> {
 
 /// The sums of a row whose logits stay as they are.
 pub(super) fn sums<T: Lanes>(level: Level, row: ReadRow<'_, T>, map: &LogitMap) -> RowSums {
-    let max = max_of(level, &row);
+    let max = max_of(level, row);
     dispatch!(level, simd => match map.kind() {
         Kind::Linear(map) => sum(simd, Read(row.row), max, row.next, map),
         Kind::Capped(map) => sum(simd, Read(row.row), max, row.next, map),
@@ -66,25 +66,20 @@ pub(super) fn sums<T: Lanes>(level: Level, row: ReadRow<'_, T>, map: &LogitMap) 
 pub(super) fn sums_parked<T: Lanes>(
     level: Level,
     row: ReadRow<'_, T>,
-    WriteRow { row: target, next: next_target }: WriteRow<'_, f32>,
+    target: &mut [f32],
     map: Linear,
 ) -> RowSums {
-    let max = max_of(level, &row);
+    let max = max_of(level, row);
     dispatch!(level, simd => {
-        let (source, target_ahead) = (row.row, Ahead::all(next_target));
-        let split = Split { source, target, ahead: Ahead::NONE, target_ahead };
-        sum(simd, split, max, row.next, map)
+        let io = Split { source: row.row, target, ahead: Ahead::NONE };
+        sum(simd, io, max, row.next, map)
     })
 }
 
 /// As [`sums`], with the exponentials parked over the logits.
-pub(super) fn sums_in_place(
-    level: Level,
-    WriteRow { row, next }: WriteRow<'_, f32>,
-    max: Option<f32>,
-    map: Linear,
-) -> RowSums {
-    let max = max_of(level, &ReadRow { row, max, next });
+pub(super) fn sums_in_place(level: Level, row: WriteRow<'_, f32>, map: Linear) -> RowSums {
+    let max = max_of(level, row.read());
+    let WriteRow { row, next, .. } = row;
     dispatch!(level, simd => sum(simd, InPlace { row, ahead: Ahead::NONE }, max, next, map))
 }
 
@@ -95,7 +90,7 @@ pub(super) fn moments<T: Lanes>(
     map: &LogitMap,
     want: Want<'_>,
 ) -> Moments {
-    let (_, pivot) = max_and_pivot(max_of(level, &row), map);
+    let (_, pivot) = max_and_pivot(max_of(level, row), map);
     dispatch!(level, simd => match map.kind() {
         Kind::Linear(map) => sum_moments(simd, row.row, map, pivot, want),
         Kind::Capped(map) => sum_moments(simd, row.row, map, pivot, want),
@@ -103,7 +98,7 @@ pub(super) fn moments<T: Lanes>(
 }
 
 /// The largest logit.
-fn max_of<T: Lanes>(level: Level, row: &ReadRow<'_, T>) -> f32 {
+fn max_of<T: Lanes>(level: Level, row: ReadRow<'_, T>) -> f32 {
     row.max.unwrap_or_else(|| row_max(level, row.row))
 }
 

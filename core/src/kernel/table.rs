@@ -5,7 +5,7 @@ use half::{bf16, f16};
 
 use super::lanes::Lanes;
 use super::map::{Linear, LogitMap};
-use super::row::{ReadRow, WriteRow};
+use super::row::ReadRow;
 use super::row_stats::{Moments, RowSums, Want};
 use super::{RowGrad, logits_grad, row_stats};
 
@@ -19,7 +19,7 @@ pub trait LogitKernels: Lanes {
     fn sums_parked(
         level: Level,
         row: ReadRow<'_, Self>,
-        target: WriteRow<'_, f32>,
+        target: &mut [f32],
         map: Linear,
     ) -> RowSums;
     /// See [`logits_grad::grad_parked`].
@@ -76,7 +76,7 @@ macro_rules! logit_kernels {
             fn sums_parked(
                 level: Level,
                 row: ReadRow<'_, Self>,
-                target: WriteRow<'_, f32>,
+                target: &mut [f32],
                 map: Linear,
             ) -> RowSums {
                 row_stats::sums_parked(level, row, target, map)
