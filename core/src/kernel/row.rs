@@ -6,7 +6,7 @@ use fearless_simd::{Simd, f32x16};
 use super::lanes::{LANES, Lanes};
 use super::prefetch::prefetch;
 
-/// Entries of a block: four chunks, so that a loop has work that does not wait for its own results, and short sums.
+/// Entries of a block: four vectors, so that a loop has work that does not wait for its own results, and short sums.
 pub(super) const BLOCK: usize = 4 * LANES;
 
 /// The vectors of a block.
@@ -81,7 +81,7 @@ fn copy<T: Copy>(from: &[T], to: &mut [T]) {
     }
 }
 
-/// The class weights of a chunk; 1 behind the row's end.
+/// The class weights of a vector; 1 behind the row's end.
 #[inline(always)]
 pub(super) fn load_weights<S: Simd>(simd: S, weights: &[f32], start: usize) -> f32x16<S> {
     let weights = weights.get(start..).unwrap_or_default();
