@@ -11,7 +11,7 @@ use bytemuck::Pod;
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use surprisal::objective::{Dft, Objective, Sft};
-use surprisal::{Batch, Element, Logits, LogitsMut, Loss};
+use surprisal::{Batch, Element, Logits, LogitsMut, Loss, Outputs};
 use surprisal_peers::{Logits as Data, Result, Setup, Worker, serve};
 
 fn main() -> Result<()> {
@@ -28,21 +28,26 @@ struct Ours<T> {
     logits: Vec<T>,
     /// The gradient, or a copy of the logits to overwrite. Empty until it is needed.
     second: Vec<T>,
+    /// A row for each thread. Empty until it is needed.
+    scratch: Vec<f32>,
     /// Several times what the caches hold.
-    scratch: Vec<u64>,
+    flood: Vec<u64>,
     pool: ThreadPool,
 }
 
 impl<T: Element + Pod> Ours<T> {
     fn new(setup: Setup, logits: Vec<T>) -> Result<Self> {
         // Written, not zeroed: pages that were never written are all the same page of zeros.
-        let scratch = (0..4 * last_level_cache() as u64 / 8).collect();
+        let flood = (0..4 * last_level_cache() as u64 / 8).collect();
         let pool = ThreadPoolBuilder::new().num_threads(setup.threads).build()?;
-        Ok(Self { setup, logits, second: Vec::new(), scratch, pool })
+        Ok(Self { setup, logits, second: Vec::new(), scratch: Vec::new(), flood, pool })
     }
 
     fn separate(&mut self, objective: impl Objective) -> Result<f64> {
-        let Self { setup: Setup { rows, vocab, targets, .. }, logits, second, pool, .. } = self;
+        self.fill_scratch();
+        let Self {
+            setup: Setup { rows, vocab, targets, .. }, logits, second, scratch, pool, ..
+        } = self;
         // Only where memory is measured: the gradient's is this call's.
         if second.is_empty() {
             *second = vec![T::zeroed(); logits.len()];
@@ -50,14 +55,26 @@ impl<T: Element + Pod> Ours<T> {
         let logits = Logits::new(logits, *rows, *vocab)?;
         let gradient = LogitsMut::new(second, *rows, *vocab)?;
         let (loss, batch) = (Loss::new(objective), Batch::new(&*targets));
-        Ok(pool.install(|| loss.forward_backward(logits, &batch, gradient))?.loss)
+        let outputs = outputs(scratch);
+        let call = || loss.forward_backward_with(logits, &batch, gradient, outputs);
+        Ok(pool.install(call)?.loss)
     }
 
     fn in_place(&mut self, objective: impl Objective) -> Result<f64> {
-        let Self { setup: Setup { rows, vocab, targets, .. }, second, pool, .. } = self;
+        self.fill_scratch();
+        let Self { setup: Setup { rows, vocab, targets, .. }, second, scratch, pool, .. } = self;
         let logits = LogitsMut::new(second, *rows, *vocab)?;
         let (loss, batch) = (Loss::new(objective), Batch::new(&*targets));
-        Ok(pool.install(|| loss.forward_backward_in_place(logits, &batch))?.loss)
+        let outputs = outputs(scratch);
+        let call = || loss.forward_backward_in_place_with(logits, &batch, outputs);
+        Ok(pool.install(call)?.loss)
+    }
+
+    /// The rows that a 16-bit gradient keeps its exponentials in; f32 ones keep them in the gradient.
+    fn fill_scratch(&mut self) {
+        if self.scratch.is_empty() && size_of::<T>() < size_of::<f32>() {
+            self.scratch = vec![0.0; self.setup.vocab * self.setup.threads];
+        }
     }
 
     fn forward(&self) -> Result<f64> {
@@ -90,6 +107,10 @@ impl<T: Element + Pod> Ours<T> {
     }
 }
 
+fn outputs(scratch: &mut [f32]) -> Outputs<'_> {
+    if scratch.is_empty() { Outputs::new() } else { Outputs::new().scratch(scratch) }
+}
+
 impl<T: Element + Pod> Worker for Ours<T> {
     /// Restores what `in-place` will overwrite. Then every run starts with cold caches: how warm they are would depend on who ran before.
     fn prepare(&mut self, what: &str) -> Result<()> {
@@ -99,7 +120,7 @@ impl<T: Element + Pod> Worker for Ours<T> {
         if what.ends_with("in-place") {
             self.second.copy_from_slice(&self.logits);
         }
-        self.pool.broadcast(|_| black_box(sum(&self.scratch)));
+        self.pool.broadcast(|_| black_box(sum(&self.flood)));
         Ok(())
     }
 
@@ -119,8 +140,9 @@ impl<T: Element + Pod> Worker for Ours<T> {
         Ok(f64::NAN)
     }
 
-    /// The gradient's buffer counts as memory of `separate`; what `in-place` overwrites is the logits.
+    /// The gradient's buffer counts as memory of `separate`; what `in-place` overwrites is the logits. The scratch rows count for both.
     fn release(&mut self, what: &str) {
+        self.scratch = Vec::new();
         if what.ends_with("separate") {
             self.second = Vec::new();
         }
