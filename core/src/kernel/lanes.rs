@@ -132,36 +132,43 @@ fn max_bits<S: Simd>(simd: S, max: i16x32<S>) -> u16 {
     ordered(simd.reduce_max_i16x32(max)).cast_unsigned()
 }
 
+/// What 16-bit floats share.
+macro_rules! sixteen_bits {
+    () => {
+        const ZERO: Self = Self::ZERO;
+        const NEG_INFINITY: Self = Self::NEG_INFINITY;
+
+        #[inline(always)]
+        fn to_f32(self) -> f32 {
+            self.to_f32()
+        }
+
+        #[inline(always)]
+        fn from_f32(value: f32) -> Self {
+            Self::from_f32(value)
+        }
+
+        type Max<S: Simd> = i16x32<S>;
+
+        #[inline(always)]
+        fn no_max<S: Simd>(simd: S) -> i16x32<S> {
+            simd.splat_i16x32(i16::MIN)
+        }
+
+        #[inline(always)]
+        fn max_with<S: Simd>(simd: S, max: i16x32<S>, block: &[Self; BLOCK]) -> i16x32<S> {
+            max_of_bits(simd, max, block, Self::to_bits)
+        }
+
+        #[inline(always)]
+        fn max_lane<S: Simd>(simd: S, max: i16x32<S>) -> f32 {
+            Self::from_bits(max_bits(simd, max)).to_f32()
+        }
+    };
+}
+
 impl Lanes for bf16 {
-    const ZERO: Self = Self::ZERO;
-    const NEG_INFINITY: Self = Self::NEG_INFINITY;
-
-    #[inline(always)]
-    fn to_f32(self) -> f32 {
-        self.to_f32()
-    }
-
-    #[inline(always)]
-    fn from_f32(value: f32) -> Self {
-        Self::from_f32(value)
-    }
-
-    type Max<S: Simd> = i16x32<S>;
-
-    #[inline(always)]
-    fn no_max<S: Simd>(simd: S) -> i16x32<S> {
-        simd.splat_i16x32(i16::MIN)
-    }
-
-    #[inline(always)]
-    fn max_with<S: Simd>(simd: S, max: i16x32<S>, block: &[Self; BLOCK]) -> i16x32<S> {
-        max_of_bits(simd, max, block, Self::to_bits)
-    }
-
-    #[inline(always)]
-    fn max_lane<S: Simd>(simd: S, max: i16x32<S>) -> f32 {
-        Self::from_bits(max_bits(simd, max)).to_f32()
-    }
+    sixteen_bits!();
 
     #[inline(always)]
     fn load<S: Simd>(simd: S, lanes: &[Self; LANES]) -> f32x16<S> {
@@ -182,35 +189,7 @@ impl Lanes for bf16 {
 }
 
 impl Lanes for f16 {
-    const ZERO: Self = Self::ZERO;
-    const NEG_INFINITY: Self = Self::NEG_INFINITY;
-
-    #[inline(always)]
-    fn to_f32(self) -> f32 {
-        self.to_f32()
-    }
-
-    #[inline(always)]
-    fn from_f32(value: f32) -> Self {
-        Self::from_f32(value)
-    }
-
-    type Max<S: Simd> = i16x32<S>;
-
-    #[inline(always)]
-    fn no_max<S: Simd>(simd: S) -> i16x32<S> {
-        simd.splat_i16x32(i16::MIN)
-    }
-
-    #[inline(always)]
-    fn max_with<S: Simd>(simd: S, max: i16x32<S>, block: &[Self; BLOCK]) -> i16x32<S> {
-        max_of_bits(simd, max, block, Self::to_bits)
-    }
-
-    #[inline(always)]
-    fn max_lane<S: Simd>(simd: S, max: i16x32<S>) -> f32 {
-        Self::from_bits(max_bits(simd, max)).to_f32()
-    }
+    sixteen_bits!();
 
     #[inline(always)]
     fn load<S: Simd>(simd: S, lanes: &[Self; LANES]) -> f32x16<S> {
