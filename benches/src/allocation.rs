@@ -1,30 +1,37 @@
 //! Counts what a call allocates: the library promises nothing.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::cell::Cell;
 
 /// The system's allocator, with a count of the bytes asked for.
 #[derive(Debug)]
 pub struct Counting;
 
-static ASKED: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    /// Of each thread by itself: those of a pool that is going away ask for memory when they end, at whatever time.
+    static ASKED: Cell<usize> = const { Cell::new(0) };
+}
+
+fn count(bytes: usize) {
+    ASKED.set(ASKED.get() + bytes);
+}
 
 // SAFETY: hands every request to the system's allocator as it came.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ASKED.fetch_add(layout.size(), Relaxed);
+        count(layout.size());
         // SAFETY: the caller keeps the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        ASKED.fetch_add(layout.size(), Relaxed);
+        count(layout.size());
         // SAFETY: as above.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ASKED.fetch_add(size, Relaxed);
+        count(size);
         // SAFETY: the caller keeps the contract of `realloc`.
         unsafe { System.realloc(block, layout, size) }
     }
@@ -35,9 +42,9 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Bytes that the whole program has asked for while `call` ran.
+/// Bytes that this thread has asked for while `call` ran. Of a call that is shared among threads this one does its part.
 pub fn during<R>(call: impl FnOnce() -> R) -> (R, usize) {
-    let before = ASKED.load(Relaxed);
+    let before = ASKED.get();
     let result = call();
-    (result, ASKED.load(Relaxed) - before)
+    (result, ASKED.get() - before)
 }
