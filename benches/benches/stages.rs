@@ -73,8 +73,15 @@ fn exponential(criterion: &mut Criterion) {
 
 #[inline(always)]
 fn exp_all<S: Simd>(simd: S, x: &[f32], y: &mut [f32]) {
-    for (x, y) in x.as_chunks::<16>().0.iter().zip(y.as_chunks_mut::<16>().0) {
-        exp::exp(simd, [f32x16::from_slice(simd, x)])[0].store_slice(y);
+    // Four vectors at once, as the kernels do.
+    for (x, y) in x.as_chunks::<64>().0.iter().zip(y.as_chunks_mut::<64>().0) {
+        let mut block = [simd.splat_f32x16(0.0); 4];
+        for (z, x) in block.iter_mut().zip(x.as_chunks::<16>().0) {
+            *z = f32x16::from_slice(simd, x);
+        }
+        for (z, y) in exp::exp(simd, block).into_iter().zip(y.as_chunks_mut::<16>().0) {
+            z.store_slice(y);
+        }
     }
 }
 
