@@ -1,26 +1,28 @@
 //! What a backend of its own (a GPU, another language) needs of a loss: its rows with their denominators, its options, the coefficients of its
-//! gradient rows, and its report. The objective, the checks and the denominators stay here.
+//! gradient rows, and its report. The objective, the arithmetic of a token, the checks and the denominators stay here.
 
 use crate::batch::Batch;
 use crate::error::{Argument, Error, check_len};
-use crate::extras::ExtrasScale;
-use crate::loss::Loss;
-use crate::objective::{Objective, Scope, TokenTerm, side_log_p};
-use crate::reduction::{LossReport, Scale, ScaleCursor, Totals};
+pub use crate::grad::{Coefs, Options, RowValues, Term};
+use crate::loss::context::Context;
+use crate::loss::{ExtrasScale, Loss};
+use crate::objective::{EXTRA_INPUTS, Input, Objective, TokenTerm, side_log_p};
+use crate::reduction::{Denominator, DivisorCursor};
+use crate::report::{LossReport, Totals, over};
 use crate::rows::sum_rows;
 use crate::stats::RowStats;
-use crate::term::Context;
 
 /// A loss over a batch that has passed all checks; from [`Loss::plan`].
 #[derive(Clone, Copy, Debug)]
 pub struct Plan<'a, O> {
     context: Context<'a, O>,
     /// Of objectives of a token; those of a group know theirs only after the group pass.
-    scale: Option<Scale>,
+    denominator: Option<Denominator<'a>>,
 }
 
 /// What stage 2 is given of a row that is not ignored.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct PlanRow {
     /// The class of the target.
     pub target: usize,
@@ -28,7 +30,7 @@ pub struct PlanRow {
     pub token_weight: f64,
     /// Class weight of the target.
     pub class_weight: f64,
-    /// Of the reduction: what the row's loss is multiplied by. 0 for objectives of a group.
+    /// What the row's gradient is multiplied by: [`Loss::grad_scale`] over the reduction's denominator. 0 for objectives with a group pass.
     pub scale: f64,
     /// ln p under the reference model, 0 where it was not given.
     pub ref_log_p: f64,
@@ -36,27 +38,26 @@ pub struct PlanRow {
     pub old_log_p: f64,
     /// Advantage, 0 where it was not given.
     pub advantage: f64,
+    /// The extra inputs, in the order in which the objective asks for them.
+    pub extra: [f64; EXTRA_INPUTS],
 }
 
 /// The options that reach into every logit.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct PlanOptions<'a> {
     /// [`Loss::logit_scale`].
     pub logit_scale: f32,
     /// [`Loss::softcap`].
     pub softcap: Option<f32>,
-    /// [`Loss::label_smoothing`].
-    pub label_smoothing: f32,
-    /// [`Loss::z_loss`].
-    pub z_loss: f32,
     /// [`Loss::class_weights`].
     pub class_weights: Option<&'a [f32]>,
     /// [`Loss::extras_scale`].
     pub extras_scale: ExtrasScale,
-    /// Σ of the class weights: the vocabulary without.
-    pub class_weight_sum: f64,
-    /// Label smoothing over the vocabulary.
-    pub smoothing_per_class: f64,
+    /// The dense extras as numbers.
+    pub extras: Options<f64>,
+    /// Whether the objective, or [`Loss::with_moments`], wants the sums for entropy and Σp².
+    pub moments: bool,
 }
 
 /// Coefficients of a gradient row: `dz[j] = (factor·exp(z'[j] − max) − uniform·w[j])·∂z'/∂z / logit_scale`, and in its place for the target
@@ -89,9 +90,9 @@ impl<'a, O: Objective> Loss<'a, O> {
         vocab_total: usize,
     ) -> Result<Plan<'c, O>, Error> {
         let context = self.check_batch(batch, batch.range().len(), vocab_total)?;
-        let of_token = self.objective().scope() == Scope::Token;
-        let scale = of_token.then(|| context.scale(&|row| batch.target(row).is_some()));
-        Ok(Plan { context, scale })
+        let grouped = self.objective().group_pass().is_some();
+        let denominator = if grouped { None } else { Some(context.denominator()?) };
+        Ok(Plan { context, denominator })
     }
 }
 
@@ -99,53 +100,60 @@ impl<O: Objective> Plan<'_, O> {
     /// The options.
     #[must_use]
     pub fn options(&self) -> PlanOptions<'_> {
-        let Context { extras, constants, .. } = &self.context;
+        let Context { extras, options, objective, .. } = &self.context;
+        let inputs = objective.inputs();
+        let asked = inputs.contains(&Input::Entropy) || inputs.contains(&Input::SumSquares);
         PlanOptions {
             logit_scale: extras.logit_scale,
             softcap: extras.softcap,
-            label_smoothing: extras.label_smoothing,
-            z_loss: extras.z_loss,
             class_weights: extras.class_weights,
             extras_scale: extras.scale,
-            class_weight_sum: constants.class_weight_sum,
-            smoothing_per_class: constants.smoothing_per_class,
+            extras: *options,
+            moments: asked || extras.moments,
         }
     }
 
     /// The rows of the batch's range, in order; `None` where one is ignored.
     pub fn rows(&self) -> impl Iterator<Item = Option<PlanRow>> + '_ {
-        let batch = self.context.batch;
-        let mut cursor = self.scale.map(ScaleCursor::new);
+        let (context, batch) = (&self.context, self.context.batch);
+        let mut cursor = self.denominator.map(DivisorCursor::new);
         batch.range().map(move |row| {
-            let target = self.context.target(row)?;
-            let active = |row: usize| batch.target(row).is_some();
+            let target = context.target(row)?;
+            let divisor = cursor.as_mut().map_or(0.0, |cursor| context.divisor(cursor, row));
             Some(PlanRow {
                 target,
                 token_weight: batch.token_weight(row),
-                class_weight: self.context.extras.class_weight(target),
-                scale: cursor.as_mut().map_or(0.0, |cursor| cursor.at(row, batch, &active)),
+                class_weight: context.extras.class_weight(target),
+                scale: over(f64::from(context.extras.grad_scale), divisor),
                 ref_log_p: side_log_p(batch.ref_log_probs, row),
                 old_log_p: side_log_p(batch.old_log_probs, row),
-                advantage: self.context.advantage(row),
+                advantage: context.advantage(row),
+                extra: context.extra(row),
             })
         })
     }
 
-    /// The gradient's coefficients of a row with this target; `None` where the row's gradient is 0.
+    /// The gradient's coefficients of a row (an index of the batch) with this target; `None` where the row's gradient is 0.
     #[must_use]
-    pub fn row_grad(&self, target: usize, stats: &RowStats, term: &TokenTerm) -> Option<PlanGrad> {
-        if term.coef == 0.0 && term.dense == 0.0 {
+    pub fn row_grad(
+        &self,
+        row: usize,
+        target: usize,
+        stats: &RowStats,
+        term: &TokenTerm,
+    ) -> Option<PlanGrad> {
+        let softmax = stats.softmax();
+        let grad = self.context.row_grad(row, target, &softmax, term, Some((0, 0.0)), None);
+        if grad.is_zero() {
             return None;
         }
-        let Context { extras, constants, .. } = &self.context;
-        let softmax = stats.softmax();
-        let coefs = extras.row_coefs(&softmax, term, constants);
-        let scale = f64::from(extras.logit_scale);
+        let scale = f64::from(self.context.extras.logit_scale);
         Some(PlanGrad {
             max: stats.max,
-            factor: coefs.prob() * scale / stats.sum_exp,
-            uniform: coefs.uniform * scale,
-            target_entry: coefs.target(&softmax, extras.class_weight(target)) * scale,
+            factor: grad.coefs.prob() * scale / softmax.sum,
+            uniform: grad.coefs.uniform() * scale,
+            // At logit 0, where the soft-cap's slope is 1.
+            target_entry: grad.target.map_or(0.0, |(_, entry)| entry),
         })
     }
 
@@ -155,24 +163,24 @@ impl<O: Objective> Plan<'_, O> {
     /// [`Error::Length`] where there is not one entry a row; [`Error::NeedsWholeBatch`] for an objective of a group, whose report
     /// [`Loss::token_terms`] gives.
     pub fn report(&self, stats: &[RowStats], terms: &[TokenTerm]) -> Result<LossReport, Error> {
-        let (batch, range) = (self.context.batch, self.context.batch.range());
+        let range = self.context.batch.range();
         check_len(Argument::Stats, stats.len(), range.len())?;
         check_len(Argument::Terms, terms.len(), range.len())?;
-        let scale = self.scale.ok_or(Error::NeedsWholeBatch)?;
-        let mut cursor = ScaleCursor::new(scale);
+        let denominator = self.denominator.ok_or(Error::NeedsWholeBatch)?;
+        let mut cursor = DivisorCursor::new(denominator);
         let totals = sum_rows(0..range.len(), &mut |rows| {
             let mut totals = Totals::default();
             for local in rows {
                 let row = range.start + local;
-                let scale = cursor.at(row, batch, &|row| batch.target(row).is_some());
                 let known = (self.context.target(row), stats.get(local), terms.get(local));
                 if let (Some(target), Some(stats), Some(term)) = known {
                     let weight = self.context.caller_weight(row, target);
-                    totals.count(row, &stats.softmax(), term, weight, scale);
+                    let divisor = self.context.divisor(&mut cursor, row);
+                    totals.count(row, &stats.softmax(), term, weight, divisor);
                 }
             }
             totals
         });
-        Ok(scale.finish(totals))
+        Ok(denominator.finish(totals))
     }
 }

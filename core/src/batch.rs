@@ -4,7 +4,9 @@ use core::ops::Range;
 
 use crate::entry;
 use crate::error::{Argument, Error, check_len};
-use crate::view::{Ids, Sequences};
+use crate::ids::{Ids, Sequences};
+use crate::objective::{EXTRA_INPUTS, Input};
+use crate::reduction::Denominator;
 
 /// A preference pair: two sequences of the batch, by their index in `cu_seqlens`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +40,10 @@ pub struct Batch<'a> {
     pub(crate) sequences: Option<Sequences<'a>>,
     pub(crate) pairs: Option<&'a [Pair]>,
     pub(crate) keep: Option<&'a [bool]>,
+    extra: [Option<(&'static str, &'a [f32])>; EXTRA_INPUTS],
+    /// The first extra input that found no room.
+    no_room: Option<&'static str>,
+    pub(crate) denominator: Option<Denominator<'a>>,
     /// First row and end of the rows that a call works on; all without.
     row_range: Option<(usize, usize)>,
 }
@@ -57,6 +63,9 @@ impl<'a> Batch<'a> {
             sequences: None,
             pairs: None,
             keep: None,
+            extra: [None; EXTRA_INPUTS],
+            no_room: None,
+            denominator: None,
             row_range: None,
         }
     }
@@ -124,24 +133,46 @@ impl<'a> Batch<'a> {
         self
     }
 
-    /// Works on these rows only. Logits, statistics, terms and outputs then have one row (entry) for each of them, while targets, side inputs,
-    /// sequences and denominators stay those of the whole batch: so a caller's threads share a batch, and their reports add up
+    /// A per-token input of your own, finite, for objectives of your own that ask for it by this name ([`Input::Extra`]); up to
+    /// [`EXTRA_INPUTS`].
+    #[must_use]
+    pub fn extra(mut self, name: &'static str, values: &'a [f32]) -> Self {
+        let mut slots = self.extra.iter_mut();
+        match slots.find(|slot| slot.is_none_or(|(known, _)| known == name)) {
+            Some(slot) => *slot = Some((name, values)),
+            None => self.no_room = self.no_room.or(Some(name)),
+        }
+        self
+    }
+
+    /// Works on these rows only. Logits, statistics, terms and outputs then have one row (entry) for each of them, while targets, side inputs
+    /// and sequences stay those of the whole batch: so a caller's threads share a batch, and their reports add up
     /// ([`LossReport::merge`](crate::LossReport::merge)).
     ///
-    /// Objectives whose [`Scope`](crate::objective::Scope) is wider than the token take ranges in stages 1 and 3, and the whole batch in between.
+    /// A call reads, checks and writes the entries of its own rows and no others, in any array (`cu_seqlens` aside), so its cost is that of its
+    /// rows. What a mean must know of the whole batch is counted once and handed in ([`Batch::denominator`]); `Sum`, `By` and `MeanPairs` need
+    /// nothing. Objectives with a group pass take ranges in stages 1 and 3, and the whole batch in between.
     ///
     /// ```
     /// use surprisal::{Batch, Logits, Loss, objective::Sft};
     ///
     /// let (z, batch, loss) = ([0.0_f32; 12], Batch::new(&[3, 1, 0]), Loss::new(Sft));
-    /// let a = loss.forward(Logits::new(&z[..4], 1, 4)?, &batch.row_range(0..1))?;
-    /// let b = loss.forward(Logits::new(&z[4..], 2, 4)?, &batch.row_range(1..3))?;
+    /// let whole = batch.denominator(loss.denominator(&batch, &mut [])?);
+    /// let a = loss.forward(Logits::new(&z[..4], 1, 4)?, &whole.row_range(0..1))?;
+    /// let b = loss.forward(Logits::new(&z[4..], 2, 4)?, &whole.row_range(1..3))?;
     /// assert_eq!(a.merge(b).loss, loss.forward(Logits::new(&z, 3, 4)?, &batch)?.loss);
     /// # Ok::<(), surprisal::Error>(())
     /// ```
     #[must_use]
     pub fn row_range(mut self, rows: Range<usize>) -> Self {
         self.row_range = Some((rows.start, rows.end));
+        self
+    }
+
+    /// The denominators of the whole batch, for calls on ranges of its rows: from [`Loss::denominator`](crate::Loss::denominator) of the same loss.
+    #[must_use]
+    pub fn denominator(mut self, denominator: Denominator<'a>) -> Self {
+        self.denominator = Some(denominator);
         self
     }
 
@@ -168,9 +199,19 @@ impl<'a> Batch<'a> {
         self.row_range.map_or(0..self.rows(), |(start, end)| start..end)
     }
 
+    pub(crate) fn is_whole(&self) -> bool {
+        self.range() == (0..self.rows())
+    }
+
     /// Objectives of a group look at every row.
     pub(crate) fn check_whole(&self) -> Result<(), Error> {
-        if self.range() == (0..self.rows()) { Ok(()) } else { Err(Error::NeedsWholeBatch) }
+        if self.is_whole() { Ok(()) } else { Err(Error::NeedsWholeBatch) }
+    }
+
+    /// The same batch, all of it.
+    pub(crate) fn whole(mut self) -> Self {
+        self.row_range = None;
+        self
     }
 
     #[inline]
@@ -188,30 +229,35 @@ impl<'a> Batch<'a> {
         self.keep.is_none_or(|keep| keep.get(sequence) == Some(&true))
     }
 
-    /// Whether an input was given.
-    pub(crate) fn has(&self, argument: Argument) -> bool {
-        match argument {
-            Argument::Targets => true,
-            Argument::TokenWeights => self.token_weights.is_some(),
-            Argument::RefLogProbs => self.ref_log_probs.is_some(),
-            Argument::OldLogProbs => self.old_log_probs.is_some(),
-            Argument::Advantages => self.advantages.is_some(),
-            Argument::Groups => self.groups.is_some(),
-            Argument::Sequences => self.sequences.is_some(),
-            Argument::Pairs => self.pairs.is_some(),
-            Argument::Keep => self.keep.is_some(),
-            _ => false,
-        }
+    /// The extra input of this name.
+    pub(crate) fn extra_of(&self, name: &str) -> Option<&'a [f32]> {
+        self.extra.iter().flatten().find(|(known, _)| *known == name).map(|(_, values)| *values)
     }
 
-    /// Checks everything that can be checked without logits, of which there are `call_rows`.
+    /// The argument that an objective needs and the batch lacks.
+    pub(crate) fn lacks(&self, input: Input) -> Option<Argument> {
+        let (argument, given) = match input {
+            Input::RefLogProbs => (Argument::RefLogProbs, self.ref_log_probs.is_some()),
+            Input::OldLogProbs => (Argument::OldLogProbs, self.old_log_probs.is_some()),
+            Input::Advantages => (Argument::Advantages, self.advantages.is_some()),
+            Input::Groups => (Argument::Groups, self.groups.is_some()),
+            Input::Sequences => (Argument::Sequences, self.sequences.is_some()),
+            Input::Pairs => (Argument::Pairs, self.pairs.is_some()),
+            Input::Keep => (Argument::Keep, self.keep.is_some()),
+            Input::Extra(name) => (Argument::Extra(name), self.extra_of(name).is_some()),
+            Input::Entropy | Input::SumSquares => return None,
+        };
+        (!given).then_some(argument)
+    }
+
+    /// Checks everything that can be checked without logits, of which there are `call_rows`: entries of the call's rows alone.
     pub(crate) fn check(&self, call_rows: usize, vocab_total: usize) -> Result<(), Error> {
         let (rows, range) = (self.rows(), self.range());
         if range.start > range.end || range.end > rows {
             return Err(Error::RowRange { start: range.start, end: range.end, rows });
         }
         check_len(Argument::Targets, range.len(), call_rows)?;
-        for row in 0..rows {
+        for row in range {
             let Some(target) = self.target(row) else { continue };
             if !usize::try_from(target).is_ok_and(|t| t < vocab_total) {
                 return Err(Error::Target { row, target });
@@ -223,10 +269,17 @@ impl<'a> Batch<'a> {
         self.check_active(Argument::OldLogProbs, self.old_log_probs, is_log_prob)?;
         self.check_active(Argument::Advantages, self.advantages, f32::is_finite)?;
         self.check_active(Argument::Groups, self.groups, |id| (id as usize) < rows)?;
-        self.check_sequences(rows)
+        if let Some(name) = self.no_room {
+            return Err(Error::ExtraInputs { name });
+        }
+        for (name, values) in self.extra.into_iter().flatten() {
+            self.check_active(Argument::Extra(name), Some(values), f32::is_finite)?;
+        }
+        // Of a range, whoever made its denominator has looked at the sequences.
+        if self.is_whole() { self.check_sequences(rows) } else { Ok(()) }
     }
 
-    /// Entries of ignored rows may hold anything.
+    /// Entries of ignored rows may hold anything, and those of other calls' rows may be being written.
     fn check_active<T: Copy + Into<f64>>(
         &self,
         argument: Argument,
@@ -235,8 +288,10 @@ impl<'a> Batch<'a> {
     ) -> Result<(), Error> {
         let Some(values) = values else { return Ok(()) };
         check_len(argument, values.len(), self.rows())?;
+        let range = self.range();
+        let values = range.clone().zip(values.get(range).unwrap_or_default());
         let wrong = |row, value| self.target(row).is_some() && !allowed(value);
-        match values.iter().enumerate().find(|&(row, &value)| wrong(row, value)) {
+        match values.into_iter().find(|&(row, &value)| wrong(row, value)) {
             None => Ok(()),
             Some((index, &value)) => Err(Error::Value { argument, index, value: value.into() }),
         }
@@ -244,8 +299,8 @@ impl<'a> Batch<'a> {
 
     fn check_sequences(&self, rows: usize) -> Result<(), Error> {
         let Some(sequences) = self.sequences else {
-            let orphan = [Argument::Pairs, Argument::Keep].into_iter().find(|&a| self.has(a));
-            return orphan.map_or(Ok(()), |_| Err(Error::Missing(Argument::Sequences)));
+            let orphans = self.pairs.is_some() || self.keep.is_some();
+            return if orphans { Err(Error::Missing(Argument::Sequences)) } else { Ok(()) };
         };
         sequences.check(rows)?;
         if let Some(keep) = self.keep {

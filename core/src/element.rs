@@ -2,19 +2,35 @@
 
 use half::{bf16, f16};
 
-use crate::kernel::{Lanes, LogitKernels, ResultKernels};
+use crate::kernel::{Kernels, Lanes};
 
-/// A storage type of logits or gradients: `f32`, `bf16` or `f16`.
+/// A storage type of logits or gradients: `f32`, `bf16` or `f16`, in any combination.
 ///
 /// Arithmetic happens in f32 and f64. Values are widened exactly and rounded once, to nearest, ties to even,
 /// whatever the SIMD level. Sealed: the library owns the list.
-pub trait Element: LogitKernels + ResultKernels<Self> {}
+///
+/// ```
+/// use surprisal::{Element, bf16};
+///
+/// fn widened<T: Element>(values: &[T]) -> f32 {
+///     values.iter().map(|&v| v.to_f32()).sum()
+/// }
+/// assert_eq!(widened(&[bf16::from_f32(1.0), bf16::from_f32(0.5)]), 1.5);
+/// ```
+pub trait Element: Kernels {
+    /// The value in f32, exactly.
+    #[must_use]
+    fn to_f32(self) -> f32 {
+        Lanes::widen(self)
+    }
+
+    /// The nearest value of this type, ties to even.
+    #[must_use]
+    fn from_f32(value: f32) -> Self {
+        Lanes::nearest(value)
+    }
+}
 
 impl Element for f32 {}
 impl Element for bf16 {}
 impl Element for f16 {}
-
-/// A type that the gradient of logits of type `T` may have: `T` itself, or `f32`. Sealed.
-pub trait GradientOf<T: Lanes>: Element + ResultKernels<T> {}
-
-impl<T: Lanes, G: Element + ResultKernels<T>> GradientOf<T> for G {}

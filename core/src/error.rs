@@ -30,9 +30,15 @@ pub enum Argument {
     Keep,
     /// Group id of each token.
     Groups,
-    /// Row statistics: an input of later stages, the workspace of group-coupled objectives.
+    /// Extra inputs of the caller's own, by their name: [`Batch::extra`](crate::Batch::extra).
+    Extra(&'static str),
+    /// [`Batch::denominator`](crate::Batch::denominator): what a call on a range of rows must know of the whole batch.
+    Denominator,
+    /// Tokens of each sequence, for [`Loss::denominator`](crate::Loss::denominator).
+    SequenceTokens,
+    /// Row statistics: per-token output, and an input of later stages.
     Stats,
-    /// Token terms: an input of the gradient stage, the workspace of group-coupled objectives.
+    /// Token terms: per-token output, and an input of the gradient stage.
     Terms,
     /// Per-token output: negative log-likelihood.
     Nll,
@@ -46,7 +52,9 @@ pub enum Argument {
     Argmax,
     /// Per-token output: whether the target has the largest logit.
     Correct,
-    /// [`Outputs::scratch`](crate::Outputs::scratch).
+    /// [`Workspace`](crate::Workspace): what objectives of a group need.
+    Workspace,
+    /// [`Workspace::scratch`](crate::Workspace::scratch).
     Scratch,
     /// A caller's output vector or matrix.
     Output,
@@ -77,6 +85,9 @@ impl Argument {
             Self::Pairs => "pairs",
             Self::Keep => "keep",
             Self::Groups => "groups",
+            Self::Extra(name) => name,
+            Self::Denominator => "denominator",
+            Self::SequenceTokens => "sequence_tokens",
             Self::Stats => "stats",
             Self::Terms => "terms",
             Self::Nll => "nll",
@@ -85,6 +96,7 @@ impl Argument {
             Self::Weights => "weights",
             Self::Argmax => "argmax",
             Self::Correct => "correct",
+            Self::Workspace => "workspace",
             Self::Scratch => "scratch",
             Self::Output => "output",
             Self::Initial => "initial",
@@ -114,6 +126,20 @@ pub enum Error {
     Shape {
         /// The matrix that differs from the logits.
         argument: Argument,
+    },
+    /// A result that says it is another shard of the vocabulary than the logits.
+    OtherShard {
+        /// The matrix that differs from the logits.
+        argument: Argument,
+        /// Its first class.
+        vocab_start: usize,
+        /// Classes of its whole vocabulary.
+        vocab_total: usize,
+    },
+    /// More extra inputs than a token has room for, of the batch or of the objective.
+    ExtraInputs {
+        /// The first that has no room.
+        name: &'static str,
     },
     /// `row_stride < vocab`: rows would overlap.
     Stride {
@@ -212,6 +238,12 @@ impl fmt::Display for Error {
             Self::Shape { argument } => {
                 write!(f, "{} differs from logits in rows or vocab", argument.name())
             }
+            Self::OtherShard { argument, vocab_start, vocab_total } => write!(
+                f,
+                "{} says it is the shard at {vocab_start} of {vocab_total} classes, the logits are another",
+                argument.name()
+            ),
+            Self::ExtraInputs { name } => write!(f, "there is no room for the extra input {name}"),
             Self::Stride { argument, row_stride, vocab } => {
                 write!(f, "{}: row_stride {row_stride} is below vocab {vocab}", argument.name())
             }

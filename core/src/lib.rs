@@ -16,15 +16,15 @@
 //!    `coef = −∂loss/∂ln p`. An [`Objective`](objective::Objective) is one function; its derivative is the library's business.
 //! 3. **grad**: `dlogits[j] = coef · (p[j] − [j = target])`.
 //!
-//! [`Loss`] composes them over a [`Batch`], in one pass where the objective allows it.
+//! [`Loss`] composes them over a [`Batch`], in one pass unless the objective has a group pass.
 //!
 //! # Notation
-//! R rows (token positions, B·T flattened), V vocab, z logits, t target, p = softmax(z), m = max z, s = Σ exp(z−m), lse = m + ln s,
-//! nll = −ln p_t, w token weight, coef = −∂loss/∂ln p_t including weight and reduction.
+//! R rows (token positions, B·T flattened), V vocab, z logits, t target, p = softmax(z), m = max z, lse = ln Σ exp(z), nll = −ln p_t, w token weight, coef = −∂loss/∂ln p_t including weight and reduction.
 //!
 //! # Features
 //! * `std` (default): finds the SIMD level of the machine at run time. Without it the crate is `no_std` without `alloc` and uses the level of the
-//!   compile target, or the one that the caller gives ([`Logits::level`]).
+//!   compile target, or the one that the caller gives ([`Loss::level`]).
+//! * `alloc`: `OwnedWorkspace`, a workspace that allocates itself.
 //! * `rayon`: calls over many elements run on the current rayon pool. Results have the same bits for any number of threads.
 //! * `reference`: module `reference`, the f64 oracle and the gradient checker.
 //!
@@ -34,6 +34,8 @@
 #![deny(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "alloc")]
+extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
@@ -43,33 +45,35 @@ pub mod diagnose;
 mod element;
 mod entry;
 mod error;
-mod extras;
+mod grad;
+mod ids;
 #[allow(unreachable_pub, reason = "kernel types stand in the signatures of sealed traits")]
 mod kernel;
 mod loss;
+mod matrix;
 pub mod objective;
-mod outputs;
 pub mod params;
-mod passes;
 mod reduction;
 #[cfg(feature = "reference")]
 pub mod reference;
+mod report;
 mod rows;
-mod scratch;
 mod softmax;
 mod stats;
-mod term;
-mod view;
 
 pub use batch::{Batch, Pair};
-pub use element::{Element, GradientOf};
+pub use element::Element;
 pub use error::{Argument, Error};
-pub use extras::ExtrasScale;
 pub use fearless_simd::Level;
 pub use half::{bf16, f16};
-pub use loss::Loss;
-pub use outputs::Outputs;
-pub use reduction::{LossReport, Reduction};
-pub use softmax::{entropy, log_softmax, log_softmax_in_place, log_sum_exp, token_log_probs};
+pub use ids::Ids;
+#[cfg(feature = "alloc")]
+pub use loss::OwnedWorkspace;
+pub use loss::{ExtrasScale, Loss, Outputs, Workspace, WorkspaceLen};
+pub use matrix::{Logits, LogitsMut, default_level};
+pub use reduction::{Denominator, Reduction};
+pub use report::LossReport;
+pub use softmax::{
+    Softmax, entropy, log_softmax, log_softmax_in_place, log_sum_exp, token_log_probs,
+};
 pub use stats::RowStats;
-pub use view::{Ids, Logits, LogitsMut, default_level};

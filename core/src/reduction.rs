@@ -1,14 +1,15 @@
-//! The only owner of denominators: from counts to the scale of each token, from sums to the reported loss.
+//! The only owner of denominators: from counts to the divisor of each token, from sums to the reported loss.
 
 use crate::batch::Batch;
-use crate::error::{Argument, Error, check_parameter};
-use crate::objective::{Objective, TokenTerm};
-use crate::stats::Softmax;
+use crate::error::{Argument, Error, check_len, check_parameter};
+use crate::objective::{Input, Objective};
+use crate::report::{LossReport, Totals, over};
 
 /// How the losses of a batch's tokens become one number. Ignored (and dropped) tokens count nowhere.
 ///
 /// A batch in which nothing counts has loss 0 and gradient exactly 0 under every reduction.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub enum Reduction {
     /// Their sum.
     Sum,
@@ -26,107 +27,9 @@ pub enum Reduction {
     By(f64),
 }
 
-/// What a call returns: the reduced loss, and the numerators and counts to combine with other micro-batches and ranks.
-///
-/// Sums are over the tokens that count, in f64, in an order that depends on nothing but the number of rows.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct LossReport {
-    /// The reduced loss: what `dlogits` is the gradient of.
-    pub loss: f64,
-    /// Σ of the tokens' weighted losses.
-    pub loss_sum: f64,
-    /// Σ of −ln p, unweighted: the number to watch, since weighted losses of different objectives do not compare.
-    pub nll_sum: f64,
-    /// Σ of token weight · class weight of the target.
-    pub weight_sum: f64,
-    /// Tokens that count.
-    pub tokens: usize,
-    /// Tokens among them whose target has the largest logit (ties count).
-    pub correct: usize,
-    /// The first row without a softmax (NaN or +inf among its logits, or nothing finite): its loss and gradient are NaN.
-    pub invalid_row: Option<usize>,
-}
-
-impl LossReport {
-    /// The report of two disjoint ranges of a batch's rows together ([`Batch::row_range`](crate::Batch::row_range)).
-    #[must_use]
-    pub fn merge(self, other: Self) -> Self {
-        Self {
-            loss: self.loss + other.loss,
-            loss_sum: self.loss_sum + other.loss_sum,
-            nll_sum: self.nll_sum + other.nll_sum,
-            weight_sum: self.weight_sum + other.weight_sum,
-            tokens: self.tokens + other.tokens,
-            correct: self.correct + other.correct,
-            invalid_row: self.invalid_row.into_iter().chain(other.invalid_row).min(),
-        }
-    }
-
-    /// Mean −ln p over the tokens, in nats; 0 without tokens.
-    #[must_use]
-    pub fn mean_nll(&self) -> f64 {
-        if self.tokens == 0 { 0.0 } else { self.nll_sum / self.tokens as f64 }
-    }
-
-    /// e^(mean nll).
-    #[must_use]
-    pub fn perplexity(&self) -> f64 {
-        libm::exp(self.mean_nll())
-    }
-
-    /// Code length: mean −log2 p, in bits.
-    #[must_use]
-    pub fn bits_per_token(&self) -> f64 {
-        self.mean_nll() * core::f64::consts::LOG2_E
-    }
-
-    /// Share of tokens whose target has the largest logit; 0 without tokens.
-    #[must_use]
-    pub fn accuracy(&self) -> f64 {
-        if self.tokens == 0 { 0.0 } else { self.correct as f64 / self.tokens as f64 }
-    }
-}
-
-/// Running sums of a range of rows.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Totals {
-    /// Σ loss · scale: the reduced loss where tokens have different scales.
-    pub(crate) scaled: f64,
-    pub(crate) report: LossReport,
-}
-
-impl Totals {
-    /// Adds a token that counts.
-    #[inline]
-    pub(crate) fn count(
-        &mut self,
-        row: usize,
-        softmax: &Softmax,
-        term: &TokenTerm,
-        caller_weight: f64,
-        scale: f64,
-    ) {
-        let report = &mut self.report;
-        self.scaled += term.loss * scale;
-        report.loss_sum += term.loss;
-        report.nll_sum += softmax.nll();
-        report.weight_sum += caller_weight;
-        report.tokens += 1;
-        report.correct += usize::from(softmax.stats.is_correct());
-        if !softmax.stats.is_valid() {
-            report.invalid_row = report.invalid_row.or(Some(row));
-        }
-    }
-
-    /// Sums of this range followed by a later one.
-    pub(crate) fn then(self, later: Self) -> Self {
-        Self { scaled: self.scaled + later.scaled, report: self.report.merge(later.report) }
-    }
-}
-
 impl Reduction {
     pub(crate) fn check(&self, objective: &impl Objective, batch: &Batch<'_>) -> Result<(), Error> {
-        let of_pairs = objective.inputs().contains(&Argument::Pairs);
+        let of_pairs = objective.inputs().contains(&Input::Pairs);
         match *self {
             Self::By(x) => {
                 let allowed = x > 0.0 && x.is_finite();
@@ -149,16 +52,22 @@ impl Reduction {
     }
 }
 
-/// The scale of every token of a batch, known once its counts are known.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Scale {
-    /// One for all tokens: 1 / denominator.
+/// The denominators of a batch: what a call on a range of its rows must know of the others.
+///
+/// Made once by [`Loss::denominator`](crate::Loss::denominator), handed to the calls on ranges by
+/// [`Batch::denominator`](crate::Batch::denominator).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Denominator<'a>(Divisor<'a>);
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Divisor<'a> {
+    /// One for all tokens; 0 where nothing counts.
     Uniform(f64),
-    /// Mean of means, over this many sequences.
-    Sequences(usize),
+    /// Mean of means: so many sequences that have tokens, and the tokens of each, where they are known.
+    Sequences(usize, Option<&'a [u32]>),
 }
 
-impl Scale {
+impl Denominator<'static> {
     /// `counts(row)` tells whether a row counts, `weight(row)` is its token weight · class weight.
     pub(crate) fn new(
         reduction: Reduction,
@@ -167,7 +76,7 @@ impl Scale {
         weight: impl Fn(usize) -> f64,
     ) -> Self {
         let rows = || (0..batch.rows()).filter(|&row| counts(row));
-        let denominator = match reduction {
+        Self(Divisor::Uniform(match reduction {
             Reduction::Sum => 1.0,
             Reduction::By(x) => x,
             Reduction::MeanTokens => rows().count() as f64,
@@ -176,35 +85,66 @@ impl Scale {
             Reduction::MeanSequences => {
                 let sequences = batch.sequences.iter();
                 let ranges = sequences.flat_map(|s| (0..s.len()).map(|i| s.rows(i)));
-                return Self::Sequences(ranges.filter(|r| r.clone().any(counts)).count());
+                let with_tokens = ranges.filter(|rows| rows.clone().any(counts)).count();
+                return Self(Divisor::Sequences(with_tokens, None));
             }
-        };
-        Self::Uniform(if denominator > 0.0 { 1.0 / denominator } else { 0.0 })
+        }))
+    }
+}
+
+impl<'a> Denominator<'a> {
+    /// What needs nothing of the batch's rows.
+    pub(crate) fn of_range(reduction: Reduction, batch: &Batch<'a>) -> Result<Self, Error> {
+        match (batch.denominator, reduction) {
+            (Some(known), _) => Ok(known),
+            (None, Reduction::Sum | Reduction::By(_) | Reduction::MeanPairs) => {
+                Ok(Denominator::new(reduction, batch, &|_| false, |_| 0.0))
+            }
+            (None, _) => Err(Error::Missing(Argument::Denominator)),
+        }
     }
 
-    /// The reduced loss of the whole batch.
+    /// The same, with the tokens of each sequence counted into `tokens` where they matter.
+    pub(crate) fn with_sequences<'d>(
+        self,
+        batch: &Batch<'_>,
+        counts: &impl Fn(usize) -> bool,
+        tokens: &'d mut [u32],
+    ) -> Result<Denominator<'d>, Error> {
+        let with_tokens = match self.0 {
+            Divisor::Uniform(divisor) => return Ok(Denominator(Divisor::Uniform(divisor))),
+            Divisor::Sequences(with_tokens, _) => with_tokens,
+        };
+        let sequences = batch.sequences.ok_or(Error::Missing(Argument::Sequences))?;
+        check_len(Argument::SequenceTokens, tokens.len(), sequences.len())?;
+        for (sequence, tokens) in tokens.iter_mut().enumerate() {
+            let count = sequences.rows(sequence).filter(|&row| counts(row)).count();
+            *tokens = u32::try_from(count).unwrap_or(u32::MAX);
+        }
+        Ok(Denominator(Divisor::Sequences(with_tokens, Some(tokens))))
+    }
+
+    /// The reduced loss of rows with these sums.
     pub(crate) fn finish(self, totals: Totals) -> LossReport {
-        let loss = match self {
-            // Divide, do not multiply by a rounded reciprocal.
-            Self::Uniform(scale) if scale > 0.0 => totals.report.loss_sum / (1.0 / scale),
-            Self::Uniform(_) => 0.0,
-            Self::Sequences(_) => totals.scaled,
+        let loss = match self.0 {
+            Divisor::Uniform(divisor) => over(totals.report.loss_sum, divisor),
+            Divisor::Sequences(..) => totals.scaled,
         };
         LossReport { loss, ..totals.report }
     }
 }
 
-/// Walks the rows in order and tells each one's scale; remembers the sequence it is in.
+/// Walks the rows in order and tells what each one's loss is divided by; remembers the sequence it is in.
 #[derive(Clone, Debug)]
-pub(crate) struct ScaleCursor {
-    scale: Scale,
+pub(crate) struct DivisorCursor<'a> {
+    denominator: Denominator<'a>,
     rows: core::ops::Range<usize>,
     current: f64,
 }
 
-impl ScaleCursor {
-    pub(crate) fn new(scale: Scale) -> Self {
-        Self { scale, rows: 0..0, current: 0.0 }
+impl<'a> DivisorCursor<'a> {
+    pub(crate) fn new(denominator: Denominator<'a>) -> Self {
+        Self { denominator, rows: 0..0, current: 0.0 }
     }
 
     pub(crate) fn at(
@@ -213,17 +153,21 @@ impl ScaleCursor {
         batch: &Batch<'_>,
         counts: &impl Fn(usize) -> bool,
     ) -> f64 {
-        match (self.scale, batch.sequences) {
-            (Scale::Uniform(scale), _) => scale,
-            (Scale::Sequences(count), Some(sequences)) => {
+        match (self.denominator.0, batch.sequences) {
+            (Divisor::Uniform(divisor), _) => divisor,
+            (Divisor::Sequences(with_tokens, known), Some(sequences)) => {
                 if !self.rows.contains(&row) {
-                    self.rows = sequences.rows(sequences.of_row(row));
-                    let tokens = self.rows.clone().filter(|&row| counts(row)).count();
-                    self.current = 1.0 / (count as f64 * tokens as f64);
+                    let sequence = sequences.of_row(row);
+                    self.rows = sequences.rows(sequence);
+                    let tokens = known.and_then(|tokens| tokens.get(sequence)).map_or_else(
+                        || self.rows.clone().filter(|&row| counts(row)).count(),
+                        |&tokens| tokens as usize,
+                    );
+                    self.current = with_tokens as f64 * tokens as f64;
                 }
                 self.current
             }
-            (Scale::Sequences(_), None) => 0.0,
+            (Divisor::Sequences(..), None) => 0.0,
         }
     }
 }

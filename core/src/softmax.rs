@@ -1,20 +1,130 @@
-//! Conveniences over the same kernels: log-softmax, log-sum-exp, log-probabilities of the targets, entropy.
+//! The same kernels without a loss: log-softmax, log-sum-exp, log-probabilities of the targets, entropy.
+
+use fearless_simd::Level;
 
 use crate::batch::Batch;
-use crate::element::{Element, GradientOf};
-use crate::entry;
+use crate::element::Element;
 use crate::error::{Argument, Error, check_len};
-use crate::kernel::{self, LogitMap, Moments, Want};
-use crate::loss::Loss;
+use crate::loss::{Loss, Outputs, Workspace};
+use crate::matrix::{Logits, LogitsMut, Matrix, default_level};
 use crate::objective::Sft;
-use crate::outputs::Outputs;
-use crate::reduction::{LossReport, Totals};
-use crate::rows::{Matrix, Row, Rows};
-use crate::scratch::Scratch;
-use crate::term::stats_of;
-use crate::view::{Logits, LogitsMut};
+use crate::report::{LossReport, Totals};
+use crate::rows::{Ask, Each, Item, Rows, Scratch};
+use crate::stats::Softmax as RowSoftmax;
 
-const IDENTITY: LogitMap = LogitMap { scale: 1.0, cap: None };
+/// The functions of this module at a given SIMD level. They are free functions too, at the best level that can be known.
+#[derive(Clone, Copy, Debug)]
+pub struct Softmax {
+    level: Level,
+}
+
+impl Default for Softmax {
+    fn default() -> Self {
+        Self::at(default_level())
+    }
+}
+
+impl Softmax {
+    /// At this level (tests, and `no_std` callers that detected it themselves).
+    #[must_use]
+    pub const fn at(level: Level) -> Self {
+        Self { level }
+    }
+
+    /// See [`log_softmax`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn log_softmax<T: Element, G: Element>(
+        self,
+        logits: Logits<'_, T>,
+        out: LogitsMut<'_, G>,
+    ) -> Result<(), Error> {
+        logits.shape.check_same(Argument::Output, out.shape)?;
+        self.log_softmax_of(Matrix::Split(logits, out))
+    }
+
+    /// See [`log_softmax_in_place`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn log_softmax_in_place<T: Element>(self, logits: LogitsMut<'_, T>) -> Result<(), Error> {
+        self.log_softmax_of::<T, T>(Matrix::InPlace(logits))
+    }
+
+    fn log_softmax_of<T: Element, G: Element>(self, matrix: Matrix<'_, T, G>) -> Result<(), Error> {
+        matrix.shape().check_whole()?;
+        let work = |item: Item<'_, '_, T, G>, (): &mut (), _: &mut Totals| {
+            let (facts, second) = item.row.facts(&Ask::SOFTMAX);
+            let softmax = facts.stats.softmax_without_target();
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "rounds to nearest; the maximum is an f32"
+            )]
+            second.log_probs(softmax.stats.max as f32, softmax.ln_sum as f32);
+        };
+        let rows = Rows::new(0, matrix, Outputs::new(), self.level);
+        rows.each(&Scratch::none(), &mut (), &Each(|_| true, work));
+        Ok(())
+    }
+
+    /// See [`log_sum_exp`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn log_sum_exp<T: Element>(
+        self,
+        logits: Logits<'_, T>,
+        out: &mut [f32],
+    ) -> Result<(), Error> {
+        self.per_row(logits, out, &Ask::SOFTMAX, RowSoftmax::log_sum_exp)
+    }
+
+    /// See [`entropy`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn entropy<T: Element>(self, logits: Logits<'_, T>, out: &mut [f32]) -> Result<(), Error> {
+        let ask = Ask { moments: true, ..Ask::SOFTMAX };
+        self.per_row(logits, out, &ask, RowSoftmax::entropy)
+    }
+
+    fn per_row<T: Element>(
+        self,
+        logits: Logits<'_, T>,
+        out: &mut [f32],
+        ask: &Ask<'_>,
+        value: impl Fn(&RowSoftmax) -> f64 + Sync,
+    ) -> Result<(), Error> {
+        logits.shape.check_whole()?;
+        check_len(Argument::Output, out.len(), logits.rows())?;
+        // `nll` is merely the slot that carries one f32 a row through the tree.
+        let outputs = Outputs::new().nll(out);
+        let work = |item: Item<'_, '_, T, T>, (): &mut (), _: &mut Totals| {
+            let (facts, _) = item.row.facts(ask);
+            let value = value(&facts.stats.softmax_without_target());
+            #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
+            item.outputs.put_nll(item.local, value as f32);
+        };
+        let rows = Rows::<T, T>::new(0, Matrix::Read(logits), outputs, self.level);
+        rows.each(&Scratch::none(), &mut (), &Each(|_| true, work));
+        Ok(())
+    }
+
+    /// See [`token_log_probs`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn token_log_probs<T: Element>(
+        self,
+        logits: Logits<'_, T>,
+        batch: &Batch<'_>,
+        out: &mut [f32],
+    ) -> Result<LossReport, Error> {
+        let outputs = Outputs::new().log_probs(out);
+        Loss::new(Sft).level(self.level).forward_with(logits, batch, outputs, Workspace::none())
+    }
+}
 
 /// Log-probabilities of every class: `out[j] = (z[j] − max) − ln Σ exp(z − max)`, `[rows × vocab]`, in nats.
 ///
@@ -32,12 +142,11 @@ const IDENTITY: LogitMap = LogitMap { scale: 1.0, cap: None };
 /// assert_eq!(out, [-core::f32::consts::LN_2; 2]);
 /// # Ok::<(), surprisal::Error>(())
 /// ```
-pub fn log_softmax<T: Element, G: GradientOf<T>>(
+pub fn log_softmax<T: Element, G: Element>(
     logits: Logits<'_, T>,
     out: LogitsMut<'_, G>,
 ) -> Result<(), Error> {
-    logits.shape.check_same(Argument::Output, out.shape)?;
-    log_softmax_of(Matrix::Split(logits, out))
+    Softmax::default().log_softmax(logits, out)
 }
 
 /// As [`log_softmax`], over the logits themselves.
@@ -45,27 +154,7 @@ pub fn log_softmax<T: Element, G: GradientOf<T>>(
 /// # Errors
 /// [`Error::NeedsWholeRows`] for a vocabulary shard.
 pub fn log_softmax_in_place<T: Element>(logits: LogitsMut<'_, T>) -> Result<(), Error> {
-    log_softmax_of::<T, T>(Matrix::InPlace(logits))
-}
-
-fn log_softmax_of<T: Element, G: GradientOf<T>>(matrix: Matrix<'_, T, G>) -> Result<(), Error> {
-    matrix.logits().shape.check_whole()?;
-    let level = matrix.level();
-    let rows = Rows::new(0, matrix, Outputs::new());
-    rows.run(&Scratch::none(), &mut (), &|rows, leaf, ()| {
-        for local in leaf {
-            let next = rows.after(local);
-            let (Row::Write(mut row), _) = rows.row(local, next) else { continue };
-            let sums = T::sums(level, row.read(), &IDENTITY);
-            let stats = stats_of(&sums, Moments::NONE, None, &IDENTITY);
-            #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
-            let shift = stats.softmax().ln_sum_exp as f32;
-            row.write_shifted(level, sums.pivot, shift);
-            rows.keep_max(next, &sums);
-        }
-        Totals::default()
-    });
-    Ok(())
+    Softmax::default().log_softmax_in_place(logits)
 }
 
 /// ln Σ exp(z) of every row, in nats; `out` has one entry a row.
@@ -75,49 +164,17 @@ fn log_softmax_of<T: Element, G: GradientOf<T>>(matrix: Matrix<'_, T, G>) -> Res
 /// # Errors
 /// [`Error::Length`]; [`Error::NeedsWholeRows`] for a vocabulary shard.
 pub fn log_sum_exp<T: Element>(logits: Logits<'_, T>, out: &mut [f32]) -> Result<(), Error> {
-    per_row(logits, out, Want::default(), |stats| stats.log_sum_exp())
+    Softmax::default().log_sum_exp(logits, out)
 }
 
-/// Entropy −Σ p ln p of every row, in nats; `out` has one entry a row.
+/// Entropy −Σ p ln p of every row, in nats; `out` has one entry a row. Walks over each row twice, with two exponentials for each class.
 ///
 /// A class of probability 0 adds 0. A row with NaN or +inf, or without a finite logit, is NaN.
 ///
 /// # Errors
 /// [`Error::Length`]; [`Error::NeedsWholeRows`] for a vocabulary shard.
 pub fn entropy<T: Element>(logits: Logits<'_, T>, out: &mut [f32]) -> Result<(), Error> {
-    let want = Want { sum_exp_logits: true, ..Want::default() };
-    per_row(logits, out, want, |stats| stats.entropy())
-}
-
-fn per_row<T: Element>(
-    logits: Logits<'_, T>,
-    out: &mut [f32],
-    want: Want<'_>,
-    value: impl Fn(&crate::RowStats) -> f64 + Sync,
-) -> Result<(), Error> {
-    logits.shape.check_whole()?;
-    check_len(Argument::Output, out.len(), logits.rows())?;
-    // `nll` is merely the slot that carries one f32 a row through the tree.
-    let outputs = Outputs::new().nll(out);
-    let level = logits.level;
-    let rows = Rows::<T, T>::new(0, Matrix::Read(logits), outputs);
-    rows.run(&Scratch::none(), &mut (), &|rows, leaf, ()| {
-        for local in leaf {
-            let next = rows.after(local);
-            let (row, outputs) = rows.row(local, next);
-            let moments = kernel::moments(level, row.read(), &IDENTITY, want);
-            let sums = T::sums(level, row.read(), &IDENTITY);
-            let value = value(&stats_of(&sums, moments, None, &IDENTITY));
-            if let Some(out) = &mut outputs.nll {
-                #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
-                let value = value as f32;
-                entry::write(out, local, value);
-            }
-            rows.keep_max(next, &sums);
-        }
-        Totals::default()
-    });
-    Ok(())
+    Softmax::default().entropy(logits, out)
 }
 
 /// ln p of every row's target, in nats; 0 on ignored rows. What policy and reference models are asked for.
@@ -131,5 +188,5 @@ pub fn token_log_probs<T: Element>(
     batch: &Batch<'_>,
     out: &mut [f32],
 ) -> Result<LossReport, Error> {
-    Loss::new(Sft).forward_with(logits, batch, Outputs::new().log_probs(out))
+    Softmax::default().token_log_probs(logits, batch, out)
 }

@@ -2,34 +2,38 @@
 
 /// Statistics of one row (or of a part of one): all that the later stages need of its logits.
 ///
-/// Logits here are the transformed ones (after logit scale and soft-cap). Fields are f64: 40 bytes a row, never hot, and
-/// five doubles in C, so that a collective can carry them.
+/// The target is left out of the sums, so that 1 − p is one of them and never a difference: −ln p = ln(1 + `others` / e^(target − max)) keeps
+/// its digits where p is near 1. Logits here are the transformed ones (after logit scale and soft-cap). Fields are f64: 48 bytes a row, never
+/// hot, and six doubles in C, so that a collective can carry them.
 ///
 /// # Special values
-/// A part without any finite logit is [`RowStats::EMPTY`]; a NaN or +inf among the logits makes `sum_exp` NaN.
+/// A part without any finite logit is [`RowStats::EMPTY`]; a NaN or +inf among the logits makes `others` NaN.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(C)]
 pub struct RowStats {
-    /// Largest logit; `f32::MIN` where there is none (a finite identity: shaders may assume that no infinity exists).
+    /// Largest logit, the target's among them; `f64::MIN` where there is none.
     pub max: f64,
-    /// Σ exp(z − max); 0 where no logit is finite.
-    pub sum_exp: f64,
+    /// Σ exp(z − max) over the classes other than the target.
+    pub others: f64,
     /// Logit of the target; 0 where the target is in another part.
     pub target_logit: f64,
-    /// Σ w·z over the classes (w: class weights, 1 without), for label smoothing; NaN where it was not asked for.
+    /// Σ w·z over all classes (w: class weights, 1 without), for label smoothing; NaN where it was not asked for.
     pub sum_logits: f64,
-    /// Σ exp(z − max)·(z − max), for the entropy; NaN where it was not asked for.
+    /// Σ exp(z − max)·(z − max) over the classes other than the target, for the entropy; NaN where it was not asked for.
     pub sum_exp_logits: f64,
+    /// Σ exp(z − max)² over the classes other than the target, for Σp²; NaN where it was not asked for.
+    pub sum_exp_squared: f64,
 }
 
 impl RowStats {
     /// Statistics of no logits at all: the identity of [`RowStats::merge`].
     pub const EMPTY: Self = Self {
-        max: f32::MIN as f64,
-        sum_exp: 0.0,
+        max: f64::MIN,
+        others: 0.0,
         target_logit: 0.0,
         sum_logits: 0.0,
         sum_exp_logits: 0.0,
+        sum_exp_squared: 0.0,
     };
 
     /// Statistics of two disjoint parts of a row, together.
@@ -41,10 +45,11 @@ impl RowStats {
         let (a, b) = (self.rebase(max), other.rebase(max));
         Self {
             max,
-            sum_exp: a.sum_exp + b.sum_exp,
+            others: a.others + b.others,
             target_logit: a.target_logit + b.target_logit,
             sum_logits: a.sum_logits + b.sum_logits,
             sum_exp_logits: a.sum_exp_logits + b.sum_exp_logits,
+            sum_exp_squared: a.sum_exp_squared + b.sum_exp_squared,
         }
     }
 
@@ -61,27 +66,34 @@ impl RowStats {
         }
         let factor = libm::exp(shift);
         // factor is 0 where the shift is huge, and 0 · −inf would be NaN.
-        let moved = if factor == 0.0 { 0.0 } else { factor * self.sum_exp * shift };
+        let moved = if factor == 0.0 { 0.0 } else { factor * self.others * shift };
         Self {
             max,
-            sum_exp: self.sum_exp * factor,
+            others: self.others * factor,
             sum_exp_logits: self.sum_exp_logits * factor + moved,
+            sum_exp_squared: self.sum_exp_squared * factor * factor,
             ..self
         }
     }
 
-    /// −ln p of the target, in nats.
+    /// −ln p of the target, in nats. Never negative, and accurate relative to itself, however near to 1 p is.
     ///
     /// Formed as (max − target) + ln Σ exp(z − max), never through lse: common offsets of the logits cost no digits.
     #[must_use]
     pub fn nll(&self) -> f64 {
-        self.softmax().nll()
+        self.softmax().nll
     }
 
     /// ln p of the target.
     #[must_use]
     pub fn log_prob(&self) -> f64 {
         -self.nll()
+    }
+
+    /// 1 − p of the target: the probability of all other classes, accurate relative to itself.
+    #[must_use]
+    pub fn miss(&self) -> f64 {
+        self.softmax().miss
     }
 
     /// ln Σ exp(z).
@@ -96,54 +108,98 @@ impl RowStats {
         self.softmax().entropy()
     }
 
+    /// Σ p²: the probability that two draws agree. NaN where `sum_exp_squared` was not asked for.
+    #[must_use]
+    pub fn sum_squares(&self) -> f64 {
+        self.softmax().sum_squares()
+    }
+
     /// Whether the target has the largest logit. A tie counts: in 16-bit logits ties are common, and which of the tied
     /// classes an argmax names is an accident.
     #[must_use]
     pub fn is_correct(&self) -> bool {
-        self.is_valid() && self.target_logit == self.max
+        self.softmax().is_correct()
     }
 
     /// Whether the row has a softmax: some finite logit, no NaN, no +inf.
     #[must_use]
     pub fn is_valid(&self) -> bool {
-        self.sum_exp > 0.0
+        self.softmax().is_valid()
     }
 
-    /// The statistics of a whole row with their logarithm.
+    /// exp(target − max).
+    fn at_target(&self) -> f64 {
+        if self.target_logit == self.max { 1.0 } else { libm::exp(self.target_logit - self.max) }
+    }
+
+    /// The softmax of a whole row, target included.
     #[inline]
     pub(crate) fn softmax(&self) -> Softmax {
-        // Within 1 ULP of f64 and so rounded once in f32.
-        let ln_sum_exp = if self.is_valid() { libm::log(self.sum_exp) } else { f64::NAN };
-        Softmax { stats: *self, ln_sum_exp }
+        Softmax::new(*self, self.at_target())
+    }
+
+    /// The softmax of a whole row that was summed without a target.
+    #[inline]
+    pub(crate) fn softmax_without_target(&self) -> Softmax {
+        Softmax::new(*self, 0.0)
     }
 }
 
-/// Statistics with ln Σ exp(z − max), which everything else of a row needs, computed once; NaN for a row without a softmax.
+/// What everything else of a row is made of, computed once: NaN for a row without a softmax.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Softmax {
     pub(crate) stats: RowStats,
-    pub(crate) ln_sum_exp: f64,
+    /// exp(target − max).
+    at_target: f64,
+    /// Σ exp(z − max).
+    pub(crate) sum: f64,
+    pub(crate) ln_sum: f64,
+    /// −ln p of the target.
+    pub(crate) nll: f64,
+    /// p and 1 − p of the target.
+    pub(crate) p: f64,
+    pub(crate) miss: f64,
 }
 
 impl Softmax {
-    /// See [`RowStats::nll`].
-    pub(crate) fn nll(&self) -> f64 {
-        (self.stats.max - self.stats.target_logit) + self.ln_sum_exp
+    #[inline]
+    fn new(stats: RowStats, at_target: f64) -> Self {
+        let sum = stats.others + at_target;
+        let sum = if sum > 0.0 { sum } else { f64::NAN };
+        let ln_sum = if at_target == 1.0 { libm::log1p(stats.others) } else { libm::log(sum) };
+        let nll = (stats.max - stats.target_logit) + ln_sum;
+        Self { stats, at_target, sum, ln_sum, nll, p: at_target / sum, miss: stats.others / sum }
+    }
+
+    pub(crate) fn is_valid(&self) -> bool {
+        self.sum > 0.0
+    }
+
+    /// See [`RowStats::is_correct`].
+    pub(crate) fn is_correct(&self) -> bool {
+        self.is_valid() && self.at_target == 1.0
     }
 
     /// See [`RowStats::log_prob`].
     pub(crate) fn log_prob(&self) -> f64 {
-        -self.nll()
+        -self.nll
     }
 
     /// See [`RowStats::log_sum_exp`].
     pub(crate) fn log_sum_exp(&self) -> f64 {
-        self.stats.max + self.ln_sum_exp
+        self.stats.max + self.ln_sum
     }
 
     /// See [`RowStats::entropy`].
     pub(crate) fn entropy(&self) -> f64 {
-        self.ln_sum_exp - self.stats.sum_exp_logits / self.stats.sum_exp
+        let x = self.stats.target_logit - self.stats.max;
+        let own = if self.at_target == 0.0 { 0.0 } else { self.at_target * x };
+        self.ln_sum - (self.stats.sum_exp_logits + own) / self.sum
+    }
+
+    /// See [`RowStats::sum_squares`].
+    pub(crate) fn sum_squares(&self) -> f64 {
+        (self.stats.sum_exp_squared + self.at_target * self.at_target) / (self.sum * self.sum)
     }
 }
 
@@ -156,9 +212,10 @@ mod tests {
     /// Largest error of `log_sum_exp`, rounded to f32, over every `step`-th positive f32 as the sum, in ULP of the true logarithm.
     fn worst(step: usize) -> f64 {
         let error = |bits: u32| {
-            let sum_exp = f64::from(f32::from_bits(bits));
-            let stats = RowStats { max: 0.0, sum_exp, ..RowStats::EMPTY };
-            let exact = sum_exp.ln();
+            let others = f64::from(f32::from_bits(bits));
+            let impossible = f64::NEG_INFINITY;
+            let stats = RowStats { max: 0.0, others, target_logit: impossible, ..RowStats::EMPTY };
+            let exact = others.ln();
             if exact == 0.0 {
                 return stats.log_sum_exp().abs();
             }

@@ -105,6 +105,24 @@ def author_dft(z, case):
 # ---- other objectives ------------------------------------------------------------------------------------------------
 
 
+def eaft_top_classes(z, case):
+    """EAFT (arXiv 2601.02151) with ln 20 in place of its 3.0; its top 20 are all classes of a row as short as these."""
+    losses, live = token_losses(z, case)
+    top = z[live].detach().topk(min(20, z.shape[1]), -1).values
+    entropy = torch.distributions.Categorical(logits=top).entropy()
+    weights = (entropy / torch.tensor(20.0).log()) ** case["parameters"]["power"]
+    return (weights * losses[live]).mean()
+
+
+def deft(z, case):
+    """DEFT (arXiv 2602.11424): the power loss with a detached exponent, the sum of the row's squared probabilities."""
+    live = token_losses(z, case)[1]
+    p = F.softmax(z[live], -1)
+    alpha = (p * p).sum(-1).detach()
+    target_p = p.gather(1, torch.tensor(case["targets"])[live, None])[:, 0]
+    return ((1 - target_p**alpha) / (alpha + 1e-6)).mean()
+
+
 def verl_ppo(z, case):
     """verl's dual-clip policy loss, token-mean: maxima and minima of negated products."""
     losses, live = token_losses(z, case)

@@ -5,8 +5,9 @@
     python3 tests/vectors/make_vectors.py --check    # compares with the committed files; exits 1 on drift
 
 Inputs come from Python's seeded generator, rounded to float32; the expectation is float64 on those numbers
-(`objectives.py`). Where a framework or a paper writes the same loss in its own way (`frameworks.py`), value and
-gradient are asserted to agree. The format is in README.md.
+(`objectives.py`). Every case is asserted to agree with the same composition over torch's `log_softmax`, within what
+that loses where p is nearly 1. Where a framework or a paper writes the same loss in its own way (`frameworks.py`),
+value and gradient are asserted to agree as well. The format is in README.md.
 """
 
 import argparse
@@ -71,6 +72,11 @@ def batch(seed, rows, vocab, ignored=(1,), spread=1.5, cu_seqlens=None, sides=()
     return made
 
 
+def plain_log_prob(x, target):
+    """ln p of each row's target as everybody computes it: right to about 1e-16 absolute."""
+    return torch.log_softmax(x, -1).gather(1, target[:, None])[:, 0]
+
+
 def case(
     name, inputs, objective, parameters=None, reduction="mean-tokens", check=None, value=True, source="", **options
 ):
@@ -80,6 +86,8 @@ def case(
     made.update({key: x for key, x in options.items() if x is not None})
     made["source"] = source or (" ".join(check.__doc__.split()) if check else "definition")
     made["expected"] = evaluate(made)
+    difference = drift(made["expected"], evaluate(made, plain_log_prob), name, absolute=1e-12)
+    assert difference is None, difference
     if check:
         z = torch.tensor(made["logits"]).reshape(made["rows"], made["vocab"]).requires_grad_()
         loss = check(z, made)
@@ -174,6 +182,76 @@ def cross_entropy_cases():
         poisoned["logits"][7:14] = ["nan", "inf", "-inf", "nan", "nan", "inf", "-inf"]
         poisoned["logits"][21:28] = ["-inf"] * 7
         yield case(f"{objective}-ignored-rows-are-not-read", poisoned, objective, parameters)
+
+
+# ---- confident.json --------------------------------------------------------------------------------------------------
+
+
+def confident_rows(seed, vocab, rows, offset=0.0, scale=1.0, sides=()):
+    """Rows with one class `gap` above the others, in multiples of 1/64, so that every sum is exact in float32.
+
+    A row is (kind, gap): "flat" has the class at 0 and the others level, so that lse is nearly 0 as well; "random" has
+    the others at random; "wrong" is random and has another class as its target.
+    """
+    rng = random.Random(seed)
+    logits, targets = [], []
+    for kind, gap in rows:
+        gap = round(gap / scale * 64) / 64
+        row = [-gap if kind == "flat" else round(rng.gauss(0, 1) * 64) / 64 for _ in range(vocab)]
+        sure = rng.randrange(vocab)
+        row[sure] = -math.inf
+        row[sure] = max(row) + gap
+        logits += [x + offset for x in row]
+        targets.append((sure + rng.randrange(1, vocab)) % vocab if kind == "wrong" else sure)
+    made = {"rows": len(rows), "vocab": vocab, "logits": logits, "targets": targets}
+    if "old_log_probs" in sides:  # by ratios of at least 1, so that no old probability is above 1
+        nll = evaluate(made | {"objective": "sft", "parameters": {}, "reduction": "sum"})["nll"]
+        ratios, advantages = (1.0, 1.125, 1.0, 1.5, 1.125), (1.5, 0.75, -0.5, -1.25, 2.0, 1.0)
+        made["old_log_probs"] = [f32(-x - math.log(ratios[row % 5])) for row, x in enumerate(nll)]
+        made["advantages"] = [advantages[row % 6] for row in range(len(rows))]
+    if "class_weights" in sides:
+        made["class_weights"] = [round(rng.uniform(0.25, 2) * 64) / 64 for _ in range(vocab)]
+    return made
+
+
+def confident_cases():
+    few = [("flat", 10), ("random", 12), ("flat", 15), ("random", 20), ("flat", 27), ("wrong", 20)]
+    two = [("flat", 10), ("random", 12), ("flat", 15), ("flat", 20), ("random", 27), ("wrong", 12), ("wrong", 27)]
+    z_loss = {"z_loss": 0.0078125}
+    objectives = {
+        "sft": {}, "dft": {}, "focal-0.5": {"gamma": 0.5}, "focal-2": {"gamma": 2.0},
+        "talr": {"tau": 0.75, "floor": 0.015625}, "power": {"alpha": 0.5}, "ppo": {"clip_low": 0.25, "clip_high": 0.25},
+    }  # fmt: skip
+
+    def make(name, options_name, inputs, reduction, **options):
+        if name != "ppo":
+            inputs = {x: y for x, y in inputs.items() if x not in ("old_log_probs", "advantages")}
+        return case(f"{name}-{options_name}", inputs, name.split("-")[0], objectives[name], reduction, **options)
+
+    old, weights = ["old_log_probs"], ["class_weights"]
+    for vocab, rows, reduction in ((37, few, "mean-tokens"), (2, two, "sum")):
+        inputs = confident_rows(f"confident-{vocab}", vocab, rows, sides=old)
+        for name in objectives:
+            yield make(name, vocab, inputs, reduction)
+            if vocab == 2 or name in ("sft", "dft", "focal-0.5"):
+                yield make(name, f"{vocab}-z-loss", inputs, reduction, **z_loss)
+    yield make("sft", 1000, confident_rows("confident-1000", 1000, [("flat", 10), ("random", 27)]), "sum")
+
+    for name in objectives:
+        inputs = confident_rows("confident-weights", 2, two, sides=old + weights)
+        yield make(name, "2-class-weights-z-loss", inputs, "mean-weights", **z_loss)
+    inputs = confident_rows("confident-weights", 37, few[1:5], sides=weights)
+    yield make("focal-2", "37-class-weights", inputs, "mean-weights")
+    for offset in (1000, -1000, 16384):
+        inputs = confident_rows("confident-offset", 11, few, offset)
+        yield make("sft", f"11-offset{offset:+}", inputs, "mean-tokens")
+        yield make("power", f"2-offset{offset:+}", confident_rows("confident-offset", 2, two, offset), "sum")
+    for name in ("sft", "focal-0.5"):
+        for scale in (f32(0.7), 2.5):
+            inputs = confident_rows("confident-scale", 11, few, scale=scale)
+            yield make(name, f"11-logit-scale-{scale:g}", inputs, "mean-tokens", logit_scale=scale)
+    for name in list(objectives)[:-1]:  # one row, so that `loss` is small too
+        yield make(name, "2-one-row", confident_rows("confident-one", 2, [("flat", 27)]), "mean-tokens")
 
 
 # ---- dft_frameworks.json ---------------------------------------------------------------------------------------------
@@ -276,6 +354,61 @@ def token_cases():
     yield case("cispo-token-weights-sum", with_adv | with_weights, "cispo", {"clip_high": 4.0}, "sum")
     on_policy = with_adv | {"old_log_probs": [f32(-x) for x in nll]}
     yield case("ppo-on-policy", on_policy, "ppo", clip, "mean-tokens", ppo)
+    yield from row_dependent_cases(basic, with_weights, with_sequences)
+
+
+def row_dependent_cases(basic, with_weights, with_sequences):
+    """The objectives that look at the whole row: eaft at its entropy, deft at its collision probability."""
+    whole_row = (
+        "arXiv 2601.02151, but with the entropy of the whole row; the paper's code renormalises the top 20 logits "
+        "and divides by 3.0"
+    )
+    sources = {"eaft": whole_row, "deft": "arXiv 2602.11424"}
+    eaft = {"power": 1.0, "classes": 20}
+
+    def make(name, inputs, objective, parameters, *rest, **options):
+        return case(f"{objective}-{name}", inputs, objective, parameters, *rest, source=sources[objective], **options)
+
+    yield case("eaft-top-classes", basic, "eaft", eaft, "mean-tokens", frameworks.eaft_top_classes)
+    yield case("eaft-top-classes-power-2", basic, "eaft", eaft | {"power": 2.0}, check=frameworks.eaft_top_classes)
+    yield case("deft-mean-tokens", basic, "deft", {}, "mean-tokens", frameworks.deft)
+    yield make("defaults", basic, "eaft", {})
+    for power, classes in ((0.5, 20), (2.0, 5), (0.0, 20)):
+        parameters = {"power": power, "classes": classes}
+        yield make(f"power-{power:g}-classes-{classes}", basic, "eaft", parameters)
+
+    uniform = batch("row-uniform", 2, 33, ignored=()) | {"logits": [0.5] * (2 * 33)}  # ln 33 is more than ln 20
+    holes = batch("row-holes", 5, 7)
+    impossible = batch("row-impossible", 5, 7)
+    for row in range(5):
+        for j in range(row + 1):  # one to five impossible tokens, never the target
+            if j != holes["targets"][row]:
+                holes["logits"][row * 7 + j] = "-inf"
+        if row in (0, 3):
+            impossible["logits"][row * 7 + impossible["targets"][row]] = "-inf"
+    impossible["logits"][0] = "-inf"  # and one that is not the target
+    one_class = {"rows": 3, "vocab": 3, "targets": [0, 1, 1], "logits": ["-inf", 3.0, "-inf"] * 2 + [0.5, 1.0, "-inf"]}
+    confident = confident_rows(
+        "row-confident", 11, [("flat", 10), ("random", 15), ("flat", 27), ("wrong", 20), ("random", 12)]
+    )
+    poisoned = batch("row-poisoned", 4, 5, ignored=(1, 3))
+    poisoned["logits"][5:10] = ["nan", "inf", "-inf", "nan", "nan"]
+    poisoned["logits"][15:20] = ["-inf"] * 5
+    smooth = {"label_smoothing": 0.125, "z_loss": 0.0078125}
+    for objective, parameters in (("eaft", eaft), ("deft", {})):
+        yield make("token-weights-mean-weights", with_weights, objective, parameters, "mean-weights")
+        yield make("mean-sequences", with_sequences, objective, parameters, "mean-sequences")
+        yield make("minus-infinity-off-target", holes, objective, parameters, "sum")
+        yield make("impossible-target", impossible, objective, parameters, "sum")
+        yield make("only-one-class-possible", one_class, objective, parameters, "sum")
+        yield make("confident-rows", confident, objective, parameters, "sum")
+        yield make("uniform-rows", uniform, objective, parameters)
+        yield make("ignored-rows-are-not-read", poisoned, objective, parameters)
+        yield make("logit-scale", basic, objective, parameters, logit_scale=1.75)
+        yield make("softcap", basic, objective, parameters, softcap=3.0)
+        for extras_scale in ("none", "objective"):
+            options = smooth | {"extras_scale": extras_scale}
+            yield make(f"extras-scaled-by-{extras_scale}", with_weights, objective, parameters, {"by": 11}, **options)
 
 
 # ---- group_objectives.json -------------------------------------------------------------------------------------------
@@ -413,16 +546,23 @@ def extras_cases():
     offset["logits"] = [round(x * 64) / 64 + 1000 for x in offset["logits"]]
     yield case("sft-z-loss-at-offset-1000", offset, "sft", z_loss=2.0**-20)
     yield case("sft-softcap-saturated", batch("extras-saturated", 4, 33, spread=60.0), "sft", softcap=30.0)
+    for grad_scale in (0.5, 1024.0, -2.0, 0.0):
+        scale = {"grad_scale": grad_scale}
+        yield case(f"sft-grad-scale{grad_scale:+g}", plain, "sft", **scale)
+        yield case(f"dft-everything-grad-scale{grad_scale:+g}", weighted, "dft", {}, "mean-weights",
+                   **everything, extras_scale="objective", **scale)  # fmt: skip
+    yield case("talr-auto-grad-scale", sequences, "talr-auto", parameters, {"by": 11}, **everything, grad_scale=1024.0)
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
 
 FILES = {
     "cross_entropy": ("torch.nn.functional.cross_entropy and its special cases", cross_entropy_cases),
+    "confident": ("targets that are nearly certain, right and wrong, with full relative accuracy", confident_cases),
     "dft_frameworks": ("DFT as the frameworks divide it", dft_cases),
-    "token_objectives": ("objectives of one token", token_cases),
-    "group_objectives": ("objectives of a sequence or of the batch", group_cases),
-    "dense_extras": ("label smoothing, z-loss, soft-cap, logit scale", extras_cases),
+    "token_objectives": ("per-token objectives", token_cases),
+    "group_objectives": ("per-sequence and per-batch objectives", group_cases),
+    "dense_extras": ("label smoothing, z-loss, soft-cap, logit scale, gradient scale", extras_cases),
 }
 
 
@@ -442,44 +582,53 @@ def render(description, cases):
     return head + ",\n".join(f"{{\n{fields(made, ' ')}\n}}" for made in cases) + "\n]\n}\n"
 
 
-def positive_zeros(x):
-    """-0.0 becomes 0.0, which compares equal and reads better."""
+def writable(x):
+    """What JSON can write: infinities as strings, and no -0.0, which equals 0.0 and reads worse."""
     if isinstance(x, dict):
-        return {key: positive_zeros(y) for key, y in x.items()}
+        return {key: writable(y) for key, y in x.items()}
     if isinstance(x, list):
-        return [positive_zeros(y) for y in x]
-    return x + 0.0 if isinstance(x, float) else x
+        return [writable(y) for y in x]
+    if isinstance(x, float):
+        assert not math.isnan(x)
+        return str(x) if math.isinf(x) else x + 0.0
+    return x
 
 
-def drift(ours, theirs, path):
-    """The first difference of two JSON values, or None. Numbers agree within 1e-12 relative (1e-14 absolute near 0)."""
+def drift(ours, theirs, path, absolute):
+    """The first difference between two JSON values, or None. Numbers agree within 1e-12 relative, or `absolute`."""
     if isinstance(ours, dict) and isinstance(theirs, dict) and ours.keys() == theirs.keys():
-        return next(filter(None, (drift(ours[key], theirs[key], f"{path}.{key}") for key in ours)), None)
+        pairs = ((ours[key], theirs[key], f"{path}.{key}") for key in ours)
+        return next(filter(None, (drift(a, b, where, absolute) for a, b, where in pairs)), None)
     if isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
-        return next(filter(None, (drift(a, b, f"{path}[{i}]") for i, (a, b) in enumerate(zip(ours, theirs)))), None)
+        pairs = ((a, b, f"{path}[{i}]") for i, (a, b) in enumerate(zip(ours, theirs)))
+        return next(filter(None, (drift(a, b, where, absolute) for a, b, where in pairs)), None)
     if isinstance(ours, (int, float)) and isinstance(theirs, (int, float)):
-        return None if math.isclose(ours, theirs, rel_tol=1e-12, abs_tol=1e-14) else f"{path}: {theirs!r}, now {ours!r}"
+        close = math.isclose(ours, theirs, rel_tol=1e-12, abs_tol=absolute)
+        return None if close else f"{path}: {theirs!r}, now {ours!r}"
     return None if ours == theirs else f"{path}: {str(theirs)[:60]}, now {str(ours)[:60]}"
 
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument(
-        "--check", action="store_true", help="compare with the committed files instead of writing them"
-    )
+    arguments.add_argument("--check", action="store_true", help="compare with the committed files and write nothing")
     check = arguments.parse_args().check
     torch.set_num_threads(1)
     drifted = False
     for name, (description, cases) in FILES.items():
-        path, made = FOLDER / f"{name}.json", positive_zeros(list(cases()))
+        path, made = FOLDER / f"{name}.json", writable(list(cases()))
         names = [x["name"] for x in made]
         assert len(set(names)) == len(names), f"{name}: a case name is used twice"
+        committed = json.loads(path.read_text())["cases"] if check or path.exists() else []
+        committed = {x["name"]: x for x in committed}
+        absolute = 0.0 if name == "confident" else 1e-14
         if check:
-            committed = json.loads(path.read_text())["cases"]
-            found = drift({x["name"]: x for x in made}, {x["name"]: x for x in committed}, name)
+            found = drift({x["name"]: x for x in made}, committed, name, absolute)
             print(found or f"{name}: {len(made)} cases agree")
             drifted |= found is not None
         else:
+            # A case that agrees keeps its digits: the last ones depend on the machine.
+            agrees = [drift(x, committed.get(x["name"]), "", absolute) is None for x in made]
+            made = [committed[x["name"]] if kept else x for x, kept in zip(made, agrees)]
             path.write_text(render(description, made))
             print(f"{path.name}: {len(made)} cases, {path.stat().st_size // 1024} KiB")
     sys.exit(drifted)

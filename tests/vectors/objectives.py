@@ -3,6 +3,10 @@
 Each objective is the loss of every token as a function of its log-probability; a weight through which no gradient
 flows is `.detach()`ed, and autograd does the rest. `evaluate` composes a whole case: logit transform, objective,
 dense extras, reduction, and the gradient with respect to the raw logits.
+
+Near p = 1 little of the other classes' mass is left in the logarithm of 1 + their sum, so `log_softmax` and `logsumexp`
+are accurate to 1e-16 absolute there, and not relative to -ln p. The functions under "a row" leave the largest class out
+of the sum and use log1p: what they return and its gradient are accurate to about 1e-15 relative.
 """
 
 import dataclasses
@@ -26,6 +30,8 @@ class Tokens:
     old: Tensor | None = None
     adv: Tensor | None = None
     group: Tensor | None = None
+    entropy: Tensor | None = None  # of the row, in nats, without gradient
+    collision: Tensor | None = None  # the sum of the row's squared probabilities, without gradient
 
     @property
     def nll(self):
@@ -47,7 +53,51 @@ def lower_median(x):
     return x[~x.isnan()].median()  # torch.median is the lower one of an even count
 
 
-# ---- objectives of one token ----------------------------------------------------------------------------------------
+# ---- a row -----------------------------------------------------------------------------------------------------------
+
+
+def target_log_prob(x, target):
+    """ln p of each row's target: -log1p(sum over the other classes of exp(x_j - x_t)) where it attains the maximum.
+
+    Elsewhere -ln p is at least ln 2, and log_softmax is accurate.
+    """
+    log_p = torch.log_softmax(x, -1).gather(1, target[:, None])[:, 0]
+    at = x.gather(1, target[:, None])
+    sure = at[:, 0] == x.max(-1).values
+    others = torch.exp(x[sure] - at[sure]).scatter(1, target[sure, None], 0.0).sum(-1)
+    return log_p.index_put((sure,), -torch.log1p(others))
+
+
+def split_at_maximum(x):
+    """The largest logit of each row, and the sum of exp(x_j - largest) over the other classes."""
+    largest, where = x.max(-1, keepdim=True)
+    return largest[:, 0], torch.exp(x - largest).scatter(1, where, 0.0).sum(-1)
+
+
+def log_sum_exp(x):
+    largest, others = split_at_maximum(x)
+    return largest + torch.log1p(others)
+
+
+def entropy(x):
+    """-sum p ln p = log1p(others) + sum p (largest - x), a sum of positive terms; a class without mass has no part."""
+    largest, others = split_at_maximum(x)
+    gap = largest[:, None] - x
+    p = torch.exp(-gap) / (1 + others)[:, None]
+    return torch.log1p(others) + torch.where(p > 0, p * gap, 0.0).sum(-1)
+
+
+def collision(x):
+    """The probability that two draws from the row agree: the sum of p squared."""
+    return torch.softmax(x, -1).square().sum(-1)
+
+
+def one_minus_exp(x):
+    """1 - exp(x) for x <= 0. The derivative that torch gives expm1, its value + 1, keeps no digit of a small exp(x)."""
+    return torch.where(x > -0.5, -torch.expm1(x), 1 - torch.exp(x))
+
+
+# ---- per-token objectives --------------------------------------------------------------------------------------------
 
 
 def sft(t):
@@ -63,15 +113,15 @@ def talr(t, tau, floor):
 
 
 def focal(t, gamma):
-    return (-torch.expm1(t.logp)) ** gamma * t.nll
+    return one_minus_exp(t.logp) ** gamma * t.nll
 
 
 def focal_detached(t, gamma):
-    return ((-torch.expm1(t.logp)) ** gamma).detach() * t.nll
+    return (one_minus_exp(t.logp) ** gamma).detach() * t.nll
 
 
 def power(t, alpha):
-    return -torch.expm1(alpha * t.logp) / alpha
+    return one_minus_exp(alpha * t.logp) / alpha
 
 
 def iw_token(t, temperature, low, high):
@@ -83,9 +133,19 @@ def psft(t, clip_high):
 
 
 def infosft(t, p_max):
-    logit = t.logp - torch.log(-torch.expm1(t.logp))
+    logit = t.logp - torch.log(one_minus_exp(t.logp))
     weight = t.logp.exp() * torch.relu(1 - logit / math.log(p_max / (1 - p_max)))
     return weight.detach() * t.nll
+
+
+def eaft(t, power=1.0, classes=20):
+    """The entropy is that of the whole row; a weight of 0 wins over an impossible target's infinite nll."""
+    weight = (t.entropy / math.log(classes)).clamp(max=1) ** power
+    return torch.where(weight > 0, weight * t.nll, 0.0)
+
+
+def deft(t):
+    return one_minus_exp(t.collision * t.logp) / (t.collision + 1e-6)
 
 
 def clipped_surrogate(ratio, adv, clip_low, clip_high):
@@ -117,7 +177,7 @@ def cispo(t, clip_high):
     return t.ratio.clamp(max=1 + clip_high).detach() * t.adv * t.nll
 
 
-# ---- objectives of a sequence or of the batch ------------------------------------------------------------------------
+# ---- per-sequence and per-batch objectives ---------------------------------------------------------------------------
 
 
 def talr_auto(t, floor, tau_from="sequence-median", normalize="none"):
@@ -174,7 +234,8 @@ def dpo_pairs(t, pairs, beta):
 
 TOKEN_LOSS = {
     "sft": sft, "dft": dft, "talr": talr, "focal": focal, "focal-detached": focal_detached, "power": power,
-    "iw-token": iw_token, "psft": psft, "infosft": infosft, "ppo": ppo, "grpo": grpo, "dapo": dapo, "cispo": cispo,
+    "iw-token": iw_token, "psft": psft, "infosft": infosft, "eaft": eaft, "deft": deft,
+    "ppo": ppo, "grpo": grpo, "dapo": dapo, "cispo": cispo,
     "talr-auto": talr_auto, "iw-sequence": iw_sequence, "flow": flow, "dft-sequence": dft_sequence, "gspo": gspo,
     "sft-go": sft_go,
     "rft": lambda t: sft(t), "rho1": lambda t, keep: sft(t),  # these two only choose rows, in `counted_rows`
@@ -217,7 +278,7 @@ def counted_rows(case, live, logp):
     return live
 
 
-def evaluate(case):
+def evaluate(case, target_log_prob=target_log_prob):
     """The `expected` object of a case."""
     rows, vocab, objective = case["rows"], case["vocab"], case["objective"]
     parameters, reduction = case["parameters"], case["reduction"]
@@ -227,13 +288,12 @@ def evaluate(case):
     live = live_rows(case)
     nll = torch.zeros(rows)
     with torch.no_grad():
-        live_logp = torch.log_softmax(transform(z[live], case), -1).gather(1, targets[live, None])[:, 0]
+        live_logp = target_log_prob(transform(z[live], case), targets[live])
         nll[live] = -live_logp
     counted = counted_rows(case, live, live_logp)
     target = targets[counted]
 
     x = transform(z[counted], case)
-    log_p = torch.log_softmax(x, -1)
     seq, sequences = sequence_of_rows(case)
     side = {
         name: values[counted]
@@ -242,7 +302,8 @@ def evaluate(case):
             ("adv", optional(case, "advantages")), ("group", optional(case, "groups")),
         ) if values is not None
     }  # fmt: skip
-    tokens = Tokens(log_p.gather(1, target[:, None])[:, 0], seq[counted], sequences, **side)
+    side |= {"entropy": entropy(x.detach()), "collision": collision(x.detach())}
+    tokens = Tokens(target_log_prob(x, target), seq[counted], sequences, **side)
 
     class_weights = optional(case, "class_weights")
     class_weights = torch.ones(vocab) if class_weights is None else class_weights
@@ -258,12 +319,13 @@ def evaluate(case):
             {"sum": 1.0, "mean-pairs": len(losses)}[reduction] if isinstance(reduction, str) else reduction["by"]
         )
     else:
-        losses = token_weights * row_losses(case, tokens, x, log_p, class_weights, target)
+        losses = token_weights * row_losses(case, tokens, x, class_weights, target)
         denominator = denominators(reduction, tokens, weight_sum)
 
     loss = (losses / denominator).sum()
     if len(counted):
         loss.backward()
+    dlogits = torch.zeros_like(z) if z.grad is None else z.grad * case.get("grad_scale", 1.0)
     return {
         "loss": loss.item(),
         "loss_sum": losses.sum().item(),
@@ -273,11 +335,11 @@ def evaluate(case):
         "tokens": len(counted),
         "correct": int((x.gather(1, target[:, None])[:, 0] >= x.max(-1).values).sum()) if len(counted) else 0,
         "counted": [int(row in counted.tolist()) for row in range(rows)],
-        "dlogits": (torch.zeros_like(z) if z.grad is None else z.grad).flatten().tolist(),
+        "dlogits": dlogits.flatten().tolist(),
     }
 
 
-def row_losses(case, tokens, x, log_p, class_weights, target):
+def row_losses(case, tokens, x, class_weights, target):
     """cw[t] (1-eps) obj + scale (eps/V sum_j cw_j (-log p_j) + z_loss lse^2), before the token weight."""
 
     def token_loss(t):
@@ -290,9 +352,9 @@ def row_losses(case, tokens, x, log_p, class_weights, target):
         logp = tokens.logp.detach().requires_grad_()
         scale = -torch.autograd.grad(token_loss(dataclasses.replace(tokens, logp=logp)).sum(), logp)[0]
     if eps:
-        losses = losses + scale * eps / case["vocab"] * -(class_weights * log_p).sum(-1)
+        losses = losses + scale * eps / case["vocab"] * -(class_weights * torch.log_softmax(x, -1)).sum(-1)
     if z_loss:
-        losses = losses + scale * z_loss * torch.logsumexp(x, -1) ** 2
+        losses = losses + scale * z_loss * log_sum_exp(x) ** 2
     return losses
 
 

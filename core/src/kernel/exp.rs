@@ -1,65 +1,124 @@
-//! e^x for x ≤ 0, in vectors of 16 lanes: the one transcendental function of the hot path.
+//! 2^(x·c − K) in vectors of 16 lanes: the one transcendental function of the hot path, with the logit scale folded into c and the row's
+//! maximum into the integer K.
 //!
-//! n = round(x·log2 e), r = x − n·ln 2 in two steps, a polynomial for e^r, and n added to its exponent. Within 1 ULP of the true value
-//! on [−87.336, 0] (1.25 ULP on SIMD levels without FMA); below, where e^x is not a normal f32, exactly 0. NaN stays NaN.
+//! n = round(x·c − K) and r = x·c − K − n, formed by two fused multiply-adds from a constant in two parts, so that neither the scale nor an
+//! offset of the logits costs a digit; then a polynomial for 2^r, and n in its exponent. Within 1 ULP of the true value (1.25 ULP on SIMD
+//! levels without FMA); below 2^−125 exactly 0. NaN stays NaN.
 
-use fearless_simd::{Simd, f32x16, prelude::*, u32x16};
+use fearless_simd::{Level, Simd, f32x16, prelude::*, u32x16};
 
-/// ln of the smallest normal f32, rounded up: from here on e^x is normal.
-const LN_MIN: f32 = -87.336_54;
+use super::level::is_fused;
+
 /// 1.5·2^23: adding it rounds to the nearest integer, which then stands in the low bits.
 const ROUND: f32 = 12_582_912.0;
-/// ln 2 in two parts; the first has so few bits that n·LN2_HI is exact, with and without FMA.
-const LN2_HI: f32 = 0.693_359_4;
-const LN2_LO: f32 = -2.121_944_4e-4;
-/// (e^r − 1 − r)/r² on [−ln 2/2, ln 2/2], highest power first: a minimax fit of e^r, 0.03 ULP off before rounding.
-const POLYNOMIAL: [f32; 5] =
-    [1.381_454e-3, 8.368_745e-3, 4.166_839e-2, 1.666_652_1e-1, 0.499_999_94];
+/// The least n whose powers are normal numbers, whatever r is.
+const LEAST: f32 = -125.0;
+/// (2^r − 1)/r on [−1/2, 1/2], highest power first: a minimax fit of 2^r, 0.05 ULP off before rounding.
+const POLYNOMIAL: [f32; 6] =
+    [1.559_457_9e-4, 1.340_647_6e-3, 9.617_693e-3, 5.550_3e-2, 2.402_265_4e-1, 6.931_472_4e-1];
+/// Upper 12 bits of a mantissa.
+const UPPER: u32 = 0xffff_f000;
 
-/// Of several vectors at once, a step for all before the next step: each of the steps has to wait for the one before.
-#[inline(always)]
-pub(super) fn exp<S: Simd, const N: usize>(simd: S, x: [f32x16<S>; N]) -> [f32x16<S>; N] {
-    let splat = |value| simd.splat_f32x16(value);
-    let (log2_e, round) = (splat(core::f32::consts::LOG2_E), splat(ROUND));
-    let (ln2_hi, ln2_lo, one) = (splat(-LN2_HI), splat(-LN2_LO), splat(1.0));
-    let (mut shifted, mut r, mut y) = (x, x, [splat(POLYNOMIAL[0]); N]);
-    for i in 0..N {
-        shifted[i] = x[i].mul_add(log2_e, round);
+/// The constants of 2^(x·c − K).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Exponent {
+    /// c in two parts.
+    high: f32,
+    low: f32,
+    /// [`ROUND`] − K.
+    shift: f32,
+    /// K.
+    power: f64,
+}
+
+impl Exponent {
+    /// e^x.
+    pub(super) const NATURAL: Self = Self::new(core::f64::consts::LOG2_E, 0.0);
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "two parts of a number, and a small integer"
+    )]
+    const fn new(factor: f64, power: f64) -> Self {
+        let high = factor as f32;
+        Self { high, low: (factor - high as f64) as f32, shift: ROUND - power as f32, power }
     }
-    for i in 0..N {
-        r[i] = (shifted[i] - round).mul_add(ln2_hi, x[i]);
+
+    /// e^(scale·x) relative to a power of two near e^max, at least a quarter of it; `None` where the exponents are too large to be told
+    /// apart: then the maximum must be subtracted first.
+    pub(super) fn relative(level: Level, scale: f32, max: f64) -> Option<Self> {
+        // With FMA every integer up to 2^22 is exact beside ROUND. Without, x·c must leave its rounding error below the contract.
+        let most = if is_fused(level) { 4_194_304.0 } else { 4096.0 };
+        let power = libm::floor(max * core::f64::consts::LOG2_E) - 1.0;
+        let factor = f64::from(scale) * core::f64::consts::LOG2_E;
+        (libm::fabs(power) <= most && factor < 1e30 && factor > 1e-30)
+            .then(|| Self::new(factor, power))
     }
-    for i in 0..N {
-        r[i] = (shifted[i] - round).mul_add(ln2_lo, r[i]);
+
+    /// 2^K / e^max.
+    pub(super) fn over(&self, max: f64) -> f64 {
+        libm::exp2(self.power - max * core::f64::consts::LOG2_E)
     }
-    for coefficient in &POLYNOMIAL[1..] {
-        let coefficient = splat(*coefficient);
-        for i in 0..N {
-            y[i] = y[i].mul_add(r[i], coefficient);
+
+    /// x·c − u for an integer u near it: rounded once with FMA, in exact parts without.
+    #[inline(always)]
+    fn remainder<S: Simd>(self, simd: S, x: f32x16<S>, u: f32x16<S>) -> f32x16<S> {
+        let splat = |value| simd.splat_f32x16(value);
+        if is_fused(simd.level()) {
+            return x.mul_add(splat(self.low), x.mul_add(splat(self.high), -u));
         }
+        // Halves of 12 bits, whose products are exact.
+        let c = f32::from_bits(self.high.to_bits() & UPPER);
+        let upper: f32x16<S> = (x.bitcast::<u32x16<S>>() & UPPER).bitcast();
+        let lower = x - upper;
+        ((upper * c - u) + (upper * (self.high - c) + lower * c))
+            + (lower * (self.high - c) + x * self.low)
     }
-    for _ in 0..2 {
+
+    /// Of several vectors at once, a step for all before the next step: each of the steps has to wait for the one before.
+    #[inline(always)]
+    pub(super) fn exp<S: Simd, const N: usize>(self, simd: S, x: [f32x16<S>; N]) -> [f32x16<S>; N] {
+        let splat = |value| simd.splat_f32x16(value);
+        let (mut n, mut r, mut y) = (x, x, [splat(POLYNOMIAL[0]); N]);
         for i in 0..N {
-            y[i] = y[i].mul_add(r[i], one);
+            n[i] = x[i].mul_add(splat(self.high), splat(self.shift));
         }
+        for i in 0..N {
+            r[i] = self.remainder(simd, x[i], n[i] - self.shift);
+        }
+        for coefficient in &POLYNOMIAL[1..] {
+            for i in 0..N {
+                y[i] = y[i].mul_add(r[i], splat(*coefficient));
+            }
+        }
+        for i in 0..N {
+            y[i] = y[i].mul_add(r[i], splat(1.0));
+        }
+        for i in 0..N {
+            // 2^n from the low bits: no conversion to integer, which would have to saturate.
+            let bits: u32x16<S> = n[i].bitcast();
+            let power: f32x16<S> = ((bits << 23) + 0x3f80_0000).bitcast();
+            let vanishes = simd.simd_lt_f32x16(n[i], splat(ROUND + LEAST));
+            y[i] = simd.select_f32x16(vanishes, splat(0.0), y[i] * power);
+        }
+        y
     }
-    for i in 0..N {
-        // 2^n from the low bits of `shifted`: no conversion to integer, which would have to saturate.
-        let bits: u32x16<S> = shifted[i].bitcast();
-        let power: f32x16<S> = ((bits << 23) + 0x3f80_0000).bitcast();
-        let vanishes = simd.simd_lt_f32x16(x[i], splat(LN_MIN));
-        y[i] = simd.select_f32x16(vanishes, splat(0.0), y[i] * power);
-    }
-    y
 }
 
 #[cfg(test)]
 mod tests {
     extern crate std;
 
-    use fearless_simd::{Level, dispatch};
+    use fearless_simd::Level;
 
+    use super::super::level::dispatch;
     use super::*;
+
+    fn apply(level: Level, exponent: Exponent, x: &[f32; 16]) -> [f32; 16] {
+        let mut y = [9.0; 16];
+        dispatch!(level, simd => exponent.exp(simd, [f32x16::from_slice(simd, x)])[0].store_slice(&mut y));
+        y
+    }
 
     /// Largest error in ULP of the true value over every `step`-th f32 in [−88, 0], and the argument where it stands.
     fn worst(level: Level, step: usize) -> (f64, f32) {
@@ -69,10 +128,8 @@ mod tests {
             for (lane, bits) in (bits..).take(16).enumerate() {
                 x[lane] = f32::from_bits(bits);
             }
-            let mut y = [0.0_f32; 16];
-            dispatch!(level, simd => exp(simd, [f32x16::from_slice(simd, &x)])[0].store_slice(&mut y));
-            for (x, y) in x.into_iter().zip(y) {
-                let error = ulp_error(x, y);
+            for (x, y) in x.into_iter().zip(apply(level, Exponent::NATURAL, &x)) {
+                let error = ulp_error(f64::from(x), y);
                 if error.is_nan() || error > worst.0 {
                     worst = (error, x);
                 }
@@ -81,9 +138,11 @@ mod tests {
         worst
     }
 
-    fn ulp_error(x: f32, y: f32) -> f64 {
-        let exact = f64::from(x).exp();
-        if x < LN_MIN {
+    /// The error of y as e^x.
+    fn ulp_error(x: f64, y: f32) -> f64 {
+        let exact = x.exp();
+        let power = (x * core::f64::consts::LOG2_E).round();
+        if power < f64::from(LEAST) {
             return if y == 0.0 { 0.0 } else { f64::INFINITY };
         }
         // ULP of the binade of the exact value.
@@ -100,11 +159,7 @@ mod tests {
     /// The levels of this machine, each with the bound that holds there.
     fn levels() -> std::vec::Vec<(Level, f64)> {
         let best = crate::default_level();
-        #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-        let fused = |level: Level| level.as_avx2().is_some();
-        #[cfg(not(any(target_arch = "x86", target_arch = "x86_64")))]
-        let fused = |level: Level| !level.is_fallback();
-        let bound = |level| (level, if fused(level) { 1.0 } else { 1.25 });
+        let bound = |level| (level, if is_fused(level) { 1.0 } else { 1.25 });
         let mut levels = std::vec![bound(best), bound(Level::baseline())];
         #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
         levels.extend(best.as_avx2().map(|avx2| bound(Level::Avx2(avx2))));
@@ -130,13 +185,39 @@ mod tests {
         assert_within(1);
     }
 
+    /// Neither a scale nor an offset costs digits: the same bound relative to any maximum.
+    #[test]
+    fn scales_and_offsets_are_exact() {
+        for (level, bound) in levels() {
+            for scale in [1.0_f32, 0.7, 1.3, 0.013] {
+                for max in [0.0_f32, 3.3, -17.25, 1000.3, -2000.7, 300_000.1] {
+                    let scaled = f64::from(scale) * f64::from(max);
+                    let Some(exponent) = Exponent::relative(level, scale, scaled) else { continue };
+                    for start in (0..6000).step_by(16) {
+                        let mut x = [0.0; 16];
+                        for (lane, x) in x.iter_mut().enumerate() {
+                            *x = max - (start + lane) as f32 * 0.0137 / scale;
+                        }
+                        for (x, y) in x.into_iter().zip(apply(level, exponent, &x)) {
+                            let exact = f64::from(scale) * f64::from(x) - scaled;
+                            let error = f64::from(y) * exponent.over(scaled) / exact.exp() - 1.0;
+                            let error = error.abs() / f64::from(f32::EPSILON);
+                            let all = exact < -84.0 || error <= bound;
+                            assert!(all, "{level:?} {scale} {max} {x}: {error} ulp");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn special_values() {
-        let x = [0.0, -0.0, f32::NAN, f32::NEG_INFINITY, -1e30, -87.4, -100.0, f32::MIN];
+        let x = [0.0, -0.0, f32::NAN, f32::NEG_INFINITY, -1e30, -88.0, -100.0, f32::MIN];
         for (level, _) in levels() {
-            let (mut lanes, mut y) = ([0.0; 16], [9.0; 16]);
+            let mut lanes = [0.0; 16];
             lanes[..x.len()].copy_from_slice(&x);
-            dispatch!(level, simd => exp(simd, [f32x16::from_slice(simd, &lanes)])[0].store_slice(&mut y));
+            let y = apply(level, Exponent::NATURAL, &lanes);
             assert_eq!(y[..2], [1.0, 1.0]);
             assert!(y[2].is_nan());
             assert_eq!(y[3..8], [0.0; 5]);

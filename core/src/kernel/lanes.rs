@@ -4,7 +4,7 @@
 use fearless_simd::{Simd, f32x16, i16x32, prelude::*, u16x16, u32x16};
 use half::{bf16, f16};
 
-use super::row::{BLOCK, WriteRow};
+use super::walk::BLOCK;
 
 /// Lanes of the virtual vector that every SIMD level works with.
 pub(crate) const LANES: usize = 16;
@@ -13,8 +13,8 @@ pub(crate) const LANES: usize = 16;
 pub trait Lanes: Copy + Send + Sync + core::fmt::Debug + 'static {
     const ZERO: Self;
     const NEG_INFINITY: Self;
-    fn to_f32(self) -> f32;
-    fn from_f32(value: f32) -> Self;
+    fn widen(self) -> f32;
+    fn nearest(value: f32) -> Self;
     fn load<S: Simd>(simd: S, lanes: &[Self; LANES]) -> f32x16<S>;
     /// Rounds once.
     fn lanes<S: Simd>(simd: S, value: f32x16<S>) -> [Self; LANES];
@@ -23,26 +23,29 @@ pub trait Lanes: Copy + Send + Sync + core::fmt::Debug + 'static {
     fn no_max<S: Simd>(simd: S) -> Self::Max<S>;
     fn max_with<S: Simd>(simd: S, max: Self::Max<S>, block: &[Self; BLOCK]) -> Self::Max<S>;
     fn max_lane<S: Simd>(simd: S, max: Self::Max<S>) -> f32;
-    /// Whether this is f32: such a row can park intermediate values.
-    const IS_F32: bool = false;
-    /// The same row as f32, where it is; an empty one elsewhere.
-    fn f32_row<'a>(_row: &'a mut WriteRow<'_, Self>) -> WriteRow<'a, f32> {
-        WriteRow::target(&mut [])
+    /// The same row as f32, where it is: such a row can hold intermediate values.
+    fn as_f32(row: &mut [Self]) -> Option<&mut [f32]> {
+        let _ = row;
+        None
+    }
+    /// The same row as f32, where it is.
+    fn as_f32_ref(row: &[Self]) -> Option<&[f32]> {
+        let _ = row;
+        None
     }
 }
 
 impl Lanes for f32 {
-    const IS_F32: bool = true;
     const ZERO: Self = 0.0;
     const NEG_INFINITY: Self = Self::NEG_INFINITY;
 
     #[inline(always)]
-    fn to_f32(self) -> f32 {
+    fn widen(self) -> f32 {
         self
     }
 
     #[inline(always)]
-    fn from_f32(value: f32) -> Self {
+    fn nearest(value: f32) -> Self {
         value
     }
 
@@ -77,9 +80,12 @@ impl Lanes for f32 {
         simd.reduce_max_f32x16(max)
     }
 
-    #[inline(always)]
-    fn f32_row<'a>(row: &'a mut WriteRow<'_, Self>) -> WriteRow<'a, f32> {
-        WriteRow { row: row.row, ..*row }
+    fn as_f32(row: &mut [Self]) -> Option<&mut [f32]> {
+        Some(row)
+    }
+
+    fn as_f32_ref(row: &[Self]) -> Option<&[f32]> {
+        Some(row)
     }
 }
 
@@ -139,12 +145,12 @@ macro_rules! sixteen_bits {
         const NEG_INFINITY: Self = Self::NEG_INFINITY;
 
         #[inline(always)]
-        fn to_f32(self) -> f32 {
+        fn widen(self) -> f32 {
             self.to_f32()
         }
 
         #[inline(always)]
-        fn from_f32(value: f32) -> Self {
+        fn nearest(value: f32) -> Self {
             Self::from_f32(value)
         }
 

@@ -1,35 +1,86 @@
-//! The hot loops, one row at a time, generic over SIMD level and element type. No objectives, no shapes, no errors.
+//! The hot loops, one row (or a tile of one) at a time, generic over SIMD level and element type. No objectives, no shapes, no errors.
 //!
-//! Every path computes the same `exp(z' − pivot)` per element, so in place and separate, fused and staged agree in their bits.
+//! Every path computes the same exponentials, so in place and separate, fused and staged agree in their bits.
 
+mod base;
 mod exp;
+mod finish;
 mod lanes;
-mod logits_grad;
-mod map;
+pub(crate) mod level;
+mod max;
 mod prefetch;
-mod row;
-mod row_max;
-mod row_mut;
-mod row_stats;
-mod table;
+mod sums;
+mod walk;
 
 use fearless_simd::Level;
+use half::{bf16, f16};
 
+pub use base::{Base, LogitMap};
+pub use finish::Affine;
+pub(crate) use finish::{finish_in_place, shift_in_place};
 pub use lanes::Lanes;
-pub use logits_grad::RowGrad;
-pub use map::LogitMap;
-pub use row::{ReadRow, WriteRow};
-pub(crate) use row_max::argmax;
-pub(crate) use row_mut::{Parked, Place, RowMut};
-pub use row_stats::{Moments, RowSums, Want};
-pub use table::{LogitKernels, ResultKernels};
+pub(crate) use max::argmax;
+pub(crate) use sums::parked_in_place;
+pub use sums::{Moments, Source, Sums};
 
-/// The sums that few calls want, of a row whose logits are still there.
-pub(crate) fn moments<T: LogitKernels>(
-    level: Level,
-    row: ReadRow<'_, T>,
-    map: &LogitMap,
-    want: Want<'_>,
-) -> Moments {
-    if want.nothing() { Moments::NONE } else { T::moments(level, row, map, want) }
+/// Entries of a row that are worked on at a time where there is no room for a whole one: 4 KiB of f32.
+pub(crate) const TILE: usize = 1024;
+
+/// The kernels as functions of concrete types: compiled here once, and not again in every crate that calls the library.
+pub trait Kernels: Lanes {
+    /// See [`max::max`].
+    fn max(level: Level, row: &[Self]) -> f32;
+    /// See [`sums::sums`].
+    fn sums(level: Level, source: Source<'_, Self>, base: &Base) -> Sums;
+    /// See [`sums::parked`].
+    fn parked(level: Level, source: Source<'_, Self>, base: &Base, park: &mut [f32]) -> Sums;
+    /// See [`sums::moments`].
+    fn moments(level: Level, source: Source<'_, Self>, base: &Base) -> Moments;
+    /// See [`sums::weighted`].
+    fn weighted(level: Level, row: &[Self], base: &Base, weights: Option<&[f32]>) -> (f64, f64);
+    /// See [`finish::finish`].
+    fn finish(level: Level, source: &[f32], out: &mut [Self], entry: Affine<'_>);
+    /// See [`finish::slopes`].
+    fn slopes(level: Level, logits: &[Self], base: &Base, entries: &mut [f32]);
+    /// See [`finish::shift`].
+    fn shift(level: Level, logits: &[Self], out: &mut [f32], pivot: f32, by: f32);
 }
+
+macro_rules! kernels {
+    ($($t:ty),*) => {$(
+        impl Kernels for $t {
+            fn max(level: Level, row: &[Self]) -> f32 {
+                max::max(level, row)
+            }
+
+            fn sums(level: Level, source: Source<'_, Self>, base: &Base) -> Sums {
+                sums::sums(level, source, base)
+            }
+
+            fn parked(level: Level, source: Source<'_, Self>, base: &Base, park: &mut [f32]) -> Sums {
+                sums::parked(level, source, base, park)
+            }
+
+            fn moments(level: Level, source: Source<'_, Self>, base: &Base) -> Moments {
+                sums::moments(level, source, base)
+            }
+
+            fn weighted(level: Level, row: &[Self], base: &Base, weights: Option<&[f32]>) -> (f64, f64) {
+                sums::weighted(level, row, base, weights)
+            }
+
+            fn finish(level: Level, source: &[f32], out: &mut [Self], entry: Affine<'_>) {
+                finish::finish(level, source, out, entry);
+            }
+
+            fn slopes(level: Level, logits: &[Self], base: &Base, entries: &mut [f32]) {
+                finish::slopes(level, logits, base, entries);
+            }
+
+            fn shift(level: Level, logits: &[Self], out: &mut [f32], pivot: f32, by: f32) {
+                finish::shift(level, logits, out, pivot, by);
+            }
+        }
+    )*};
+}
+kernels!(f32, bf16, f16);

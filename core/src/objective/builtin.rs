@@ -1,11 +1,12 @@
 //! The list of the library's objectives, by name: for command lines, the C ABI and tests that must see every one.
 
 use super::{
-    Cispo, Dapo, Dft, DftSequence, Dpo, Flow, Focal, FocalDetached, Group, Grpo, Gspo, InfoSft,
-    IwSequence, IwToken, Kl, Normalize, Objective, Power, Ppo, Psft, Real, Rft, Rho1, Scope, Sft,
-    SftGo, Talr, TalrAuto, TauFrom, Token, TokenTerm,
+    Cispo, Dapo, Deft, Dft, DftSequence, Dpo, Eaft, Flow, Focal, FocalDetached, GroupPass, Grpo,
+    Gspo, InfoSft, Input, IwSequence, IwToken, Kl, Normalize, Objective, Power, Ppo, Psft, Real,
+    Rft, Rho1, Sft, SftGo, Talr, TalrAuto, TauFrom, Token,
 };
-use crate::error::{Argument, Error};
+use crate::error::Error;
+use crate::reduction::Reduction;
 
 /// The value of a parameter that is set by name: a number, or the name of a variant.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -137,24 +138,20 @@ macro_rules! builtins {
                 match self { $(Self::$objective(o) => o.loss(token),)* }
             }
 
-            fn scope(&self) -> Scope {
-                match self { $(Self::$objective(o) => o.scope(),)* }
+            fn inputs(&self) -> &'static [Input] {
+                match self { $(Self::$objective(o) => o.inputs(),)* }
             }
 
-            fn inputs(&self) -> &'static [Argument] {
-                match self { $(Self::$objective(o) => o.inputs(),)* }
+            fn reduction(&self) -> Reduction {
+                match self { $(Self::$objective(o) => o.reduction(),)* }
             }
 
             fn check(&self) -> Result<(), Error> {
                 match self { $(Self::$objective(o) => o.check(),)* }
             }
 
-            fn group_pass(&self, group: &Group<'_>, terms: &mut [TokenTerm]) {
-                match self { $(Self::$objective(o) => o.group_pass(group, terms),)* }
-            }
-
-            fn counts(&self, scalars: &TokenTerm) -> bool {
-                match self { $(Self::$objective(o) => o.counts(scalars),)* }
+            fn group_pass(&self) -> Option<&dyn GroupPass> {
+                match self { $(Self::$objective(o) => o.group_pass(),)* }
             }
         }
 
@@ -174,6 +171,8 @@ builtins! {
     "focal-detached" => FocalDetached { gamma },
     "power" => Power { alpha },
     "infosft" => InfoSft { p_max },
+    "eaft" => Eaft { power, classes },
+    "deft" => Deft {},
     "iw-token" => IwToken { temperature, low, high },
     "psft" => Psft { clip_high },
     "ppo" => Ppo { clip_low, clip_high, dual_clip },

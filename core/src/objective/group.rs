@@ -2,13 +2,52 @@
 
 use core::ops::Range;
 
-use super::{TokenTerm, order};
+use super::order;
 use crate::batch::{Batch, Pair};
 use crate::entry;
 use crate::stats::RowStats;
 
 /// The least ln p that an objective sees: finite, so that weights which vanish there win over it.
 pub(crate) const LOG_P_MIN: f64 = -1e300;
+
+/// What a group pass leaves for a token.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(C)]
+pub struct Scalars {
+    values: [f64; 2],
+    /// 1 for a token that takes part.
+    counts: f64,
+}
+
+impl Scalars {
+    /// A token that does not take part: it is treated like an ignored row.
+    pub const DROPPED: Self = Self { values: [0.0; 2], counts: 0.0 };
+
+    /// A token that takes part, with what [`Token::shared`](super::Token::shared) will hold.
+    #[must_use]
+    pub const fn of(values: [f64; 2]) -> Self {
+        Self { values, counts: 1.0 }
+    }
+
+    /// What the token will see.
+    #[must_use]
+    pub const fn values(&self) -> [f64; 2] {
+        self.values
+    }
+
+    /// Whether the token takes part.
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        self.counts != 0.0
+    }
+}
+
+/// What objectives of a sequence, a pair or the whole batch do between statistics and terms: over log-probabilities, never over logits.
+pub trait GroupPass: Sync {
+    /// Leaves scalars for every row; before that, `scalars` holds [`Scalars::DROPPED`] and may serve as scratch, one entry a row. Ignored rows
+    /// stay ignored whatever is written there. Returns the temperature that was found, for the report.
+    fn run(&self, group: &Group<'_>, scalars: &mut [Scalars]) -> Option<f64>;
+}
 
 /// A batch after stage 1, as the group pass of an objective sees it.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +93,12 @@ impl<'a> Group<'a> {
         self.batch.pairs.unwrap_or_default()
     }
 
+    /// An extra input of the caller's; NaN where none has this name.
+    #[must_use]
+    pub fn extra(&self, name: &str, row: usize) -> f64 {
+        self.batch.extra_of(name).map_or(f64::NAN, |values| entry::read(values, row))
+    }
+
     /// Rows that are not ignored.
     pub fn active_rows(&self) -> impl Iterator<Item = usize> + Clone + '_ {
         self.active_in(0..self.stats.len())
@@ -84,30 +129,26 @@ impl<'a> Group<'a> {
     }
 
     /// Gives every row of a sequence the same scalars.
-    pub fn per_sequence(
-        &self,
-        terms: &mut [TokenTerm],
-        scalars: impl Fn(Range<usize>) -> TokenTerm,
-    ) {
+    pub fn per_sequence(&self, scalars: &mut [Scalars], value: impl Fn(Range<usize>) -> Scalars) {
         for rows in self.sequences() {
-            let value = scalars(rows.clone());
-            terms.get_mut(rows).unwrap_or_default().fill(value);
+            let value = value(rows.clone());
+            scalars.get_mut(rows).unwrap_or_default().fill(value);
         }
     }
 
     /// The lower median of at most `scratch.len()` values, as `torch.median`; `None` of none. NaN counts as the largest.
     pub fn lower_median(
         &self,
-        scratch: &mut [TokenTerm],
+        scratch: &mut [Scalars],
         values: impl Iterator<Item = f64>,
     ) -> Option<f64> {
         let mut count = 0_usize;
         for (slot, value) in scratch.iter_mut().zip(values) {
-            slot.loss = order::nan_last(value);
+            slot.values[0] = order::nan_last(value);
             count += 1;
         }
         let middle = count.checked_sub(1)? / 2;
-        let keys = scratch.iter().take(count).map(|slot| order::key(slot.loss));
+        let keys = scratch.iter().take(count).map(|slot| order::key(slot.values[0]));
         order::select(keys, middle).map(|(key, _)| order::value(key))
     }
 }

@@ -1,7 +1,7 @@
 //! Objectives weighted by an importance: a ratio of two models, or a frozen model's own judgement of a sample.
 
-use super::{Group, Objective, Real, Scope, Token, TokenTerm};
-use crate::error::{Argument, Error, check_parameter};
+use super::{Group, GroupPass, Input, Objective, Real, Scalars, Token};
+use crate::error::{Error, check_parameter};
 
 /// iw-SFT per token: −stop(clamp((p/p_ref)^temperature, low, high)) · ln p. arXiv 2507.12856 (`sum_over_time=False`).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -27,13 +27,12 @@ fn check_temperature(temperature: f64) -> Result<(), Error> {
 
 impl Objective for IwToken {
     fn loss<R: Real>(&self, t: &Token<R>) -> R {
-        let ratio = ((t.log_p - t.ref_log_p) * R::lit(self.temperature)).exp();
-        let weight = ratio.max(R::lit(self.low)).min(R::lit(self.high));
-        -(weight.stop() * t.log_p)
+        let ratio = ((t.log_p - t.ref_log_p) * self.temperature).exp();
+        -(ratio.clamp(self.low, self.high).stop() * t.log_p)
     }
 
-    fn inputs(&self) -> &'static [Argument] {
-        &[Argument::RefLogProbs]
+    fn inputs(&self) -> &'static [Input] {
+        &[Input::RefLogProbs]
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -45,7 +44,7 @@ impl Objective for IwToken {
 
 /// One weight for a whole sequence, from the group pass: −W · ln p.
 fn weighted_by_sequence<R: Real>(t: &Token<R>) -> R {
-    -(t.group[0].stop() * t.log_p)
+    -(t.shared[0].stop() * t.log_p)
 }
 
 /// iw-SFT per sequence: W = clamp(exp(temperature · mean(ln p − ln p_ref)), 0, max), detached. arXiv 2507.12856.
@@ -71,12 +70,8 @@ impl Objective for IwSequence {
         weighted_by_sequence(t)
     }
 
-    fn scope(&self) -> Scope {
-        Scope::Sequence
-    }
-
-    fn inputs(&self) -> &'static [Argument] {
-        &[Argument::RefLogProbs, Argument::Sequences]
+    fn inputs(&self) -> &'static [Input] {
+        &[Input::RefLogProbs, Input::Sequences]
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -84,12 +79,19 @@ impl Objective for IwSequence {
         check_parameter("max", self.max, self.max > 0.0, "a number > 0")
     }
 
-    fn group_pass(&self, group: &Group<'_>, terms: &mut [TokenTerm]) {
-        group.per_sequence(terms, |rows| {
+    fn group_pass(&self) -> Option<&dyn GroupPass> {
+        Some(self)
+    }
+}
+
+impl GroupPass for IwSequence {
+    fn run(&self, group: &Group<'_>, scalars: &mut [Scalars]) -> Option<f64> {
+        group.per_sequence(scalars, |rows| {
             let mean = group.mean(rows, |row| group.log_p(row) - group.ref_log_p(row));
-            let ratio = (mean.unwrap_or(0.0) * self.temperature).exp();
-            TokenTerm::scalars(Real::min(ratio, self.max), 0.0)
+            let ratio = Real::exp(mean.unwrap_or(0.0) * self.temperature);
+            Scalars::of([Real::min(ratio, self.max), 0.0])
         });
+        None
     }
 }
 
@@ -107,12 +109,8 @@ impl Objective for Flow {
         weighted_by_sequence(t)
     }
 
-    fn scope(&self) -> Scope {
-        if self.tau.is_some() { Scope::Sequence } else { Scope::Batch }
-    }
-
-    fn inputs(&self) -> &'static [Argument] {
-        &[Argument::RefLogProbs, Argument::Sequences]
+    fn inputs(&self) -> &'static [Input] {
+        &[Input::RefLogProbs, Input::Sequences]
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -120,17 +118,23 @@ impl Objective for Flow {
         check_parameter("tau", tau, tau > 0.0, "a number > 0")
     }
 
-    fn group_pass(&self, group: &Group<'_>, terms: &mut [TokenTerm]) {
+    fn group_pass(&self) -> Option<&dyn GroupPass> {
+        Some(self)
+    }
+}
+
+impl GroupPass for Flow {
+    fn run(&self, group: &Group<'_>, scalars: &mut [Scalars]) -> Option<f64> {
         // Never negative, also where rounding left a log-probability above 0.
         let nll = |row| Real::max(-group.ref_log_p(row), 0.0);
         let mean_nll = |rows| group.mean(rows, nll);
-        let median = || group.lower_median(terms, group.sequences().filter_map(mean_nll));
+        let median = || group.lower_median(scalars, group.sequences().filter_map(mean_nll));
         // A reference that is certain of every sample has median 0: then every weight is 1 or 0, never NaN.
         let tau = self.tau.or_else(median).unwrap_or(1.0).max(f64::MIN_POSITIVE);
-        group.per_sequence(terms, |rows| {
-            let weight = Real::exp(-mean_nll(rows).unwrap_or(0.0) / tau);
-            TokenTerm::scalars(weight, 0.0)
+        group.per_sequence(scalars, |rows| {
+            Scalars::of([Real::exp(-mean_nll(rows).unwrap_or(0.0) / tau), 0.0])
         });
+        Some(tau)
     }
 }
 
@@ -145,18 +149,21 @@ impl Objective for DftSequence {
         weighted_by_sequence(t)
     }
 
-    fn scope(&self) -> Scope {
-        Scope::Sequence
+    fn inputs(&self) -> &'static [Input] {
+        &[Input::Sequences]
     }
 
-    fn inputs(&self) -> &'static [Argument] {
-        &[Argument::Sequences]
+    fn group_pass(&self) -> Option<&dyn GroupPass> {
+        Some(self)
     }
+}
 
-    fn group_pass(&self, group: &Group<'_>, terms: &mut [TokenTerm]) {
-        group.per_sequence(terms, |rows| {
+impl GroupPass for DftSequence {
+    fn run(&self, group: &Group<'_>, scalars: &mut [Scalars]) -> Option<f64> {
+        group.per_sequence(scalars, |rows| {
             let mean = group.mean(rows, |row| group.log_p(row)).unwrap_or(0.0);
-            TokenTerm::scalars(Real::exp(mean), 0.0)
+            Scalars::of([Real::exp(mean), 0.0])
         });
+        None
     }
 }

@@ -10,7 +10,7 @@
 //! struct Tempered { power: f64 }
 //! impl Objective for Tempered {
 //!     fn loss<R: Real>(&self, t: &Token<R>) -> R {
-//!         -((t.log_p * R::lit(self.power)).exp().stop() * t.log_p)
+//!         -((t.log_p * self.power).exp().stop() * t.log_p)
 //!     }
 //! }
 //! # use surprisal::{Batch, Logits, LogitsMut, Loss};
@@ -24,6 +24,7 @@
 //! `dlogits[j] = coef · (p[j] − [j = target])`.
 
 mod builtin;
+mod confidence;
 mod group;
 mod importance;
 mod order;
@@ -35,7 +36,8 @@ mod talr;
 mod weighted;
 
 pub use builtin::{Builtin, Value};
-pub use group::Group;
+pub use confidence::{Deft, Eaft};
+pub use group::{Group, GroupPass, Scalars};
 pub(crate) use group::{floor_log_p, side_log_p};
 pub use importance::{DftSequence, Flow, IwSequence, IwToken};
 pub use policy::{Cispo, Dapo, Grpo, Gspo, Kl, Ppo, Psft};
@@ -45,10 +47,61 @@ pub use selection::{Rft, Rho1, SftGo};
 pub use talr::{Normalize, Talr, TalrAuto, TauFrom};
 pub use weighted::{Dft, Focal, FocalDetached, InfoSft, Power, Sft};
 
-use crate::error::{Argument, Error};
+use crate::error::Error;
+use crate::reduction::Reduction;
+
+/// Extra inputs that a batch can carry by name, and an objective can ask for.
+pub const EXTRA_INPUTS: usize = 4;
+
+/// What an objective wants to know of a token besides ln p. All but the last three are the caller's, in [`Batch`](crate::Batch).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Input {
+    /// ln p of each target under a frozen reference model.
+    RefLogProbs,
+    /// ln p of each target under the policy that sampled it.
+    OldLogProbs,
+    /// Advantage of each token.
+    Advantages,
+    /// Group id of each token.
+    Groups,
+    /// Cumulative sequence offsets.
+    Sequences,
+    /// Preference pairs.
+    Pairs,
+    /// Keep flag of each sequence.
+    Keep,
+    /// A per-token input of the caller's own, by the name that [`Batch::extra`](crate::Batch::extra) gave it. The objective finds it in
+    /// [`Token::extra`], in the order in which it asks; at most [`EXTRA_INPUTS`].
+    Extra(&'static str),
+    /// Entropy of the row's softmax, which the library computes: another walk over the row while it is in cache.
+    Entropy,
+    /// Σp² of the row's softmax, which the library computes: as the entropy, at no more cost with it.
+    SumSquares,
+}
+
+impl Input {
+    /// Its name, as that of the argument.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RefLogProbs => "ref_log_probs",
+            Self::OldLogProbs => "old_log_probs",
+            Self::Advantages => "advantages",
+            Self::Groups => "groups",
+            Self::Sequences => "cu_seqlens",
+            Self::Pairs => "pairs",
+            Self::Keep => "keep",
+            Self::Extra(name) => name,
+            Self::Entropy => "entropy",
+            Self::SumSquares => "sum_squares",
+        }
+    }
+}
 
 /// What an objective sees of one token. Inputs that the caller did not give are 0; an objective names those it needs.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Token<R> {
     /// ln p of the target: the variable. At least −1e300, so that an impossible target takes its limit instead of 0·∞.
     pub log_p: R,
@@ -58,56 +111,60 @@ pub struct Token<R> {
     pub old_log_p: R,
     /// Advantage.
     pub advantage: R,
-    /// The two scalars that [`Objective::group_pass`] left for the token.
-    pub group: [R; 2],
+    /// Entropy of the row in nats, as a constant: no gradient flows through it.
+    pub entropy: R,
+    /// Σp² of the row, as a constant.
+    pub sum_squares: R,
+    /// The extra inputs, in the order in which [`Objective::inputs`] asks for them.
+    pub extra: [R; EXTRA_INPUTS],
+    /// What a group pass left for the token ([`Scalars::of`]); 0 without one.
+    pub shared: [R; 2],
 }
 
-/// How much of the batch an objective must know before it can weigh a token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Scope {
-    /// The token alone: statistics, loss and gradient in one pass over the logits.
-    Token,
-    /// All tokens of its sequence (or pair of sequences): two passes, with a workspace.
-    Sequence,
-    /// All tokens of the batch: two passes, with a workspace.
-    Batch,
+impl<R: Real> Token<R> {
+    /// A token of which nothing is known but ln p of its target.
+    pub fn new(log_p: R) -> Self {
+        let zero = R::lit(0.0);
+        Self {
+            log_p,
+            ref_log_p: zero,
+            old_log_p: zero,
+            advantage: zero,
+            entropy: zero,
+            sum_squares: zero,
+            extra: [zero; EXTRA_INPUTS],
+            shared: [zero; 2],
+        }
+    }
 }
 
 /// What a token contributes: the output of stage 2 and the input of stage 3.
-///
-/// Also the workspace of the group pass, which leaves its two scalars in `loss` and `coef` until the term is formed.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[repr(C)]
 pub struct TokenTerm {
     /// The token's weighted loss before the reduction divides it.
     pub loss: f64,
-    /// −∂(reduced loss)/∂ln p, all weights and the reduction included.
+    /// −∂(reduced loss)/∂ln p, all weights, the reduction and [`Loss::grad_scale`](crate::Loss::grad_scale) included.
     pub coef: f64,
-    /// What multiplies the dense extras (label smoothing, z-loss) of the row: token weight and reduction.
+    /// What multiplies the dense extras (label smoothing, z-loss) in the gradient of the row: token weight, reduction, `grad_scale`.
     pub dense: f64,
 }
 
-impl TokenTerm {
-    /// A term that holds the two scalars of a group pass.
-    #[must_use]
-    pub const fn scalars(first: f64, second: f64) -> Self {
-        Self { loss: first, coef: second, dense: 0.0 }
-    }
-}
-
 /// An objective: what a token's surprisal costs.
+///
+/// One function of the token is enough. Objectives that must know the sequence or the batch first give a [`GroupPass`] as well.
 pub trait Objective: Sync {
     /// Loss of one token, before token weights, dense extras and reduction.
     fn loss<R: Real>(&self, token: &Token<R>) -> R;
 
-    /// What must be known before a token can be weighed.
-    fn scope(&self) -> Scope {
-        Scope::Token
+    /// What must be known of each token.
+    fn inputs(&self) -> &'static [Input] {
+        &[]
     }
 
-    /// The side inputs that the batch must have.
-    fn inputs(&self) -> &'static [Argument] {
-        &[]
+    /// The reduction of a loss that is told no other.
+    fn reduction(&self) -> Reduction {
+        Reduction::MeanTokens
     }
 
     /// Checks the objective's own parameters.
@@ -118,15 +175,30 @@ pub trait Objective: Sync {
         Ok(())
     }
 
-    /// Between statistics and terms, for scopes beyond the token: leaves two scalars per active row in `terms`
-    /// ([`TokenTerm::scalars`]), which come back as [`Token::group`]. `terms` has one entry a row and may serve as scratch before.
-    fn group_pass(&self, group: &Group<'_>, terms: &mut [TokenTerm]) {
-        let _ = (group, terms);
+    /// What has to be found out of a whole sequence or batch before a token can be weighed; nothing for objectives of a token.
+    fn group_pass(&self) -> Option<&dyn GroupPass> {
+        None
+    }
+}
+
+impl<O: Objective> Objective for &O {
+    fn loss<R: Real>(&self, token: &Token<R>) -> R {
+        (**self).loss(token)
     }
 
-    /// Whether a token with these scalars takes part at all. One that does not is treated like an ignored row.
-    fn counts(&self, scalars: &TokenTerm) -> bool {
-        let _ = scalars;
-        true
+    fn inputs(&self) -> &'static [Input] {
+        (**self).inputs()
+    }
+
+    fn reduction(&self) -> Reduction {
+        (**self).reduction()
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        (**self).check()
+    }
+
+    fn group_pass(&self) -> Option<&dyn GroupPass> {
+        (**self).group_pass()
     }
 }

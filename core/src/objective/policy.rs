@@ -1,7 +1,7 @@
 //! Policy-gradient objectives: a ratio to the policy that sampled the token, clipped, times an advantage.
 
-use super::{Group, Objective, Real, Scope, Token, TokenTerm};
-use crate::error::{Argument, Error, check_parameter};
+use super::{Group, GroupPass, Input, Objective, Real, Scalars, Token};
+use crate::error::{Error, check_parameter};
 
 /// Largest ln r: e^700 is a finite f64, so that an advantage of 0 silences any ratio.
 const LOG_RATIO_MAX: f64 = 700.0;
@@ -13,8 +13,7 @@ fn ratio<R: Real>(t: &Token<R>) -> R {
 
 /// −min(r·A, clip(r, 1−low, 1+high)·A).
 fn clipped<R: Real>(ratio: R, advantage: R, low: f64, high: f64) -> R {
-    let clip = ratio.max(R::lit(1.0 - low)).min(R::lit(1.0 + high));
-    -(ratio * advantage).min(clip * advantage)
+    -(ratio * advantage).min(ratio.clamp(1.0 - low, 1.0 + high) * advantage)
 }
 
 fn check_clip(low: f64, high: f64) -> Result<(), Error> {
@@ -26,7 +25,7 @@ fn check_clip_high(high: f64) -> Result<(), Error> {
     check_parameter("clip_high", high, high >= 0.0, "a number >= 0")
 }
 
-const OLD: &[Argument] = &[Argument::OldLogProbs, Argument::Advantages];
+const OLD: &[Input] = &[Input::OldLogProbs, Input::Advantages];
 
 /// PSFT: −min(r, 1+ε), PPO's clip with advantage 1 on data. coef = r where r ≤ 1+ε, else 0. arXiv 2508.17784.
 ///
@@ -48,8 +47,8 @@ impl Objective for Psft {
         -ratio(t).min(R::lit(1.0 + self.clip_high))
     }
 
-    fn inputs(&self) -> &'static [Argument] {
-        &[Argument::OldLogProbs]
+    fn inputs(&self) -> &'static [Input] {
+        &[Input::OldLogProbs]
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -82,13 +81,13 @@ impl Objective for Ppo {
         match self.dual_clip {
             None => loss,
             Some(c) => {
-                let bound = -(t.advantage * R::lit(c));
+                let bound = -(t.advantage * c);
                 t.advantage.if_negative(loss.min(bound), loss)
             }
         }
     }
 
-    fn inputs(&self) -> &'static [Argument] {
+    fn inputs(&self) -> &'static [Input] {
         OLD
     }
 
@@ -143,14 +142,14 @@ impl Grpo {
         let k3 = |k: R| k.exp_m1() - k;
         match self.kl {
             Kl::K1 => -k,
-            Kl::K2 => k * k * R::lit(0.5),
+            Kl::K2 => k * k * 0.5,
             Kl::K3 => k3(k),
             Kl::K3Corrected => {
                 // The derivative is −r·k, in which two terms of e^k have cancelled: formed here, not by the product rule.
                 let r = ratio(t);
                 (r * k3(k)).stop() + (t.log_p.stop() - t.log_p) * (r * k).stop()
             }
-            Kl::K3Clamped => k3(k.max(R::lit(-20.0)).min(R::lit(20.0))).min(R::lit(10.0)),
+            Kl::K3Clamped => k3(k.clamp(-20.0, 20.0)).min(R::lit(10.0)),
         }
     }
 }
@@ -158,14 +157,14 @@ impl Grpo {
 impl Objective for Grpo {
     fn loss<R: Real>(&self, t: &Token<R>) -> R {
         let loss = clipped(ratio(t), t.advantage, self.clip_low, self.clip_high);
-        if self.beta == 0.0 { loss } else { loss + self.kl(t) * R::lit(self.beta) }
+        if self.beta == 0.0 { loss } else { loss + self.kl(t) * self.beta }
     }
 
-    fn inputs(&self) -> &'static [Argument] {
+    fn inputs(&self) -> &'static [Input] {
         if self.beta == 0.0 {
             OLD
         } else {
-            &[Argument::OldLogProbs, Argument::Advantages, Argument::RefLogProbs]
+            &[Input::OldLogProbs, Input::Advantages, Input::RefLogProbs]
         }
     }
 
@@ -196,7 +195,7 @@ impl Objective for Dapo {
         clipped(ratio(t), t.advantage, self.clip_low, self.clip_high)
     }
 
-    fn inputs(&self) -> &'static [Argument] {
+    fn inputs(&self) -> &'static [Input] {
         OLD
     }
 
@@ -224,7 +223,7 @@ impl Objective for Cispo {
         -(t.advantage * weight * t.log_p)
     }
 
-    fn inputs(&self) -> &'static [Argument] {
+    fn inputs(&self) -> &'static [Input] {
         OLD
     }
 
@@ -253,26 +252,29 @@ impl Default for Gspo {
 
 impl Objective for Gspo {
     fn loss<R: Real>(&self, t: &Token<R>) -> R {
-        let ratio = (t.log_p - t.log_p.stop() + t.group[0]).min(R::lit(LOG_RATIO_MAX)).exp();
+        let ratio = (t.log_p - t.log_p.stop() + t.shared[0]).min(R::lit(LOG_RATIO_MAX)).exp();
         clipped(ratio, t.advantage, self.clip_low, self.clip_high)
     }
 
-    fn scope(&self) -> Scope {
-        Scope::Sequence
-    }
-
-    fn inputs(&self) -> &'static [Argument] {
-        &[Argument::OldLogProbs, Argument::Advantages, Argument::Sequences]
+    fn inputs(&self) -> &'static [Input] {
+        &[Input::OldLogProbs, Input::Advantages, Input::Sequences]
     }
 
     fn check(&self) -> Result<(), Error> {
         check_clip(self.clip_low, self.clip_high)
     }
 
-    fn group_pass(&self, group: &Group<'_>, terms: &mut [TokenTerm]) {
-        group.per_sequence(terms, |rows| {
+    fn group_pass(&self) -> Option<&dyn GroupPass> {
+        Some(self)
+    }
+}
+
+impl GroupPass for Gspo {
+    fn run(&self, group: &Group<'_>, scalars: &mut [Scalars]) -> Option<f64> {
+        group.per_sequence(scalars, |rows| {
             let mean = group.mean(rows, |row| group.log_p(row) - group.old_log_p(row));
-            TokenTerm::scalars(mean.unwrap_or(0.0), 0.0)
+            Scalars::of([mean.unwrap_or(0.0), 0.0])
         });
+        None
     }
 }

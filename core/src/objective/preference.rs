@@ -1,11 +1,12 @@
 //! Preference objectives over pairs of sequences.
 
-use super::{Group, Objective, Real, Scope, Token, TokenTerm};
-use crate::error::{Argument, Error, check_parameter};
+use super::{Group, GroupPass, Input, Objective, Real, Scalars, Token};
+use crate::error::{Error, check_parameter};
+use crate::reduction::Reduction;
 
 /// DPO: −ln σ(β·D), D = Σ(ln p − ln p_ref) of the chosen minus that of the rejected. Rafailov et al. 2023, arXiv 2305.18290.
 ///
-/// A loss of pairs: the reduction is `Sum`, `MeanPairs` (TRL's mean) or `By`. The pair's loss is spread evenly over its tokens;
+/// A loss of pairs: the reduction is `MeanPairs` (TRL's mean, the default), `Sum` or `By`. The pair's loss is spread evenly over its tokens;
 /// coef = ±β·σ(−β·D). A sequence in several pairs carries the sum of their losses; tokens of unpaired sequences do not count.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Dpo {
@@ -26,16 +27,16 @@ fn softplus(x: f64) -> f64 {
 
 impl Objective for Dpo {
     fn loss<R: Real>(&self, t: &Token<R>) -> R {
-        let [value, coef] = t.group;
+        let [value, coef] = t.shared;
         value + (t.log_p.stop() - t.log_p) * coef
     }
 
-    fn scope(&self) -> Scope {
-        Scope::Sequence
+    fn inputs(&self) -> &'static [Input] {
+        &[Input::RefLogProbs, Input::Sequences, Input::Pairs]
     }
 
-    fn inputs(&self) -> &'static [Argument] {
-        &[Argument::RefLogProbs, Argument::Sequences, Argument::Pairs]
+    fn reduction(&self) -> Reduction {
+        Reduction::MeanPairs
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -43,8 +44,13 @@ impl Objective for Dpo {
         check_parameter("beta", self.beta, allowed, "a finite number > 0")
     }
 
-    fn group_pass(&self, group: &Group<'_>, terms: &mut [TokenTerm]) {
-        terms.fill(TokenTerm::default());
+    fn group_pass(&self) -> Option<&dyn GroupPass> {
+        Some(self)
+    }
+}
+
+impl GroupPass for Dpo {
+    fn run(&self, group: &Group<'_>, scalars: &mut [Scalars]) -> Option<f64> {
         let log_ratio = |sequence| {
             let rows = group.active_in(group.sequence(sequence));
             rows.fold((0_usize, 0.0), |(n, sum), row| {
@@ -58,17 +64,13 @@ impl Objective for Dpo {
             let value = softplus(-margin) / (n_chosen + n_rejected) as f64;
             let coef = self.beta / (1.0 + libm::exp(margin));
             for (sequence, coef) in [(pair.chosen, coef), (pair.rejected, -coef)] {
-                for term in terms.get_mut(group.sequence(sequence)).unwrap_or_default() {
-                    term.loss += value;
-                    term.coef += coef;
-                    // Marks a token that some pair has: `counts` drops the others.
-                    term.dense = 1.0;
+                for token in scalars.get_mut(group.sequence(sequence)).unwrap_or_default() {
+                    // Tokens that no pair has stay dropped.
+                    let [values, coefs] = token.values();
+                    *token = Scalars::of([values + value, coefs + coef]);
                 }
             }
         }
-    }
-
-    fn counts(&self, scalars: &TokenTerm) -> bool {
-        scalars.dense != 0.0
+        None
     }
 }

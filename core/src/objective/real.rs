@@ -2,8 +2,8 @@
 
 use core::ops::{Add, Div, Mul, Neg, Sub};
 
-/// The operations an objective may use. Whoever implements it gives every objective a new meaning: a value (`f64`),
-/// a value with its derivative ([`Dual`]), or text for a shader.
+/// The operations an objective may use, also with a plain `f64` on the right. Whoever implements it gives every objective a new meaning: a
+/// value (`f64`), a value with its derivative ([`Dual`]), or text for a shader.
 pub trait Real:
     Copy
     + Add<Output = Self>
@@ -11,6 +11,10 @@ pub trait Real:
     + Mul<Output = Self>
     + Div<Output = Self>
     + Neg<Output = Self>
+    + Add<f64, Output = Self>
+    + Sub<f64, Output = Self>
+    + Mul<f64, Output = Self>
+    + Div<f64, Output = Self>
 {
     /// A constant.
     fn lit(value: f64) -> Self;
@@ -26,20 +30,55 @@ pub trait Real:
     /// self^exponent for self ≥ 0. Where self is 0 its derivative counts as 0, unless the exponent is 1.
     #[must_use]
     fn powf(self, exponent: f64) -> Self;
-    /// The smaller one; the first where they are equal.
-    #[must_use]
-    fn min(self, other: Self) -> Self;
-    /// The larger one; the first where they are equal.
-    #[must_use]
-    fn max(self, other: Self) -> Self;
     /// `then` where self < 0, else `otherwise`.
     #[must_use]
     fn if_negative(self, then: Self, otherwise: Self) -> Self;
     /// The same value, through which no gradient flows (stop-gradient, detach).
     #[must_use]
     fn stop(self) -> Self;
+
+    /// The smaller one; the first where they are equal.
+    #[must_use]
+    fn min(self, other: Self) -> Self {
+        (other - self).if_negative(other, self)
+    }
+
+    /// The larger one; the first where they are equal.
+    #[must_use]
+    fn max(self, other: Self) -> Self {
+        (self - other).if_negative(other, self)
+    }
+
+    /// The value within two bounds; the upper one where they cross.
+    #[must_use]
+    fn clamp(self, low: f64, high: f64) -> Self {
+        self.max(Self::lit(low)).min(Self::lit(high))
+    }
+
+    /// The product, where a `self` of 0 wins over an infinite value: what has no weight costs nothing.
+    #[must_use]
+    fn weigh(self, value: Self) -> Self {
+        let zero = Self::lit(0.0);
+        let product = self * value;
+        self.if_negative(product, (-self).if_negative(product, zero))
+    }
 }
 
+/// Gives a number type of your own the operators with an `f64` on the right that [`Real`](crate::objective::Real) asks for, by way of
+/// `Real::lit`.
+#[macro_export]
+macro_rules! real_with_f64 {
+    ($type:ty: $($trait:ident $op:ident),*) => {$(
+        impl core::ops::$trait<f64> for $type {
+            type Output = Self;
+
+            fn $op(self, other: f64) -> Self {
+                core::ops::$trait::$op(self, <Self as $crate::objective::Real>::lit(other))
+            }
+        }
+    )*};
+    ($type:ty) => { $crate::real_with_f64!($type: Add add, Sub sub, Mul mul, Div div); };
+}
 impl Real for f64 {
     fn lit(value: f64) -> Self {
         value
@@ -75,6 +114,10 @@ impl Real for f64 {
 
     fn stop(self) -> Self {
         self
+    }
+
+    fn weigh(self, value: Self) -> Self {
+        if self == 0.0 { 0.0 } else { self * value }
     }
 }
 
@@ -152,6 +195,8 @@ impl Neg for Dual {
         Self { value: -self.value, slope: -self.slope }
     }
 }
+
+real_with_f64!(Dual);
 
 impl Real for Dual {
     fn lit(value: f64) -> Self {

@@ -1,13 +1,13 @@
 //! Objectives that select: which samples, tokens or groups of tokens take part.
 
 use super::order::{self, nan_last};
-use super::{Group, Objective, Real, Scope, Token, TokenTerm};
+use super::{Group, GroupPass, Input, Objective, Real, Scalars, Token};
 use crate::entry;
-use crate::error::{Argument, Error, check_parameter};
+use crate::error::{Error, check_parameter};
 
-/// Scalars of a token that takes part with this weight, or does not (0).
-fn selected(keep: bool) -> TokenTerm {
-    TokenTerm::scalars(if keep { 1.0 } else { 0.0 }, 0.0)
+/// Scalars of a token that takes part, or does not.
+fn selected(keep: bool) -> Scalars {
+    if keep { Scalars::of([0.0; 2]) } else { Scalars::DROPPED }
 }
 
 /// RFT, rejection-sampling fine-tuning: −ln p on the sequences that the caller keeps; the others do not count.
@@ -19,22 +19,21 @@ impl Objective for Rft {
         -t.log_p
     }
 
-    fn scope(&self) -> Scope {
-        Scope::Sequence
+    fn inputs(&self) -> &'static [Input] {
+        &[Input::Sequences, Input::Keep]
     }
 
-    fn inputs(&self) -> &'static [Argument] {
-        &[Argument::Sequences, Argument::Keep]
+    fn group_pass(&self) -> Option<&dyn GroupPass> {
+        Some(self)
     }
+}
 
-    fn group_pass(&self, group: &Group<'_>, terms: &mut [TokenTerm]) {
+impl GroupPass for Rft {
+    fn run(&self, group: &Group<'_>, scalars: &mut [Scalars]) -> Option<f64> {
         for (sequence, rows) in group.sequences().enumerate() {
-            terms.get_mut(rows).unwrap_or_default().fill(selected(group.keeps(sequence)));
+            scalars.get_mut(rows).unwrap_or_default().fill(selected(group.keeps(sequence)));
         }
-    }
-
-    fn counts(&self, scalars: &TokenTerm) -> bool {
-        scalars.loss != 0.0
+        None
     }
 }
 
@@ -58,12 +57,8 @@ impl Objective for Rho1 {
         -t.log_p
     }
 
-    fn scope(&self) -> Scope {
-        Scope::Batch
-    }
-
-    fn inputs(&self) -> &'static [Argument] {
-        &[Argument::RefLogProbs]
+    fn inputs(&self) -> &'static [Input] {
+        &[Input::RefLogProbs]
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -71,29 +66,32 @@ impl Objective for Rho1 {
         check_parameter("keep", self.keep, allowed, "a share in (0, 1]")
     }
 
-    fn group_pass(&self, group: &Group<'_>, terms: &mut [TokenTerm]) {
+    fn group_pass(&self) -> Option<&dyn GroupPass> {
+        Some(self)
+    }
+}
+
+impl GroupPass for Rho1 {
+    fn run(&self, group: &Group<'_>, scalars: &mut [Scalars]) -> Option<f64> {
         for row in group.active_rows() {
             let excess = group.ref_log_p(row) - group.log_p(row);
-            entry::write(terms, row, TokenTerm::scalars(nan_last(excess), 0.0));
+            entry::write(scalars, row, Scalars::of([nan_last(excess), 0.0]));
         }
         // Largest excess first.
-        let key = |term: &TokenTerm| !order::key(term.loss);
-        let keys = group.active_rows().filter_map(|row| terms.get(row)).map(key);
+        let key = |token: &Scalars| !order::key(token.values()[0]);
+        let keys = group.active_rows().filter_map(|row| scalars.get(row)).map(key);
         let kept = kept_of(keys.clone().count(), self.keep);
         let last = kept.checked_sub(1).and_then(|index| order::select(keys, index));
-        let Some((last, equals)) = last else { return };
+        let (last, equals) = last?;
         // Earlier rows first among equals.
         let mut ties = equals + 1;
         for row in group.active_rows() {
-            let key = terms.get(row).map_or(u64::MAX, key);
+            let key = scalars.get(row).map_or(u64::MAX, key);
             let tie = key == last && ties > 0;
             ties -= usize::from(tie);
-            entry::write(terms, row, selected(key < last || tie));
+            entry::write(scalars, row, selected(key < last || tie));
         }
-    }
-
-    fn counts(&self, scalars: &TokenTerm) -> bool {
-        scalars.loss != 0.0
+        None
     }
 }
 
@@ -124,15 +122,11 @@ impl Default for SftGo {
 
 impl Objective for SftGo {
     fn loss<R: Real>(&self, t: &Token<R>) -> R {
-        -(t.group[0].stop() * t.log_p)
+        -(t.shared[0].stop() * t.log_p)
     }
 
-    fn scope(&self) -> Scope {
-        Scope::Batch
-    }
-
-    fn inputs(&self) -> &'static [Argument] {
-        &[Argument::Groups]
+    fn inputs(&self) -> &'static [Input] {
+        &[Input::Groups]
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -140,29 +134,31 @@ impl Objective for SftGo {
         check_parameter("lambda", self.lambda, allowed, "a number in [0, 1]")
     }
 
-    fn group_pass(&self, group: &Group<'_>, terms: &mut [TokenTerm]) {
+    fn group_pass(&self) -> Option<&dyn GroupPass> {
+        Some(self)
+    }
+}
+
+impl GroupPass for SftGo {
+    fn run(&self, group: &Group<'_>, scalars: &mut [Scalars]) -> Option<f64> {
         // Sum of nll and count of each group, at the index of its id.
-        terms.fill(TokenTerm::default());
         for row in group.active_rows() {
-            if let Some(slot) = terms.get_mut(group.group_id(row)) {
-                slot.loss -= group.log_p(row);
-                slot.coef += 1.0;
+            if let Some(slot) = scalars.get_mut(group.group_id(row)) {
+                let [sum, count] = slot.values();
+                *slot = Scalars::of([sum - group.log_p(row), count + 1.0]);
             }
         }
-        let mean = |slot: &TokenTerm| nan_last(slot.loss / slot.coef);
-        let worst = terms
-            .iter()
-            .enumerate()
-            .filter(|(_, slot)| slot.coef > 0.0)
-            // Of equal groups the lower id.
-            .max_by(|(i, a), (j, b)| mean(a).total_cmp(&mean(b)).then(j.cmp(i)))
-            .map(|(id, slot)| (id, slot.coef));
-        let Some((worst, size)) = worst else { return };
+        let mean = |slot: &Scalars| nan_last(slot.values()[0] / slot.values()[1]);
+        let groups = scalars.iter().enumerate().filter(|(_, slot)| slot.counts());
+        // Of equal groups the lower id.
+        let worst = groups.max_by(|(i, a), (j, b)| mean(a).total_cmp(&mean(b)).then(j.cmp(i)));
+        let (worst, size) = worst.map(|(id, slot)| (id, slot.values()[1]))?;
         let tokens = group.active_rows().count() as f64;
         for row in group.active_rows() {
             let extra =
                 if group.group_id(row) == worst { self.lambda * tokens / size } else { 0.0 };
-            entry::write(terms, row, TokenTerm::scalars(1.0 - self.lambda + extra, 0.0));
+            entry::write(scalars, row, Scalars::of([1.0 - self.lambda + extra, 0.0]));
         }
+        None
     }
 }

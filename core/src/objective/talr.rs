@@ -2,8 +2,8 @@
 
 use core::ops::Range;
 
-use super::{Group, Objective, Real, Scope, Token, TokenTerm};
-use crate::error::{Argument, Error, check_parameter};
+use super::{Group, GroupPass, Input, Objective, Real, Scalars, Token};
+use crate::error::{Error, check_parameter};
 
 /// The smallest automatic τ: a batch that is already learned must not divide by 0.
 const TAU_MIN: f64 = 1e-6;
@@ -28,7 +28,7 @@ impl Default for Talr {
 
 /// ln max(p^(1/τ), floor).
 fn log_weight<R: Real>(log_p: R, tau: R, floor: f64) -> R {
-    (log_p / tau).max(R::lit(floor.ln()))
+    (log_p / tau).max(R::lit(libm::log(floor)))
 }
 
 fn check_floor(floor: f64) -> Result<(), Error> {
@@ -91,7 +91,7 @@ impl Default for TalrAuto {
 
 impl TalrAuto {
     /// The temperature of this batch. Uses `scratch` (one entry a row).
-    fn tau(&self, group: &Group<'_>, scratch: &mut [TokenTerm]) -> f64 {
+    fn tau(&self, group: &Group<'_>, scratch: &mut [Scalars]) -> f64 {
         let nll = |row: usize| -group.log_p(row);
         let median = match self.tau_from {
             TauFrom::TokenMedian => group.lower_median(scratch, group.active_rows().map(nll)),
@@ -106,17 +106,13 @@ impl TalrAuto {
 
 impl Objective for TalrAuto {
     fn loss<R: Real>(&self, t: &Token<R>) -> R {
-        let [tau, log_norm] = t.group;
+        let [tau, log_norm] = t.shared;
         -((log_weight(t.log_p, tau, self.floor) - log_norm).exp().stop() * t.log_p)
     }
 
-    fn scope(&self) -> Scope {
-        Scope::Batch
-    }
-
-    fn inputs(&self) -> &'static [Argument] {
+    fn inputs(&self) -> &'static [Input] {
         match (self.tau_from, self.normalize) {
-            (TauFrom::SequenceMedian, _) | (_, Normalize::Sum1Sequence) => &[Argument::Sequences],
+            (TauFrom::SequenceMedian, _) | (_, Normalize::Sum1Sequence) => &[Input::Sequences],
             _ => &[],
         }
     }
@@ -125,25 +121,33 @@ impl Objective for TalrAuto {
         check_floor(self.floor)
     }
 
-    fn group_pass(&self, group: &Group<'_>, terms: &mut [TokenTerm]) {
-        let tau = self.tau(group, terms);
+    fn group_pass(&self) -> Option<&dyn GroupPass> {
+        Some(self)
+    }
+}
+
+impl GroupPass for TalrAuto {
+    fn run(&self, group: &Group<'_>, scalars: &mut [Scalars]) -> Option<f64> {
+        let tau = self.tau(group, scalars);
         let log_weight = |row: usize| log_weight(group.log_p(row), tau, self.floor);
         let log_sum = |rows: Range<usize>| log_sum_exp(group.active_in(rows).map(log_weight));
-        let all = 0..terms.len();
+        let all = 0..scalars.len();
         let log_norm = match self.normalize {
             Normalize::None => 0.0,
             Normalize::Sum1Batch => log_sum(all),
-            Normalize::Mean1Batch => log_sum(all) - (group.active_rows().count() as f64).ln(),
+            Normalize::Mean1Batch => log_sum(all) - libm::log(group.active_rows().count() as f64),
             Normalize::Sum1Sequence => {
-                return group.per_sequence(terms, |rows| TokenTerm::scalars(tau, log_sum(rows)));
+                group.per_sequence(scalars, |rows| Scalars::of([tau, log_sum(rows)]));
+                return Some(tau);
             }
         };
-        terms.fill(TokenTerm::scalars(tau, log_norm));
+        scalars.fill(Scalars::of([tau, log_norm]));
+        Some(tau)
     }
 }
 
 /// ln Σ e^x: a normaliser that does not underflow where every weight does.
 fn log_sum_exp(values: impl Iterator<Item = f64> + Clone) -> f64 {
     let max = values.clone().fold(f64::MIN, Real::max);
-    max + values.map(|x| (x - max).exp()).sum::<f64>().ln()
+    max + libm::log(values.map(|x| libm::exp(x - max)).sum())
 }

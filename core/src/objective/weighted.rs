@@ -102,7 +102,7 @@ impl Default for Power {
 
 impl Objective for Power {
     fn loss<R: Real>(&self, t: &Token<R>) -> R {
-        -((t.log_p * R::lit(self.alpha)).exp_m1() / R::lit(self.alpha))
+        -((t.log_p * self.alpha).exp_m1() / self.alpha)
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -131,8 +131,8 @@ impl Objective for InfoSft {
         let p = t.log_p.exp();
         // The smallest positive double in place of 1 − p = 0 keeps the logit finite where p is 1.
         let logit = t.log_p - (-t.log_p.exp_m1()).max(R::lit(f64::MIN_POSITIVE)).ln();
-        let ceiling = R::lit((self.p_max / (1.0 - self.p_max)).ln());
-        let weight = p * (R::lit(1.0) - logit / ceiling).max(R::lit(0.0));
+        let ceiling = libm::log(self.p_max / (1.0 - self.p_max));
+        let weight = p * (-logit / ceiling + 1.0).max(R::lit(0.0));
         -(weight.stop() * t.log_p)
     }
 

@@ -5,8 +5,9 @@ use super::number::times;
 use super::problem::{Model, Problem};
 use super::row::Softmax;
 use super::token::{Token, coef, loss};
-use crate::extras::ExtrasScale;
-use crate::reduction::{LossReport, Reduction};
+use crate::loss::ExtrasScale;
+use crate::reduction::Reduction;
+use crate::report::LossReport;
 
 /// A row that takes part.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +27,8 @@ pub(super) fn evaluate(
     mut dlogits: Option<&mut [f64]>,
 ) -> LossReport {
     let (model, at) = (problem.at(logits), problem.at(at));
-    let mut report = LossReport::default();
+    let mut report =
+        LossReport { tau: Shared::of_batch(&at).found_tau(&at), ..LossReport::default() };
     if let Some(dlogits) = &mut dlogits {
         dlogits.fill(0.0);
     }
@@ -111,7 +113,7 @@ fn count(model: &Model<'_>, member: &Member, report: &mut LossReport) {
         report.loss += loss / member.divisor;
     }
     report.loss_sum += loss;
-    report.nll_sum -= softmax.log_p(target_logit);
+    report.nll_sum -= row.chosen(member.target).log_p;
     report.weight_sum += caller_weight(model.problem, member.row);
     report.tokens += 1;
     if target_logit == softmax.max {
@@ -129,7 +131,7 @@ fn row_loss(model: &Model<'_>, member: &Member, softmax: &Softmax) -> f64 {
     }
     let problem = model.problem;
     let row = model.row(member.row);
-    let log_p = softmax.log_p(row.logit(member.target));
+    let log_p = row.chosen(member.target).log_p;
     let objective = loss(problem.objective, &member.token, log_p);
 
     let mut dense = 0.0;
@@ -157,8 +159,8 @@ fn row_gradient(at: &Model<'_>, member: &Member, out: &mut [f64]) {
         out.fill(f64::NAN);
         return;
     }
-    let scale =
-        if member.divisor > 0.0 { problem.token_weight(member.row) / member.divisor } else { 0.0 };
+    let weight = problem.token_weight(member.row) * f64::from(problem.extras.grad_scale);
+    let scale = if member.divisor > 0.0 { weight / member.divisor } else { 0.0 };
     let weight = scale * objective_weight(problem, member.target);
     let coef = times(weight, coef(problem.objective, &member.token));
     let dense = times(scale, dense_weight(problem, member));
@@ -169,7 +171,7 @@ fn row_gradient(at: &Model<'_>, member: &Member, out: &mut [f64]) {
     for (class, out) in out.iter_mut().enumerate() {
         let log_p = softmax.log_p(row.logit(class));
         let p = libm::exp(log_p);
-        let p_minus_onehot = if class == member.target { libm::expm1(log_p) } else { p };
+        let p_minus_onehot = if class == member.target { -row.chosen(class).miss } else { p };
         let smoothed = smoothing * (p * class_weights - problem.class_weight(class));
         let squared = 2.0 * z_loss * softmax.log_sum_exp() * p;
         let inner = times(p_minus_onehot, coef) + times(smoothed + squared, dense);

@@ -53,6 +53,12 @@ impl Shared {
         }
     }
 
+    /// The temperature that the report gives.
+    pub(super) fn found_tau(&self, at: &Model<'_>) -> Option<f64> {
+        let finds = matches!(at.problem.objective, Builtin::TalrAuto(_) | Builtin::Flow(_));
+        finds.then_some(self.tau)
+    }
+
     /// What one sequence shares, including what it takes from the batch.
     pub(super) fn of_sequence(self, at: &Model<'_>, sequence: usize) -> Self {
         let problem = at.problem;
@@ -94,8 +100,14 @@ impl Shared {
             Builtin::SftGo(_) if problem.group(row) == self.worst.0 => self.worst.1,
             _ => self.weight,
         };
+        let (entropy, squares) = match problem.objective {
+            Builtin::Eaft(_) | Builtin::Deft(_) => at.row(row).entropy_and_squares(),
+            _ => (0.0, 0.0),
+        };
         Token {
             at: log_p,
+            entropy,
+            squares,
             ref_log_p: problem.ref_log_p(row),
             old_log_p: problem.old_log_p(row),
             advantage: problem.advantage(row),

@@ -26,10 +26,9 @@ pub use row::{entropy, log_prob, log_softmax, log_sum_exp, nll};
 
 use crate::batch::Batch;
 use crate::error::{Argument, Error};
-use crate::extras::ExtrasScale;
-use crate::loss::Loss;
+use crate::loss::{ExtrasScale, Loss};
 use crate::objective::Builtin;
-use crate::reduction::LossReport;
+use crate::report::LossReport;
 
 use evaluate::evaluate;
 use problem::Problem;
@@ -67,8 +66,8 @@ pub fn forward(
 /// The reduced loss, and its gradient with respect to the raw logits into `dlogits`, both `[rows × vocab]`.
 ///
 /// # Formula
-/// With c_t = −∂ℓ/∂ln p_t written out by hand for each objective, and z'(z) the logit scale and soft-cap:
-/// `dlogits[j] = ∂z'_j/∂z_j · u/N · ( w_t·(1−ε)·c_t·(p_j − [j = t]) + x·( ε/V·(p_j·Σw − w_j) + 2c·lse·p_j ) )`.
+/// With c_t = −∂ℓ/∂ln p_t written out by hand for each objective, z'(z) the logit scale and soft-cap, and g the gradient scale:
+/// `dlogits[j] = ∂z'_j/∂z_j · g·u/N · ( w_t·(1−ε)·c_t·(p_j − [j = t]) + x·( ε/V·(p_j·Σw − w_j) + 2c·lse·p_j ) )`.
 ///
 /// # Errors
 /// Those of [`forward`]; nothing is written then.

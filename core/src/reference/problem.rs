@@ -6,8 +6,7 @@ use super::row::Row;
 use crate::batch::Batch;
 use crate::entry;
 use crate::error::{Argument, Error, check_len};
-use crate::extras::Extras;
-use crate::loss::Loss;
+use crate::loss::{Extras, Loss};
 use crate::objective::{Builtin, Objective};
 use crate::reduction::Reduction;
 
@@ -48,8 +47,8 @@ impl<'a> Problem<'a> {
         objective.check()?;
         extras.check(vocab)?;
         for &input in objective.inputs() {
-            if !batch.has(input) {
-                return Err(Error::Missing(input));
+            if let Some(missing) = batch.lacks(input) {
+                return Err(Error::Missing(missing));
             }
         }
         reduction.check(objective, batch)?;
@@ -138,8 +137,7 @@ impl<'a> Model<'a> {
     /// ln p of the target: −∞ where it is impossible, NaN where the row has no softmax. The row is not ignored.
     pub(super) fn log_p(&self, row: usize) -> f64 {
         let Some(target) = self.problem.target(row) else { return f64::NAN };
-        let row = self.row(row);
-        row.softmax().log_p(row.logit(target))
+        self.row(row).chosen(target).log_p
     }
 
     /// The same, finite (or NaN), for sums over tokens.

@@ -11,6 +11,14 @@ pub(super) struct Row<'a> {
     pub(super) cap: Option<f64>,
 }
 
+/// What is known of the target, accurate also where p is near 1.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chosen {
+    pub(super) log_p: f64,
+    /// 1 − p.
+    pub(super) miss: f64,
+}
+
 /// What turns transformed logits into log-probabilities. Both are NaN for a row without a softmax.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Softmax {
@@ -66,6 +74,38 @@ impl<'a> Row<'a> {
         }
         Softmax { max, ln_sum: libm::log(sum) }
     }
+
+    /// ln p and 1 − p of one class. Where it leads, the sum of the others is taken by itself: −ln p = ln(1 + Σ_{j≠t} exp(z_j − z_t)).
+    pub(super) fn chosen(&self, target: usize) -> Chosen {
+        let (softmax, logit) = (self.softmax(), self.logit(target));
+        if logit != softmax.max {
+            let log_p = softmax.log_p(logit);
+            return Chosen { log_p, miss: -libm::expm1(log_p) };
+        }
+        let mut others = 0.0;
+        for class in (0..self.logits.len()).filter(|&class| class != target) {
+            others += libm::exp(self.logit(class) - logit);
+        }
+        Chosen { log_p: -libm::log1p(others), miss: others / (1.0 + others) }
+    }
+
+    /// −Σ p ln p, where a class without mass has no part; and Σ p².
+    pub(super) fn entropy_and_squares(&self) -> (f64, f64) {
+        let softmax = self.softmax();
+        if !softmax.is_valid() {
+            return (f64::NAN, f64::NAN);
+        }
+        let (mut entropy, mut squares) = (0.0, 0.0);
+        for class in 0..self.logits.len() {
+            let log_p = softmax.log_p(self.logit(class));
+            let p = libm::exp(log_p);
+            if p > 0.0 {
+                entropy -= p * log_p;
+                squares += p * p;
+            }
+        }
+        (entropy, squares)
+    }
 }
 
 impl Softmax {
@@ -119,7 +159,7 @@ pub fn log_softmax(row: &[f64], out: &mut [f64]) -> Result<(), Error> {
     Ok(())
 }
 
-/// ln p of one class of a row: −((m − z_t) + ln Σ exp(z − m)); NaN for a row without a softmax, or where `target` is not a class of it.
+/// ln p of one class of a row, accurate relative to itself also where p is near 1; NaN for a row without a softmax, or where `target` is not a class of it.
 ///
 /// ```
 /// use surprisal::reference::log_prob;
@@ -128,7 +168,10 @@ pub fn log_softmax(row: &[f64], out: &mut [f64]) -> Result<(), Error> {
 /// ```
 #[must_use]
 pub fn log_prob(row: &[f64], target: usize) -> f64 {
-    Row::plain(row).softmax().log_p(entry::read(row, target))
+    if target >= row.len() {
+        return f64::NAN;
+    }
+    Row::plain(row).chosen(target).log_p
 }
 
 /// −ln p of one class of a row; +∞ where its logit is −inf, NaN for a row without a softmax, or where `target` is not a class of it.
@@ -152,17 +195,5 @@ pub fn nll(row: &[f64], target: usize) -> f64 {
 /// ```
 #[must_use]
 pub fn entropy(row: &[f64]) -> f64 {
-    let softmax = Row::plain(row).softmax();
-    if !softmax.is_valid() {
-        return f64::NAN;
-    }
-    let mut sum = 0.0;
-    for &z in row {
-        let log_p = softmax.log_p(z);
-        let p = libm::exp(log_p);
-        if p > 0.0 {
-            sum -= p * log_p;
-        }
-    }
-    sum
+    Row::plain(row).entropy_and_squares().0
 }

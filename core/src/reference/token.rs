@@ -4,7 +4,7 @@
 
 use super::number::{at_least, at_most, difference, times};
 use super::policy::{clipped_coef, clipped_loss, kl_coef, kl_loss};
-use crate::objective::{Builtin, Grpo, InfoSft, IwToken};
+use crate::objective::{Builtin, Eaft, Grpo, InfoSft, IwToken};
 
 /// What an objective knows of a token. What it does not use is 0.
 #[derive(Clone, Copy, Debug, Default)]
@@ -14,6 +14,9 @@ pub(super) struct Token {
     pub(super) ref_log_p: f64,
     pub(super) old_log_p: f64,
     pub(super) advantage: f64,
+    /// Entropy and Σp² of the row there.
+    pub(super) entropy: f64,
+    pub(super) squares: f64,
     /// The detached weight that the token's sequence or batch gives it.
     pub(super) weight: f64,
     /// GSPO: ln s of the token's sequence.
@@ -36,6 +39,8 @@ pub(super) fn loss(objective: &Builtin, t: &Token, log_p: f64) -> f64 {
         Builtin::FocalDetached(o) => weighted(focal_weight(t.at, o.gamma)),
         Builtin::Power(o) => -libm::expm1(o.alpha * log_p) / o.alpha,
         Builtin::InfoSft(o) => weighted(infosft_weight(t.at, o)),
+        Builtin::Eaft(o) => weighted(libm::pow(eaft_share(t.entropy, o), o.power)),
+        Builtin::Deft(_) => -libm::expm1(times(t.squares, log_p)) / (t.squares + 1e-6),
         Builtin::IwToken(o) => weighted(iw_weight(t, o)),
         Builtin::Psft(o) => -at_most(1.0 + o.clip_high, ratio),
         Builtin::Ppo(o) => clipped_loss(ratio, t.advantage, o.clip_low, o.clip_high, o.dual_clip),
@@ -73,6 +78,8 @@ pub(super) fn coef(objective: &Builtin, t: &Token) -> f64 {
         Builtin::FocalDetached(o) => focal_weight(t.at, o.gamma),
         Builtin::Power(o) => libm::exp(o.alpha * t.at),
         Builtin::InfoSft(o) => infosft_weight(t.at, o),
+        Builtin::Eaft(o) => libm::pow(eaft_share(t.entropy, o), o.power),
+        Builtin::Deft(_) => t.squares / (t.squares + 1e-6) * libm::exp(times(t.squares, t.at)),
         Builtin::IwToken(o) => iw_weight(t, o),
         Builtin::Psft(o) => {
             if ratio > 1.0 + o.clip_high {
@@ -130,6 +137,11 @@ fn infosft_weight(log_p: f64, o: &InfoSft) -> f64 {
     let logit = log_p - libm::log(rest);
     let learned = libm::log(o.p_max / (1.0 - o.p_max));
     p * at_least(0.0, 1.0 - logit / learned)
+}
+
+/// min(H / ln K, 1).
+fn eaft_share(entropy: f64, o: &Eaft) -> f64 {
+    at_most(1.0, entropy / libm::log(o.classes))
 }
 
 /// clamp((p/p_ref)^temperature, low, high).

@@ -1,4 +1,4 @@
-//! What a call writes per token when asked, and the workspace of group-coupled objectives: the caller's slices, by name.
+//! What a call writes per token when asked: the caller's slices, by name.
 
 use crate::entry;
 use crate::error::{Argument, Error, check_len};
@@ -7,15 +7,16 @@ use crate::stats::{RowStats, Softmax};
 
 /// Per-token outputs of the same pass; each slice has one entry a row.
 ///
-/// Ignored rows get [`RowStats::EMPTY`], a zero term, 0 and, for the argmax, `u32::MAX`. Objectives whose [`Scope`](crate::objective::Scope) is a
-/// sequence or the batch need `stats` and `terms` as workspace.
+/// Ignored rows get [`RowStats::EMPTY`], a zero term, 0 and, for the argmax, `u32::MAX`. Most cost nothing but the write; `entropy` another walk
+/// over each row with a second exponential for each class, `argmax` a scalar walk.
 ///
 /// ```
-/// use surprisal::{Batch, Logits, Loss, Outputs, objective::Sft};
+/// use surprisal::{Batch, Logits, Loss, Outputs, Workspace, objective::Sft};
 ///
 /// let (z, mut nll) = ([0.0_f32; 8], [0.0; 2]);
 /// let outputs = Outputs::new().nll(&mut nll);
-/// Loss::new(Sft).forward_with(Logits::new(&z, 2, 4)?, &Batch::new(&[3, 1]), outputs)?;
+/// let batch = Batch::new(&[3, 1]);
+/// Loss::new(Sft).forward_with(Logits::new(&z, 2, 4)?, &batch, outputs, Workspace::none())?;
 /// assert_eq!(nll, [4.0_f32.ln(); 2]);
 /// # Ok::<(), surprisal::Error>(())
 /// ```
@@ -29,7 +30,6 @@ pub struct Outputs<'a> {
     pub(crate) weights: Option<&'a mut [f32]>,
     pub(crate) argmax: Option<&'a mut [u32]>,
     pub(crate) correct: Option<&'a mut [u8]>,
-    pub(crate) scratch: Option<&'a mut [f32]>,
 }
 
 macro_rules! outputs {
@@ -48,48 +48,23 @@ macro_rules! outputs {
                 self
             })*
 
-            /// f32 workspace, so that no exponential is computed twice: a row (`vocab` entries) for each thread that works on the call.
-            ///
-            /// It speeds up 16-bit gradients (f32 ones need none) and changes no bit of a result. Threads for which there is no row do
-            /// without, and so do all beyond 64. What it holds afterwards means nothing.
-            ///
-            /// ```
-            /// use surprisal::{Batch, Logits, LogitsMut, Loss, Outputs, bf16, objective::Sft};
-            ///
-            /// let (z, mut dz) = ([bf16::ONE; 8], [bf16::ZERO; 8]);
-            /// let mut scratch = [0.0; 4];
-            /// let (logits, dlogits) = (Logits::new(&z, 2, 4)?, LogitsMut::new(&mut dz, 2, 4)?);
-            /// let outputs = Outputs::new().scratch(&mut scratch);
-            /// Loss::new(Sft).forward_backward_with(logits, &Batch::new(&[3, 1]), dlogits, outputs)?;
-            /// assert_eq!(dz[0].to_f32(), 0.125);
-            /// # Ok::<(), surprisal::Error>(())
-            /// ```
-            #[must_use]
-            pub fn scratch(mut self, rows: &'a mut [f32]) -> Self {
-                self.scratch = Some(rows);
-                self
-            }
-
-            pub(crate) fn check(&self, rows: usize, vocab: usize) -> Result<(), Error> {
+            pub(crate) fn check(&self, rows: usize) -> Result<(), Error> {
                 $(if let Some(slice) = &self.$name {
                     check_len(Argument::$argument, slice.len(), rows)?;
                 })*
-                match self.scratch.as_ref().map(|scratch| scratch.len()) {
-                    Some(len) if len < vocab => check_len(Argument::Scratch, len, vocab),
-                    _ => Ok(()),
-                }
+                Ok(())
             }
 
             /// The outputs of the rows before `row`, and of the others.
             #[cfg(feature = "rayon")]
             pub(crate) fn split_at(self, row: usize) -> (Self, Self) {
                 $(let $name = self.$name.map(|slice| slice.split_at_mut(row.min(slice.len()))).unzip();)*
-                (Self { $($name: $name.0,)* scratch: None }, Self { $($name: $name.1,)* scratch: None })
+                (Self { $($name: $name.0,)* }, Self { $($name: $name.1,)* })
             }
 
             /// The same outputs, borrowed.
             pub(crate) fn reborrow(&mut self) -> Outputs<'_> {
-                Outputs { $($name: self.$name.as_deref_mut(),)* scratch: None }
+                Outputs { $($name: self.$name.as_deref_mut(),)* }
             }
         }
     };
@@ -104,7 +79,7 @@ outputs! {
     nll: f32 => Nll,
     /// ln p of the target, in nats.
     log_probs: f32 => LogProbs,
-    /// Entropy of the row, in nats. Costs a second pass over the row while it is in cache.
+    /// Entropy of the row, in nats.
     entropy: f32 => Entropy,
     /// The objective's weight −∂loss/∂ln p, without token weight and reduction: p for DFT, 1 for SFT.
     weights: f32 => Weights,
@@ -125,12 +100,17 @@ fn put<T>(slice: &mut Option<&mut [T]>, row: usize, value: impl FnOnce() -> T) {
 impl Outputs<'_> {
     /// Writes what stage 1 knows of a row.
     #[inline]
-    pub(crate) fn put_stats(&mut self, row: usize, softmax: &Softmax) {
+    pub(crate) fn put_stats(&mut self, row: usize, softmax: &Softmax, argmax: usize) {
+        put(&mut self.argmax, row, || argmax as u32);
         put(&mut self.stats, row, || softmax.stats);
-        put(&mut self.nll, row, || softmax.nll() as f32);
+        put(&mut self.nll, row, || softmax.nll as f32);
         put(&mut self.log_probs, row, || softmax.log_prob() as f32);
         put(&mut self.entropy, row, || softmax.entropy() as f32);
-        put(&mut self.correct, row, || u8::from(softmax.stats.is_correct()));
+        put(&mut self.correct, row, || u8::from(softmax.is_correct()));
+    }
+
+    pub(crate) fn put_nll(&mut self, row: usize, value: f32) {
+        put(&mut self.nll, row, || value);
     }
 
     /// Writes what stage 2 knows of a row.
@@ -138,11 +118,6 @@ impl Outputs<'_> {
     pub(crate) fn put_term(&mut self, row: usize, term: &TokenTerm, weight: f64) {
         put(&mut self.terms, row, || *term);
         put(&mut self.weights, row, || weight as f32);
-    }
-
-    #[inline]
-    pub(crate) fn put_argmax(&mut self, row: usize, argmax: impl FnOnce() -> usize) {
-        put(&mut self.argmax, row, || argmax() as u32);
     }
 
     /// Writes the entries of an ignored row.

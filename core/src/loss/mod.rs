@@ -1,18 +1,29 @@
-//! `Loss` composes the three stages: statistics, objective, gradient. In one pass over the logits where the objective's scope allows it.
+//! `Loss` composes the three stages: statistics, objective, gradient. In one pass over the logits, unless the objective has a group pass.
+
+pub(crate) mod context;
+mod extras;
+mod outputs;
+mod passes;
+mod workspace;
+
+use fearless_simd::Level;
 
 use crate::batch::Batch;
-use crate::element::{Element, GradientOf};
+use crate::element::Element;
 use crate::error::{Argument, Error, check_len};
-use crate::extras::{Extras, ExtrasScale};
-use crate::objective::{Objective, Scope, TokenTerm};
-use crate::outputs::Outputs;
-use crate::passes;
-use crate::reduction::{LossReport, Reduction};
-use crate::rows::{Matrix, Rows};
-use crate::scratch::Scratch;
+use crate::matrix::{Logits, LogitsMut, Matrix, default_level};
+use crate::objective::{Objective, TokenTerm};
+use crate::reduction::{Denominator, Reduction};
+use crate::report::LossReport;
 use crate::stats::RowStats;
-use crate::term::Context;
-use crate::view::{Logits, LogitsMut};
+
+use context::Context;
+pub(crate) use extras::Extras;
+pub use extras::ExtrasScale;
+pub use outputs::Outputs;
+#[cfg(feature = "alloc")]
+pub use workspace::OwnedWorkspace;
+pub use workspace::{Workspace, WorkspaceLen};
 
 /// What to compute: an objective, a reduction, and the dense extras.
 ///
@@ -24,11 +35,13 @@ use crate::view::{Logits, LogitsMut};
 /// the dense extras are folded into the same pass (their formula stands at [`Loss::label_smoothing`]).
 ///
 /// # Accuracy
-/// Against f64 on the same inputs: −ln p within 2e-7 relative + 2e-7, at any common offset of the logits; an f32 gradient entry within
-/// `2^-23 · (2 + |z_j − max|) · coef · p_j` plus the smallest normal times max(1, coef·scale); the target's entry within 4e-7·coef; 16-bit
-/// gradients are rounded once. coef here is the one computed: where it is steep in ln p, the error of ln p moves it. Label smoothing adds
-/// 1.5·2^-23 of its uniform part; a soft-cap adds the rounding of the capped logit and its slope, `2^-23 · (8 + 4·cap)` of an entry. A
-/// coefficient beyond the range of f32 saturates.
+/// Against f64 on the same inputs, relative to itself: −ln p, and every f32 entry of the gradient, within `2^-23 · (4 + |z_j − max|)`, z the
+/// transformed logit of the target or of the entry's class, at any common offset of the logits; also where p is so near to 1 that 1 − p is 1e-12.
+/// Entries below the smallest normal number times max(1, coef·scale) may be lost. 16-bit gradients are rounded once. A row without label
+/// smoothing sums to 0 within 1e-6 of its largest entry.
+///
+/// coef here is the one computed: where it is steep in ln p, the error of ln p moves it. Label smoothing adds 1.5·2^-23 of its uniform part; a
+/// soft-cap adds the rounding of the capped logit and its slope, `2^-23 · (8 + 4·cap)` of an entry and of 1.
 ///
 /// Same bits for any number of threads, any cut of the rows, in place or not, and on every SIMD level that has FMA.
 ///
@@ -37,7 +50,8 @@ use crate::view::{Logits, LogitsMut};
 /// |---|---|---|
 /// | ignored | 0, counts nowhere | exactly 0; its logits are not read |
 /// | all −inf, any NaN, any +inf | NaN; the report names the first | NaN |
-/// | target −inf, others finite | +∞, or 0 where the objective's weight vanishes (DFT) | finite (infinite for a KL term without clamp: GRPO's K2, K3) |
+/// | target −inf, others finite | +∞, or 0 where the objective's weight vanishes (DFT) | finite, or infinite with the objective's weight (GRPO's K2, K3) |
+/// | weight 0 | 0, whatever it multiplies | 0, whatever it multiplies |
 ///
 /// With a soft-cap an infinite logit is capped like any other.
 ///
@@ -61,12 +75,21 @@ pub struct Loss<'a, O> {
     objective: O,
     reduction: Reduction,
     extras: Extras<'a>,
+    level: Level,
 }
 
 impl<'a, O: Objective> Loss<'a, O> {
-    /// This objective, reduced by [`Reduction::MeanTokens`], without extras.
+    /// This objective with its own reduction ([`Objective::reduction`]: mostly the mean over the tokens), without extras.
     pub fn new(objective: O) -> Self {
-        Self { objective, reduction: Reduction::default(), extras: Extras::NONE }
+        let reduction = objective.reduction();
+        Self { objective, reduction, extras: Extras::NONE, level: default_level() }
+    }
+
+    /// Runs the kernels at a given SIMD level instead of the best one (tests, and `no_std` callers that detected it themselves).
+    #[must_use]
+    pub fn level(mut self, level: Level) -> Self {
+        self.level = level;
+        self
     }
 
     /// How token losses become one number.
@@ -90,8 +113,7 @@ impl<'a, O: Objective> Loss<'a, O> {
         self
     }
 
-    /// Multiplies the logits before everything else; 1/T for a temperature T. The gradient is with respect to the raw logits. A row whose
-    /// largest logit leaves the range of f32 when scaled counts as one with an infinity.
+    /// Multiplies the logits before everything else; 1/T for a temperature T. The gradient is with respect to the raw logits.
     #[must_use]
     pub fn logit_scale(mut self, scale: f32) -> Self {
         self.extras.logit_scale = scale;
@@ -119,6 +141,22 @@ impl<'a, O: Objective> Loss<'a, O> {
         self
     }
 
+    /// Multiplies the gradient and nothing else: the factor of loss scaling (AMP), or a framework's upstream gradient. Applied before the
+    /// gradient is rounded to its type, so that small f16 entries survive.
+    #[must_use]
+    pub fn grad_scale(mut self, factor: f32) -> Self {
+        self.extras.grad_scale = factor;
+        self
+    }
+
+    /// Statistics also hold what [`RowStats::entropy`] and [`RowStats::sum_squares`] are made of, also of shards. Another walk over each row,
+    /// with a second exponential for each class; objectives that need it ask by themselves.
+    #[must_use]
+    pub fn with_moments(mut self) -> Self {
+        self.extras.moments = true;
+        self
+    }
+
     /// The objective.
     pub fn objective(&self) -> &O {
         &self.objective
@@ -143,10 +181,10 @@ impl<'a, O: Objective> Loss<'a, O> {
         logits: Logits<'_, T>,
         batch: &Batch<'_>,
     ) -> Result<LossReport, Error> {
-        self.forward_with(logits, batch, Outputs::new())
+        self.forward_with(logits, batch, Outputs::new(), Workspace::none())
     }
 
-    /// Loss only, with per-token outputs or a workspace.
+    /// Loss only, with per-token outputs and a workspace.
     ///
     /// # Errors
     /// See [`Loss`].
@@ -155,36 +193,38 @@ impl<'a, O: Objective> Loss<'a, O> {
         logits: Logits<'_, T>,
         batch: &Batch<'_>,
         outputs: Outputs<'_>,
+        workspace: Workspace<'_>,
     ) -> Result<LossReport, Error> {
-        self.compose::<T, T>(Matrix::Read(logits), batch, outputs)
+        self.compose::<T, T>(Matrix::Read(logits), batch, outputs, workspace)
     }
 
-    /// Loss, and its gradient into `dlogits`, in the logits' type or in another (f32).
+    /// Loss, and its gradient into `dlogits`, in the logits' type or in any other.
     ///
     /// # Errors
     /// See [`Loss`].
-    pub fn forward_backward<T: Element, G: GradientOf<T>>(
+    pub fn forward_backward<T: Element, G: Element>(
         &self,
         logits: Logits<'_, T>,
         batch: &Batch<'_>,
         dlogits: LogitsMut<'_, G>,
     ) -> Result<LossReport, Error> {
-        self.forward_backward_with(logits, batch, dlogits, Outputs::new())
+        self.forward_backward_with(logits, batch, dlogits, Outputs::new(), Workspace::none())
     }
 
-    /// As [`Loss::forward_backward`], with per-token outputs or a workspace.
+    /// As [`Loss::forward_backward`], with per-token outputs and a workspace.
     ///
     /// # Errors
     /// See [`Loss`].
-    pub fn forward_backward_with<T: Element, G: GradientOf<T>>(
+    pub fn forward_backward_with<T: Element, G: Element>(
         &self,
         logits: Logits<'_, T>,
         batch: &Batch<'_>,
         dlogits: LogitsMut<'_, G>,
         outputs: Outputs<'_>,
+        workspace: Workspace<'_>,
     ) -> Result<LossReport, Error> {
         logits.shape.check_same(Argument::Dlogits, dlogits.shape)?;
-        self.compose(Matrix::Split(logits, dlogits), batch, outputs)
+        self.compose(Matrix::Split(logits, dlogits), batch, outputs, workspace)
     }
 
     /// Loss, and its gradient over the logits themselves.
@@ -196,10 +236,10 @@ impl<'a, O: Objective> Loss<'a, O> {
         logits: LogitsMut<'_, T>,
         batch: &Batch<'_>,
     ) -> Result<LossReport, Error> {
-        self.forward_backward_in_place_with(logits, batch, Outputs::new())
+        self.forward_backward_in_place_with(logits, batch, Outputs::new(), Workspace::none())
     }
 
-    /// As [`Loss::forward_backward_in_place`], with per-token outputs or a workspace.
+    /// As [`Loss::forward_backward_in_place`], with per-token outputs and a workspace.
     ///
     /// # Errors
     /// See [`Loss`].
@@ -208,8 +248,9 @@ impl<'a, O: Objective> Loss<'a, O> {
         logits: LogitsMut<'_, T>,
         batch: &Batch<'_>,
         outputs: Outputs<'_>,
+        workspace: Workspace<'_>,
     ) -> Result<LossReport, Error> {
-        self.compose::<T, T>(Matrix::InPlace(logits), batch, outputs)
+        self.compose::<T, T>(Matrix::InPlace(logits), batch, outputs, workspace)
     }
 
     /// Stage 1 by itself: statistics of every row, of whole rows or of a vocabulary shard ([`Logits::shard`]).
@@ -226,35 +267,63 @@ impl<'a, O: Objective> Loss<'a, O> {
     ) -> Result<(), Error> {
         let context = self.check(&logits, batch)?;
         let outputs = Outputs::new().stats(stats);
-        outputs.check(logits.rows(), logits.vocab())?;
+        outputs.check(logits.rows())?;
         passes::stats(&context, logits, outputs);
         Ok(())
     }
 
     /// Stage 2 by itself: the group pass, the denominators and the term of every row, from (merged) statistics.
     ///
+    /// `stats` and `terms` have one entry a row; of the workspace, [`Workspace::scalars`] serves objectives with a group pass, others need none.
+    ///
     /// # Errors
-    /// See [`Loss`]; `stats` and `terms` have one entry a row.
+    /// See [`Loss`].
     pub fn token_terms(
         &self,
         stats: &[RowStats],
         batch: &Batch<'_>,
         vocab_total: usize,
         terms: &mut [TokenTerm],
+        workspace: Workspace<'_>,
     ) -> Result<LossReport, Error> {
+        check_len(Argument::Stats, stats.len(), batch.range().len())?;
         let context = self.check_batch(batch, stats.len(), vocab_total)?;
         check_len(Argument::Terms, terms.len(), stats.len())?;
-        if self.objective.scope() != Scope::Token {
+        let Workspace { scalars, .. } = workspace;
+        if self.objective.group_pass().is_some() {
             batch.check_whole()?;
+            if scalars.len() < stats.len() {
+                return Err(Error::Missing(Argument::Workspace));
+            }
         }
-        Ok(passes::terms(&context, stats, terms, None))
+        let scalars = scalars.get_mut(..stats.len()).unwrap_or_default();
+        passes::terms(&context, stats, terms, scalars, None)
+    }
+
+    /// Counts the denominators of a whole batch once, for calls on ranges of its rows ([`Batch::denominator`]). Looks at every row's target and
+    /// weight. `sequence_tokens`, an entry a sequence, is for `MeanSequences` alone.
+    ///
+    /// Objectives with a group pass need none: their terms hold it.
+    ///
+    /// # Errors
+    /// See [`Loss`]; [`Error::Length`] where `MeanSequences` has not an entry a sequence.
+    pub fn denominator<'d>(
+        &self,
+        batch: &Batch<'_>,
+        sequence_tokens: &'d mut [u32],
+    ) -> Result<Denominator<'d>, Error> {
+        let batch = batch.whole();
+        let vocab_total = self.extras.class_weights.map_or(usize::MAX, <[f32]>::len);
+        let context = self.check_batch(&batch, batch.rows(), vocab_total)?;
+        let counts = |row: usize| batch.target(row).is_some();
+        context.denominator_of(&counts).with_sequences(&batch, &counts, sequence_tokens)
     }
 
     /// Stage 3 by itself: the gradient of the rows, or of a shard of them, from merged statistics and terms.
     ///
     /// # Errors
     /// See [`Loss`].
-    pub fn logits_grad<T: Element, G: GradientOf<T>>(
+    pub fn logits_grad<T: Element, G: Element>(
         &self,
         logits: Logits<'_, T>,
         batch: &Batch<'_>,
@@ -301,38 +370,38 @@ impl<'a, O: Objective> Loss<'a, O> {
         }
         self.objective.check()?;
         self.extras.check(vocab_total)?;
-        if let Some(&missing) = self.objective.inputs().iter().find(|&&input| !batch.has(input)) {
-            return Err(Error::Missing(missing));
-        }
-        self.reduction.check(&self.objective, batch)?;
+        let (objective, reduction) = (&self.objective, self.reduction);
+        let context =
+            Context::new(objective, reduction, self.extras, batch, vocab_total, self.level)?;
+        reduction.check(objective, batch)?;
         batch.check(rows, vocab_total)?;
-        Ok(Context::new(&self.objective, self.reduction, self.extras, batch, vocab_total))
+        Ok(context)
     }
 
     /// All stages over whole rows.
-    fn compose<T: Element, G: GradientOf<T>>(
+    fn compose<T: Element, G: Element>(
         &self,
         matrix: Matrix<'_, T, G>,
         batch: &Batch<'_>,
-        mut outputs: Outputs<'_>,
+        outputs: Outputs<'_>,
+        workspace: Workspace<'_>,
     ) -> Result<LossReport, Error> {
-        let logits = matrix.logits();
-        logits.shape.check_whole()?;
-        let context = self.check(&logits, batch)?;
-        outputs.check(logits.rows(), logits.vocab())?;
-        if self.objective.scope() == Scope::Token {
-            let scratch = outputs.scratch.take().unwrap_or_default();
-            let scratch = Scratch::new(scratch, logits.vocab());
-            let rows = Rows::new(batch.range().start, matrix, outputs);
-            Ok(passes::fused(&context, rows, &scratch))
-        } else {
+        let shape = matrix.shape();
+        shape.check_whole()?;
+        let context = self.check_batch(batch, shape.rows, shape.vocab_total)?;
+        outputs.check(shape.rows)?;
+        let grouped = self.objective.group_pass().is_some();
+        workspace.check(shape.rows, shape.vocab, grouped)?;
+        if grouped {
             batch.check_whole()?;
-            passes::grouped(&context, matrix, outputs)
+            passes::grouped(&context, matrix, outputs, workspace)
+        } else {
+            passes::fused(&context, matrix, outputs, workspace.scratch)
         }
     }
 
     /// Stage 3 over a matrix.
-    fn grad<T: Element, G: GradientOf<T>>(
+    fn grad<T: Element, G: Element>(
         &self,
         matrix: Matrix<'_, T, G>,
         batch: &Batch<'_>,

@@ -1,15 +1,21 @@
 //! The largest logit of a row: alone, or within a loop over the row before it, whose arithmetic hides the wait for memory.
 
-use fearless_simd::{Level, Simd, dispatch};
+use fearless_simd::{Level, Simd};
 
 use super::lanes::Lanes;
-use super::row::{Ahead, BLOCK, padded};
+use super::level::dispatch;
+use super::prefetch::prefetch;
+use super::walk::{BLOCK, padded};
+
+/// How far ahead memory is asked for, in bytes.
+const DISTANCE: usize = 8192;
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 /// A maximum in the making.
 pub(super) struct RowMax<'a, S: Simd, T: Lanes> {
     blocks: core::slice::Iter<'a, [T; BLOCK]>,
     rest: &'a [T],
-    ahead: Ahead,
     max: T::Max<S>,
 }
 
@@ -17,14 +23,17 @@ impl<'a, S: Simd, T: Lanes> RowMax<'a, S, T> {
     #[inline(always)]
     pub(super) fn new(simd: S, row: &'a [T]) -> Self {
         let (blocks, rest) = row.as_chunks::<BLOCK>();
-        Self { blocks: blocks.iter(), rest, ahead: Ahead::of(row, 8192), max: T::no_max(simd) }
+        Self { blocks: blocks.iter(), rest, max: T::no_max(simd) }
     }
 
     /// Looks at the next block, if there is one.
     #[inline(always)]
     pub(super) fn block(&mut self, simd: S) {
         if let Some(block) = self.blocks.next() {
-            self.ahead.block();
+            let ahead = block.as_ptr().wrapping_byte_add(DISTANCE);
+            for line in 0..BLOCK * size_of::<T>() / LINE {
+                prefetch(ahead.wrapping_byte_add(line * LINE));
+            }
             self.max = T::max_with(simd, self.max, block);
         }
     }
@@ -44,7 +53,7 @@ impl<'a, S: Simd, T: Lanes> RowMax<'a, S, T> {
 }
 
 /// The largest logit of a row, as [`RowMax::finish`] defines it.
-pub(super) fn row_max<T: Lanes>(level: Level, row: &[T]) -> f32 {
+pub(super) fn max<T: Lanes>(level: Level, row: &[T]) -> f32 {
     dispatch!(level, simd => RowMax::new(simd, row).finish(simd))
 }
 
@@ -52,8 +61,8 @@ pub(super) fn row_max<T: Lanes>(level: Level, row: &[T]) -> f32 {
 pub(crate) fn argmax<T: Lanes>(row: &[T]) -> usize {
     let mut best = (0, f32::NEG_INFINITY);
     for (index, z) in row.iter().enumerate() {
-        if z.to_f32() > best.1 {
-            best = (index, z.to_f32());
+        if z.widen() > best.1 {
+            best = (index, z.widen());
         }
     }
     best.0

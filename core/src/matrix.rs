@@ -1,11 +1,13 @@
-//! Views over the caller's memory. Every check of a shape lives here and only here.
+//! Views over the caller's matrices. Every check of a shape lives here and only here.
 
 use core::ops::Range;
 
 use fearless_simd::Level;
 
+use crate::rows::Place;
+
 use crate::element::Element;
-use crate::error::{Argument, Error, check_len};
+use crate::error::{Argument, Error};
 
 /// Rows, columns and stride of a row-major matrix, and where its columns lie in the whole vocabulary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +34,7 @@ impl Shape {
             return Err(Error::Stride { argument, row_stride, vocab });
         }
         let end = rows.checked_mul(row_stride).ok_or(Error::Extent { argument })?;
-        // The padding behind the last row may be missing.
+        // The padding of the last row may be missing.
         let least = end.saturating_sub(row_stride - vocab);
         if len < least || len > end {
             return Err(Error::Length { argument, expected: least, actual: len });
@@ -51,7 +53,7 @@ impl Shape {
         Ok(self)
     }
 
-    /// Where a row lies; behind the end of the data if there is no such row.
+    /// Where a row lies; past the end of the data if there is no such row.
     fn row(self, row: usize) -> Range<usize> {
         let start = row.saturating_mul(self.row_stride);
         start..start.saturating_add(self.vocab)
@@ -61,12 +63,21 @@ impl Shape {
         if self.vocab == self.vocab_total { Ok(()) } else { Err(Error::NeedsWholeRows) }
     }
 
+    /// Checks that a result has this shape, and the same place in the vocabulary if it names one.
     pub(crate) fn check_same(self, argument: Argument, other: Self) -> Result<(), Error> {
-        if (self.rows, self.vocab) == (other.rows, other.vocab) {
-            Ok(())
-        } else {
-            Err(Error::Shape { argument })
+        if (self.rows, self.vocab) != (other.rows, other.vocab) {
+            return Err(Error::Shape { argument });
         }
+        let place = (other.vocab_start, other.vocab_total);
+        if other.vocab != other.vocab_total && place != (self.vocab_start, self.vocab_total) {
+            return Err(Error::OtherShard { argument, vocab_start: place.0, vocab_total: place.1 });
+        }
+        Ok(())
+    }
+
+    /// The classes of its columns.
+    pub(crate) fn classes(self) -> Range<usize> {
+        self.vocab_start..self.vocab_start + self.vocab
     }
 }
 
@@ -78,7 +89,7 @@ pub fn default_level() -> Level {
 
 /// Logits `[rows × vocab]`, row-major, read-only.
 ///
-/// A row starts every `row_stride ≥ vocab` elements; the columns behind `vocab` (a padded vocabulary) are neither read
+/// A row starts every `row_stride ≥ vocab` elements; the columns past `vocab` (a padded vocabulary) are neither read
 /// nor written. Copy it freely: it is a pointer and a shape.
 ///
 /// ```
@@ -91,7 +102,6 @@ pub fn default_level() -> Level {
 pub struct Logits<'a, T> {
     pub(crate) data: &'a [T],
     pub(crate) shape: Shape,
-    pub(crate) level: Level,
 }
 
 impl<'a, T: Element> Logits<'a, T> {
@@ -114,7 +124,7 @@ impl<'a, T: Element> Logits<'a, T> {
         row_stride: usize,
     ) -> Result<Self, Error> {
         let shape = Shape::new(Argument::Logits, data.len(), rows, vocab, row_stride)?;
-        Ok(Self { data, shape, level: default_level() })
+        Ok(Self { data, shape })
     }
 
     /// Says that the columns are the classes from `vocab_start` on of a vocabulary of `vocab_total` (tensor parallelism).
@@ -124,13 +134,6 @@ impl<'a, T: Element> Logits<'a, T> {
     pub fn shard(mut self, vocab_start: usize, vocab_total: usize) -> Result<Self, Error> {
         self.shape = self.shape.shard(vocab_start, vocab_total)?;
         Ok(self)
-    }
-
-    /// Runs the kernels over this view at a given SIMD level instead of the best one (tests, and `no_std` callers that detected it themselves).
-    #[must_use]
-    pub fn level(mut self, level: Level) -> Self {
-        self.level = level;
-        self
     }
 
     /// Number of rows.
@@ -151,22 +154,26 @@ impl<'a, T: Element> Logits<'a, T> {
         self.data.get(self.shape.row(row)).unwrap_or_default()
     }
 
+    fn later(&self, row: Option<usize>) -> &'a [T] {
+        row.map(|row| self.row(row)).unwrap_or_default()
+    }
+
     #[cfg(feature = "rayon")]
     pub(crate) fn split_at(self, row: usize) -> (Self, Self) {
         let (low, high) = split_shape(self.shape, row);
         let (a, b) = self.data.split_at(split_offset(self.shape, row, self.data.len()));
-        (Self { data: a, shape: low, ..self }, Self { data: b, shape: high, ..self })
+        (Self { data: a, shape: low }, Self { data: b, shape: high })
     }
 }
 
 /// A matrix `[rows × vocab]` to write: the gradient, log-probabilities, or logits that a call overwrites in place.
 ///
-/// Same layout rules as [`Logits`]. The columns behind `vocab` keep their values.
+/// Same layout rules as [`Logits`]. The columns past `vocab` keep their values, unless [`LogitsMut::zero_padding`] says otherwise.
 #[derive(Debug)]
 pub struct LogitsMut<'a, T> {
     pub(crate) data: &'a mut [T],
     pub(crate) shape: Shape,
-    pub(crate) level: Level,
+    zero_padding: bool,
 }
 
 impl<'a, T: Element> LogitsMut<'a, T> {
@@ -189,7 +196,7 @@ impl<'a, T: Element> LogitsMut<'a, T> {
         row_stride: usize,
     ) -> Result<Self, Error> {
         let shape = Shape::new(Argument::Dlogits, data.len(), rows, vocab, row_stride)?;
-        Ok(Self { data, shape, level: default_level() })
+        Ok(Self { data, shape, zero_padding: false })
     }
 
     /// As [`Logits::shard`].
@@ -201,10 +208,11 @@ impl<'a, T: Element> LogitsMut<'a, T> {
         Ok(self)
     }
 
-    /// As [`Logits::level`].
+    /// Sets the columns between `vocab` and the stride to zero, in every row that a call writes: a trainer whose vocabulary is padded for
+    /// speed multiplies by them. Padding that is missing from the last row stays missing.
     #[must_use]
-    pub fn level(mut self, level: Level) -> Self {
-        self.level = level;
+    pub fn zero_padding(mut self) -> Self {
+        self.zero_padding = true;
         self
     }
 
@@ -223,23 +231,27 @@ impl<'a, T: Element> LogitsMut<'a, T> {
     /// The same matrix to read from.
     #[must_use]
     pub fn as_logits(&self) -> Logits<'_, T> {
-        Logits { data: self.data, shape: self.shape, level: self.level }
+        Logits { data: self.data, shape: self.shape }
     }
 
-    /// A row to write, with a later one to read; empty where there is none.
-    pub(crate) fn row_mut(&mut self, row: usize, later: Option<usize>) -> (&mut [T], &[T]) {
+    /// A row to write, its padding where that is to be zero, and a later row to read; each empty where there is none.
+    fn row_mut(&mut self, row: usize, later: Option<usize>) -> (&mut [T], &mut [T], &[T]) {
+        let Shape { vocab, row_stride, .. } = self.shape;
         let later = later.map_or(usize::MAX, |later| self.shape.row(later).start);
         let (low, high) = self.data.split_at_mut(later.min(self.data.len()));
-        let row = low.get_mut(self.shape.row(row)).unwrap_or_default();
-        (row, high.get(..self.shape.vocab).unwrap_or_default())
+        let row = low.get_mut(self.shape.row(row).start..).unwrap_or_default();
+        let stride = if self.zero_padding { row_stride } else { vocab };
+        let (row, _) = row.split_at_mut(stride.min(row.len()));
+        let (row, padding) = row.split_at_mut(vocab.min(row.len()));
+        (row, padding, high.get(..vocab).unwrap_or_default())
     }
 
     #[cfg(feature = "rayon")]
     pub(crate) fn split_at(self, row: usize) -> (Self, Self) {
         let (low, high) = split_shape(self.shape, row);
         let (a, b) = self.data.split_at_mut(split_offset(self.shape, row, self.data.len()));
-        let level = self.level;
-        (Self { data: a, shape: low, level }, Self { data: b, shape: high, level })
+        let zero_padding = self.zero_padding;
+        (Self { data: a, shape: low, zero_padding }, Self { data: b, shape: high, zero_padding })
     }
 }
 
@@ -253,101 +265,66 @@ fn split_offset(shape: Shape, row: usize, len: usize) -> usize {
     (row * shape.row_stride).min(len)
 }
 
-/// Integer ids over the caller's memory: targets or sequence offsets, as `i32`, `u32` or `i64`.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub enum Ids<'a> {
-    /// 32-bit signed (llama.cpp's `llama_token`, `FlashAttention`'s `cu_seqlens`).
-    I32(&'a [i32]),
-    /// 32-bit unsigned (candle).
-    U32(&'a [u32]),
-    /// 64-bit signed (PyTorch).
-    I64(&'a [i64]),
+/// The matrices of a call.
+#[derive(Debug)]
+pub(crate) enum Matrix<'a, T, G> {
+    /// Logits to read.
+    Read(Logits<'a, T>),
+    /// Logits to read, a result to write.
+    Split(Logits<'a, T>, LogitsMut<'a, G>),
+    /// Logits to overwrite.
+    InPlace(LogitsMut<'a, T>),
 }
 
-impl Ids<'_> {
-    pub(crate) fn len(self) -> usize {
+impl<'a, T: Element, G: Element> Matrix<'a, T, G> {
+    pub(crate) fn shape(&self) -> Shape {
         match self {
-            Self::I32(ids) => ids.len(),
-            Self::U32(ids) => ids.len(),
-            Self::I64(ids) => ids.len(),
+            Self::Read(logits) | Self::Split(logits, _) => logits.shape,
+            Self::InPlace(logits) => logits.shape,
         }
     }
 
-    pub(crate) fn get(self, index: usize) -> Option<i64> {
+    /// The logits alone.
+    pub(crate) fn logits(&self) -> Logits<'_, T> {
         match self {
-            Self::I32(ids) => ids.get(index).map(|&id| i64::from(id)),
-            Self::U32(ids) => ids.get(index).map(|&id| i64::from(id)),
-            Self::I64(ids) => ids.get(index).copied(),
+            Self::Read(logits) | Self::Split(logits, _) => *logits,
+            Self::InPlace(logits) => logits.as_logits(),
         }
     }
-}
 
-macro_rules! ids_from {
-    ($($int:ty => $variant:ident),*) => {$(
-        impl<'a> From<&'a [$int]> for Ids<'a> {
-            fn from(ids: &'a [$int]) -> Self {
-                Self::$variant(ids)
+    /// Where a row's logits are and where its result goes, with the logits of a later row, empty where there is none. Padding that is to be
+    /// zero is set.
+    pub(crate) fn row(&mut self, row: usize, later: Option<usize>) -> (Place<'_, T, G>, &[T]) {
+        match self {
+            Self::Read(logits) => (Place::Read(logits.row(row)), logits.later(later)),
+            Self::Split(logits, result) => {
+                let (out, padding, _) = result.row_mut(row, None);
+                padding.fill(G::ZERO);
+                (Place::Split(logits.row(row), out), logits.later(later))
+            }
+            Self::InPlace(logits) => {
+                let (row, padding, later) = logits.row_mut(row, later);
+                padding.fill(T::ZERO);
+                (Place::InPlace(row), later)
             }
         }
-
-        impl<'a, const N: usize> From<&'a [$int; N]> for Ids<'a> {
-            fn from(ids: &'a [$int; N]) -> Self {
-                Self::$variant(ids)
-            }
-        }
-
-        #[cfg(feature = "std")]
-        impl<'a> From<&'a std::vec::Vec<$int>> for Ids<'a> {
-            fn from(ids: &'a std::vec::Vec<$int>) -> Self {
-                Self::$variant(ids)
-            }
-        }
-    )*};
-}
-ids_from!(i32 => I32, u32 => U32, i64 => I64);
-
-/// Sequences of a packed batch, as cumulative offsets: sequence `i` has the rows `offsets[i]..offsets[i + 1]`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Sequences<'a>(pub(crate) Ids<'a>);
-
-impl Sequences<'_> {
-    /// Offsets start at 0, never fall, and end at `rows`.
-    pub(crate) fn check(self, rows: usize) -> Result<(), Error> {
-        let offsets = self.0;
-        if offsets.len() == 0 {
-            return check_len(Argument::Sequences, 0, 1);
-        }
-        let mut last = 0;
-        for (index, offset) in (0..).map_while(|i| offsets.get(i)).enumerate() {
-            let starts = index > 0 || offset == 0;
-            let ends = index + 1 < offsets.len() || usize::try_from(offset) == Ok(rows);
-            if offset < last || !starts || !ends {
-                return Err(Error::Sequences { index, offset });
-            }
-            last = offset;
-        }
-        Ok(())
     }
 
-    pub(crate) fn len(self) -> usize {
-        self.0.len() - 1
-    }
-
-    /// The rows of a sequence, none where there is no such sequence; the offsets have been checked.
-    pub(crate) fn rows(self, sequence: usize) -> Range<usize> {
-        let offset = |i| self.0.get(i).and_then(|offset| usize::try_from(offset).ok());
-        let end = offset(sequence.saturating_add(1));
-        offset(sequence).zip(end).map_or(0..0, |(start, end)| start..end)
-    }
-
-    /// The sequence that a row lies in: the last one that starts at or before it.
-    pub(crate) fn of_row(self, row: usize) -> usize {
-        let (mut low, mut high) = (0, self.len());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if self.rows(middle).end <= row { low = middle + 1 } else { high = middle }
+    #[cfg(feature = "rayon")]
+    pub(crate) fn split_at(self, row: usize) -> (Self, Self) {
+        match self {
+            Self::Read(logits) => {
+                let (a, b) = logits.split_at(row);
+                (Self::Read(a), Self::Read(b))
+            }
+            Self::Split(logits, result) => {
+                let ((a, b), (c, d)) = (logits.split_at(row), result.split_at(row));
+                (Self::Split(a, c), Self::Split(b, d))
+            }
+            Self::InPlace(logits) => {
+                let (a, b) = logits.split_at(row);
+                (Self::InPlace(a), Self::InPlace(b))
+            }
         }
-        low
     }
 }

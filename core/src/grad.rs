@@ -1,0 +1,208 @@
+//! Stage 3: from a row's term to its gradient. The arithmetic stands here once, over [`Real`], for the CPU and for the shader that prints it.
+
+use fearless_simd::Level;
+
+use crate::entry;
+use crate::kernel::{self, Affine, Base, Kernels, LogitMap, Source};
+use crate::objective::Real;
+
+/// The options of a loss as numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct Options<R> {
+    /// Label smoothing ε.
+    pub label_smoothing: R,
+    /// ε/V.
+    pub smoothing_per_class: R,
+    /// Σ of the class weights: V without.
+    pub class_weight_sum: R,
+    /// z-loss c.
+    pub z_loss: R,
+}
+
+/// What is known of a row once its objective has been evaluated.
+#[derive(Clone, Copy, Debug)]
+pub struct RowValues<R> {
+    /// p of the target.
+    pub p: R,
+    /// 1 − p, known without a subtraction.
+    pub miss: R,
+    /// ln Σ exp(z).
+    pub lse: R,
+    /// Σ_j w_j·(lse − z_j); anything without label smoothing.
+    pub smoothed: R,
+    /// Token weight.
+    pub token_weight: R,
+    /// Class weight of the target.
+    pub class_weight: R,
+    /// What multiplies the gradient: [`Loss::grad_scale`](crate::Loss::grad_scale) over the reduction's denominator.
+    pub scale: R,
+}
+
+/// A token's contribution: [`TokenTerm`](crate::objective::TokenTerm) over any number.
+#[derive(Clone, Copy, Debug)]
+pub struct Term<R> {
+    /// The weighted loss before the reduction divides it.
+    pub loss: R,
+    /// −∂(reduced loss)/∂ln p.
+    pub coef: R,
+    /// What multiplies the dense extras.
+    pub dense: R,
+}
+
+impl<R: Real> Term<R> {
+    /// The term of an objective with this value and this weight −∂ℓ/∂ln p; `extras` is what multiplies the dense extras besides the token
+    /// weight. A factor of 0 wins over an infinite one: what has no weight costs nothing.
+    pub fn new(value: R, weight: R, extras: R, row: &RowValues<R>, options: &Options<R>) -> Self {
+        let of_objective = row.class_weight * (-options.label_smoothing + 1.0);
+        let smoothing = options.smoothing_per_class.weigh(row.smoothed);
+        let dense = smoothing + options.z_loss.weigh(row.lse * row.lse);
+        let scale = row.scale * row.token_weight;
+        Self {
+            loss: row.token_weight.weigh(of_objective.weigh(value) + extras.weigh(dense)),
+            coef: (scale * of_objective).weigh(weight),
+            dense: scale.weigh(extras),
+        }
+    }
+}
+
+/// The coefficients of one gradient row, with respect to the transformed logits:
+/// `dz'[j] = coef·(p_j − [j = t]) + dense·( ε/V·(p_j·Σw − w_j) + 2c·lse·p_j )`.
+#[derive(Clone, Copy, Debug)]
+pub struct Coefs<R> {
+    coef: R,
+    dense: R,
+    smoothing: R,
+    weight_sum: R,
+    squared: R,
+}
+
+impl<R: Real> Coefs<R> {
+    /// Of a row with this term and this lse.
+    pub fn new(coef: R, dense: R, lse: R, options: &Options<R>) -> Self {
+        Self {
+            coef,
+            dense,
+            smoothing: options.smoothing_per_class,
+            weight_sum: options.class_weight_sum,
+            squared: options.z_loss.weigh(lse * 2.0),
+        }
+    }
+
+    /// One entry; `missing` is p − \[j = t\].
+    pub fn entry(&self, p: R, missing: R, class_weight: R) -> R {
+        let dense = self.smoothing * (p * self.weight_sum - class_weight) + self.squared * p;
+        missing.weigh(self.coef) + dense.weigh(self.dense)
+    }
+
+    /// The target's entry.
+    pub fn target(&self, row: &RowValues<R>) -> R {
+        self.entry(row.p, -row.miss, row.class_weight)
+    }
+
+    /// The multiplier of p_j in every other entry.
+    pub fn prob(&self) -> R {
+        self.coef + (self.smoothing * self.weight_sum + self.squared).weigh(self.dense)
+    }
+
+    /// What is subtracted from every other entry times its class weight.
+    pub fn uniform(&self) -> R {
+        self.smoothing.weigh(self.dense)
+    }
+}
+
+/// How a row's exponentials become its gradient.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RowGrad<'a> {
+    pub(crate) map: LogitMap,
+    pub(crate) base: Base,
+    pub(crate) coefs: Coefs<f64>,
+    /// p over the exponential relative to the base.
+    pub(crate) over_sum: f64,
+    /// Class weights of the row's columns.
+    pub(crate) weights: Option<&'a [f32]>,
+    /// The target's column and its whole entry, where it lies in this row.
+    pub(crate) target: Option<(usize, f64)>,
+}
+
+impl RowGrad<'_> {
+    /// Whether nothing flows, whatever the logits are: the objective dropped the token or gives it no weight.
+    pub(crate) fn is_zero(&self) -> bool {
+        self.coefs.coef == 0.0 && self.coefs.dense == 0.0
+    }
+
+    /// The entries as f32 arithmetic; `None` where a coefficient leaves the range of f32.
+    fn affine(&self) -> Option<Affine<'_>> {
+        let scale = f64::from(self.map.scale);
+        #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
+        let round = |value: f64| (value * scale) as f32;
+        // + 0.0 makes a −0 positive, or an entry that is 0 would have the sign of a coefficient.
+        let (factor, uniform) =
+            (round(self.coefs.prob() * self.over_sum), round(self.coefs.uniform()) + 0.0);
+        let fits = !factor.is_infinite() && !uniform.is_infinite();
+        fits.then_some(Affine { factor, uniform, weights: self.weights })
+    }
+
+    /// One entry in double precision, where the coefficients want it. `slope` is that of the soft-cap.
+    #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
+    fn double(&self, column: usize, e: f32, slope: f64) -> f32 {
+        let p = f64::from(e) * self.over_sum;
+        let weight = self.weights.map_or(1.0, |weights| entry::read(weights, column));
+        Real::weigh(slope * f64::from(self.map.scale), self.coefs.entry(p, p, weight)) as f32
+    }
+
+    /// Turns parked exponentials into entries.
+    pub(crate) fn finish_in_place(&self, level: Level, row: &mut [f32]) {
+        match self.affine() {
+            Some(affine) => kernel::finish_in_place(level, row, affine),
+            None => row.iter_mut().enumerate().for_each(|(j, e)| *e = self.double(j, *e, 1.0)),
+        }
+    }
+
+    /// Writes the entries of exponentials that were parked elsewhere.
+    pub(crate) fn finish<G: Kernels>(&self, level: Level, parked: &[f32], out: &mut [G]) {
+        match self.affine() {
+            Some(affine) => {
+                G::finish(level, parked.get(..out.len()).unwrap_or_default(), out, affine)
+            }
+            None => {
+                for (j, (&e, out)) in parked.iter().zip(out).enumerate() {
+                    *out = G::nearest(self.double(j, e, 1.0));
+                }
+            }
+        }
+    }
+
+    /// The exponentials of a tile of logits computed again, by the same arithmetic as the first time, and what is left to be done to make
+    /// them entries. `start` is the tile's first column.
+    pub(crate) fn again<T: Kernels>(
+        &self,
+        level: Level,
+        start: usize,
+        logits: &[T],
+        tile: &mut [f32],
+    ) -> Affine<'_> {
+        let source = Source { row: logits, target: usize::MAX, next: &[] };
+        T::parked(level, source, &self.base, tile);
+        match self.affine() {
+            Some(affine) if self.map.cap.is_none() => return affine.from(start),
+            Some(affine) => {
+                kernel::finish_in_place(level, tile, affine.from(start));
+                T::slopes(level, logits, &self.base, tile);
+            }
+            None => {
+                for (j, (e, z)) in tile.iter_mut().zip(logits).enumerate() {
+                    *e = self.double(start + j, *e, self.map.slope(z.widen()));
+                }
+            }
+        }
+        Affine::IDENTITY
+    }
+
+    /// Overwrites the target's entry.
+    pub(crate) fn set_target<G: Kernels>(&self, row: &mut [G]) {
+        if let Some((column, value)) = self.target {
+            #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
+            entry::write(row, column, G::nearest(value as f32));
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Second half of a row: exponentials become gradient entries, logits become log-probabilities.
+
+use fearless_simd::{Level, Simd, f32x16};
+
+use super::base::{Base, RowMap};
+use super::lanes::{LANES, Lanes};
+use super::level::dispatch;
+use super::walk::{InPlace, Split, Walk, load_weights};
+
+/// From exponentials e to gradient entries: `factor·e − uniform·w`, with the weight of each class, 1 without.
+#[derive(Clone, Copy, Debug)]
+pub struct Affine<'a> {
+    pub(crate) factor: f32,
+    pub(crate) uniform: f32,
+    pub(crate) weights: Option<&'a [f32]>,
+}
+
+impl Affine<'_> {
+    /// Nothing but the rounding to another type.
+    pub(crate) const IDENTITY: Self = Self { factor: 1.0, uniform: 0.0, weights: None };
+
+    /// The same for the entries from `start` on.
+    pub(crate) fn from(&self, start: usize) -> Self {
+        let weights = self.weights.map(|weights| weights.get(start..).unwrap_or_default());
+        Self { weights, ..*self }
+    }
+}
+
+/// A loop each with and without weights.
+#[inline(always)]
+fn affine<S: Simd>(simd: S, walk: impl Walk<S>, affine: Affine<'_>) {
+    let Affine { factor, uniform, weights } = affine;
+    match weights.filter(|_| uniform != 0.0) {
+        None => walk.each(
+            simd,
+            #[inline(always)]
+            |_, e| e.map(|e| e * factor - uniform),
+        ),
+        Some(weights) => walk.each(
+            simd,
+            #[inline(always)]
+            |start, mut e| {
+                for (index, e) in e.iter_mut().enumerate() {
+                    let weights = load_weights(simd, weights, start + index * LANES);
+                    *e = *e * factor - weights * uniform;
+                }
+                e
+            },
+        ),
+    }
+}
+
+/// Exponentials in f32 become entries of any type, elsewhere.
+pub(super) fn finish<G: Lanes>(level: Level, source: &[f32], out: &mut [G], entry: Affine<'_>) {
+    dispatch!(level, simd => affine(simd, Split(source, out), entry));
+}
+
+/// As [`finish`], in place.
+pub(crate) fn finish_in_place(level: Level, row: &mut [f32], entry: Affine<'_>) {
+    dispatch!(level, simd => affine(simd, InPlace(row), entry));
+}
+
+/// Multiplies entries by the soft-cap's slope at their logits, relative to the logit scale.
+pub(super) fn slopes<T: Lanes>(level: Level, logits: &[T], base: &Base, entries: &mut [f32]) {
+    let RowMap::General(map) = base.map else { return };
+    dispatch!(level, simd => {
+        let mut slopes = [0.0_f32; super::TILE];
+        Split(logits, &mut slopes).each(
+            simd,
+            #[inline(always)]
+            |_, z| z.map(#[inline(always)] |z| map.slope(simd, z)),
+        );
+        for (entry, slope) in entries.iter_mut().zip(slopes) {
+            *entry *= slope;
+        }
+    });
+}
+
+/// (z − pivot) − shift: log-probabilities, if shift is ln Σ exp(z − pivot). Two subtractions, since lse alone loses digits.
+#[inline(always)]
+fn shifted<S: Simd>(simd: S, walk: impl Walk<S>, pivot: f32, shift: f32) {
+    walk.each(
+        simd,
+        #[inline(always)]
+        |_, z: [f32x16<S>; 4]| z.map(|z| (z - pivot) - shift),
+    );
+}
+
+/// Log-probabilities of logits, elsewhere.
+pub(super) fn shift<T: Lanes>(level: Level, logits: &[T], out: &mut [f32], pivot: f32, by: f32) {
+    dispatch!(level, simd => shifted(simd, Split(logits, out), pivot, by));
+}
+
+/// As [`shift`], in place.
+pub(crate) fn shift_in_place(level: Level, row: &mut [f32], pivot: f32, by: f32) {
+    dispatch!(level, simd => shifted(simd, InPlace(row), pivot, by));
+}

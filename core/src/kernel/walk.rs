@@ -1,0 +1,128 @@
+//! A row as a run of blocks, the last one padded, so that every loop is written once for reading, for reading and writing
+//! elsewhere, and for writing in place.
+
+use fearless_simd::{Simd, f32x16};
+
+use super::lanes::{LANES, Lanes};
+
+/// Entries of a block: four vectors, so that a loop has work that does not wait for its own results, and short sums.
+pub(super) const BLOCK: usize = 4 * LANES;
+
+/// The vectors of a block.
+pub(super) type Block<S> = [f32x16<S>; BLOCK / LANES];
+
+#[inline(always)]
+fn load<S: Simd, T: Lanes>(simd: S, block: &[T; BLOCK]) -> Block<S> {
+    let mut z = [simd.splat_f32x16(0.0); BLOCK / LANES];
+    for (z, lanes) in z.iter_mut().zip(block.as_chunks().0) {
+        *z = T::load(simd, lanes);
+    }
+    z
+}
+
+#[inline(always)]
+fn store<S: Simd, T: Lanes>(simd: S, z: Block<S>, block: &mut [T; BLOCK]) {
+    for (z, lanes) in z.into_iter().zip(block.as_chunks_mut().0) {
+        *lanes = T::lanes(simd, z);
+    }
+}
+
+/// The rest of a row as a last block, with −inf past its end; none where nothing is left.
+#[inline(always)]
+pub(super) fn padded<T: Lanes>(rest: &[T]) -> Option<[T; BLOCK]> {
+    let mut block = [T::NEG_INFINITY; BLOCK];
+    copy(rest, &mut block);
+    (!rest.is_empty()).then_some(block)
+}
+
+/// As many entries as both have.
+#[inline(always)]
+fn copy<T: Copy>(from: &[T], to: &mut [T]) {
+    for (to, &from) in to.iter_mut().zip(from) {
+        *to = from;
+    }
+}
+
+/// The weights of a vector; 1 past the row's end.
+#[inline(always)]
+pub(super) fn load_weights<S: Simd>(simd: S, weights: &[f32], start: usize) -> f32x16<S> {
+    let weights = weights.get(start..).unwrap_or_default();
+    if let Some(lanes) = weights.first_chunk() {
+        return f32::load(simd, lanes);
+    }
+    let mut lanes = [1.0; LANES];
+    copy(weights, &mut lanes);
+    f32::load(simd, &lanes)
+}
+
+/// What a loop reads from, and perhaps writes to. Each walk has one loop for blocks and padded rest, so that its body stands once in the
+/// program; the visiting closure is given where a block starts, and must be `#[inline(always)]`, or each lane goes through memory.
+pub(super) trait Walk<S: Simd> {
+    /// Entries of the row.
+    fn len(&self) -> usize;
+    /// Turns every block (−inf past the row's end) into what is stored.
+    fn each(self, simd: S, visit: impl FnMut(usize, Block<S>) -> Block<S>);
+}
+
+/// Reads only.
+pub(super) struct Read<'a, T>(pub(super) &'a [T]);
+
+impl<S: Simd, T: Lanes> Walk<S> for Read<'_, T> {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    #[inline(always)]
+    fn each(self, simd: S, mut visit: impl FnMut(usize, Block<S>) -> Block<S>) {
+        let (blocks, rest) = self.0.as_chunks::<BLOCK>();
+        let mut start = 0;
+        for block in blocks.iter().chain(&padded(rest)) {
+            visit(start, load(simd, block));
+            start += BLOCK;
+        }
+    }
+}
+
+/// Reads the first, writes the second, which is as long.
+pub(super) struct Split<'a, T, G>(pub(super) &'a [T], pub(super) &'a mut [G]);
+
+impl<S: Simd, T: Lanes, G: Lanes> Walk<S> for Split<'_, T, G> {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    #[inline(always)]
+    fn each(self, simd: S, mut visit: impl FnMut(usize, Block<S>) -> Block<S>) {
+        let (blocks, rest) = self.0.as_chunks::<BLOCK>();
+        let (outs, out_rest) = self.1.as_chunks_mut::<BLOCK>();
+        let mut last = [G::ZERO; BLOCK];
+        let mut start = 0;
+        let outs = outs.iter_mut().chain([&mut last]);
+        for (block, out) in blocks.iter().chain(&padded(rest)).zip(outs) {
+            store(simd, visit(start, load(simd, block)), out);
+            start += BLOCK;
+        }
+        copy(&last, out_rest);
+    }
+}
+
+/// Reads and overwrites.
+pub(super) struct InPlace<'a, T>(pub(super) &'a mut [T]);
+
+impl<S: Simd, T: Lanes> Walk<S> for InPlace<'_, T> {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    #[inline(always)]
+    fn each(self, simd: S, mut visit: impl FnMut(usize, Block<S>) -> Block<S>) {
+        let (blocks, rest) = self.0.as_chunks_mut::<BLOCK>();
+        let mut last = padded(rest);
+        let mut start = 0;
+        for block in blocks.iter_mut().chain(&mut last) {
+            store(simd, visit(start, load(simd, block)), block);
+            start += BLOCK;
+        }
+        copy(last.as_ref().map_or(&[], <[T; BLOCK]>::as_slice), rest);
+    }
+}

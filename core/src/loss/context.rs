@@ -1,0 +1,198 @@
+//! All that a call knows besides logits: from a row's softmax to its term, and to the coefficients of its gradient.
+
+use fearless_simd::Level;
+
+use super::extras::{Extras, ExtrasScale};
+use crate::batch::Batch;
+use crate::entry;
+use crate::error::Error;
+use crate::grad::{Coefs, Options, RowGrad, RowValues, Term};
+use crate::kernel::Base;
+use crate::objective::{
+    Dual, EXTRA_INPUTS, Input, Objective, Real, Scalars, Token, TokenTerm, floor_log_p, side_log_p,
+};
+use crate::reduction::{Denominator, DivisorCursor, Reduction};
+use crate::report::over;
+use crate::rows::Ask;
+use crate::stats::Softmax;
+
+/// Losses beyond this are those of a target with ln p = −1e300: infinite.
+const INFINITE_LOSS: f64 = 1e200;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Context<'a, O> {
+    pub(crate) objective: &'a O,
+    pub(crate) reduction: Reduction,
+    pub(crate) extras: Extras<'a>,
+    pub(crate) options: Options<f64>,
+    pub(crate) batch: &'a Batch<'a>,
+    pub(crate) level: Level,
+    /// The extra inputs, in the objective's order.
+    extra: [Option<&'a [f32]>; EXTRA_INPUTS],
+    /// Whether a token wants to know the row's entropy or Σp².
+    moments: bool,
+}
+
+impl<'a, O: Objective> Context<'a, O> {
+    /// Everything must have been checked but the objective's inputs.
+    pub(super) fn new(
+        objective: &'a O,
+        reduction: Reduction,
+        extras: Extras<'a>,
+        batch: &'a Batch<'a>,
+        vocab_total: usize,
+        level: Level,
+    ) -> Result<Self, Error> {
+        let inputs = objective.inputs();
+        if let Some(missing) = inputs.iter().find_map(|&input| batch.lacks(input)) {
+            return Err(Error::Missing(missing));
+        }
+        let mut extra = [None; EXTRA_INPUTS];
+        let mut slots = extra.iter_mut();
+        for input in inputs {
+            if let Input::Extra(name) = *input {
+                *slots.next().ok_or(Error::ExtraInputs { name })? = batch.extra_of(name);
+            }
+        }
+        let moments = inputs.contains(&Input::Entropy) || inputs.contains(&Input::SumSquares);
+        let options = extras.options(vocab_total);
+        Ok(Self { objective, reduction, extras, options, batch, level, extra, moments })
+    }
+
+    /// The denominators, where every row that is not ignored counts.
+    pub(crate) fn denominator(&self) -> Result<Denominator<'a>, Error> {
+        if self.batch.is_whole() {
+            Ok(self.denominator_of(&|row| self.counts(row)))
+        } else {
+            Denominator::of_range(self.reduction, self.batch)
+        }
+    }
+
+    /// The denominators of the whole batch, given which rows count.
+    pub(crate) fn denominator_of(&self, counts: &impl Fn(usize) -> bool) -> Denominator<'static> {
+        let weight = |row| self.target(row).map_or(0.0, |target| self.caller_weight(row, target));
+        Denominator::new(self.reduction, self.batch, counts, weight)
+    }
+
+    /// Whether a row is not ignored.
+    pub(crate) fn counts(&self, row: usize) -> bool {
+        self.batch.target(row).is_some()
+    }
+
+    /// A row's divisor, where every row that is not ignored counts.
+    pub(crate) fn divisor(&self, cursor: &mut DivisorCursor<'_>, row: usize) -> f64 {
+        cursor.at(row, self.batch, &|row| self.counts(row))
+    }
+
+    /// Token weight · class weight of the target.
+    pub(crate) fn caller_weight(&self, row: usize, target: usize) -> f64 {
+        self.batch.token_weight(row) * self.extras.class_weight(target)
+    }
+
+    /// Advantage of a token, 0 where none was given.
+    pub(crate) fn advantage(&self, row: usize) -> f64 {
+        self.batch.advantages.map_or(0.0, |advantages| entry::read(advantages, row))
+    }
+
+    /// The extra inputs of a token, in the objective's order.
+    pub(crate) fn extra(&self, row: usize) -> [f64; EXTRA_INPUTS] {
+        self.extra.map(|values| values.map_or(0.0, |values| entry::read(values, row)))
+    }
+
+    /// Class of a row's target; `None` where the row is ignored. Targets have been checked.
+    pub(crate) fn target(&self, row: usize) -> Option<usize> {
+        self.batch.target(row).and_then(|target| usize::try_from(target).ok())
+    }
+
+    /// What the first half of a row is asked for. `classes` are those of the row's columns, `target` the column of the target.
+    pub(crate) fn ask(
+        &self,
+        classes: core::ops::Range<usize>,
+        target: Option<usize>,
+        outputs: &super::Outputs<'_>,
+    ) -> Ask<'a> {
+        let smoothed = self.extras.label_smoothing > 0.0;
+        Ask {
+            map: self.extras.map(),
+            target,
+            argmax: outputs.argmax.is_some(),
+            moments: self.moments || self.extras.moments || outputs.entropy.is_some(),
+            weighted: smoothed.then(|| self.extras.class_weights_of(classes)),
+        }
+    }
+
+    /// The term of an active row, and the objective's own weight.
+    pub(crate) fn term(
+        &self,
+        row: usize,
+        target: usize,
+        softmax: &Softmax,
+        scalars: &Scalars,
+        divisor: f64,
+    ) -> (TokenTerm, f64) {
+        if !softmax.is_valid() {
+            let nan = f64::NAN;
+            return (TokenTerm { loss: nan, coef: nan, dense: nan }, nan);
+        }
+        let batch = self.batch;
+        let (mut entropy, mut sum_squares) = (0.0, 0.0);
+        if self.moments {
+            (entropy, sum_squares) = (softmax.entropy(), softmax.sum_squares());
+        }
+        let Dual { value, slope } = self.objective.loss(&Token {
+            log_p: Dual::variable(floor_log_p(softmax.log_prob())),
+            ref_log_p: Dual::lit(side_log_p(batch.ref_log_probs, row)),
+            old_log_p: Dual::lit(side_log_p(batch.old_log_probs, row)),
+            advantage: Dual::lit(self.advantage(row)),
+            entropy: Dual::lit(entropy),
+            sum_squares: Dual::lit(sum_squares),
+            extra: self.extra(row).map(Dual::lit),
+            shared: scalars.values().map(Dual::lit),
+        });
+        let infinite = libm::fabs(value) > INFINITE_LOSS;
+        let value = if infinite { libm::copysign(f64::INFINITY, value) } else { value };
+        // Not −0, where the slope is 0.
+        let weight = 0.0 - slope;
+        let extras = match self.extras.scale {
+            ExtrasScale::One => 1.0,
+            ExtrasScale::Objective => weight,
+        };
+        let values = self.values(row, target, softmax, divisor);
+        let Term { loss, coef, dense } = Term::new(value, weight, extras, &values, &self.options);
+        (TokenTerm { loss, coef, dense }, weight)
+    }
+
+    fn values(&self, row: usize, target: usize, softmax: &Softmax, divisor: f64) -> RowValues<f64> {
+        let (stats, sum) = (&softmax.stats, self.options.class_weight_sum);
+        RowValues {
+            p: softmax.p,
+            miss: softmax.miss,
+            lse: softmax.log_sum_exp(),
+            // Σ w·(lse − z); the max is taken out of lse so that a common offset cancels first.
+            smoothed: sum * softmax.ln_sum + (sum * stats.max - stats.sum_logits),
+            token_weight: self.batch.token_weight(row),
+            class_weight: self.extras.class_weight(target),
+            scale: over(f64::from(self.extras.grad_scale), divisor),
+        }
+    }
+
+    /// What turns a row into its gradient. `target` is the target's column and raw logit, where this part of the row has it.
+    pub(crate) fn row_grad(
+        &self,
+        row: usize,
+        class: usize,
+        softmax: &Softmax,
+        term: &TokenTerm,
+        target: Option<(usize, f32)>,
+        weights: Option<&'a [f32]>,
+    ) -> RowGrad<'a> {
+        let map = self.extras.map();
+        let base = Base::new(self.level, &map, softmax.stats.max);
+        let values = self.values(row, class, softmax, 1.0);
+        let coefs = Coefs::new(term.coef, term.dense, values.lse, &self.options);
+        let entry =
+            |z: f32| Real::weigh(map.slope(z) * f64::from(map.scale), coefs.target(&values));
+        let target = target.map(|(column, z)| (column, entry(z)));
+        RowGrad { map, base, coefs, over_sum: base.over_max / softmax.sum, weights, target }
+    }
+}

@@ -1,0 +1,163 @@
+//! The passes over a batch's rows: one for objectives of a token, three for those with a group pass.
+
+use super::context::Context;
+use super::outputs::Outputs;
+use super::workspace::Workspace;
+use crate::element::Element;
+use crate::entry;
+use crate::error::Error;
+use crate::matrix::{Logits, Matrix};
+use crate::objective::{Group, Objective, Scalars, TokenTerm};
+use crate::reduction::DivisorCursor;
+use crate::report::{LossReport, Totals};
+use crate::rows::{Each, Item, Rows, Scratch, sum_rows};
+use crate::stats::RowStats;
+
+/// All stages in one pass, while a row is in cache.
+pub(crate) fn fused<T: Element, G: Element, O: Objective>(
+    context: &Context<'_, O>,
+    matrix: Matrix<'_, T, G>,
+    outputs: Outputs<'_>,
+    scratch: &mut [f32],
+) -> Result<LossReport, Error> {
+    let denominator = context.denominator()?;
+    let (classes, scratch) =
+        (matrix.shape().classes(), Scratch::new(scratch, matrix.shape().vocab));
+    let rows = Rows::new(context.batch.range().start, matrix, outputs, context.level);
+    let work = |item: Item<'_, '_, T, G>, cursor: &mut DivisorCursor<'_>, totals: &mut Totals| {
+        let Item { index, local, row, outputs } = item;
+        let Some(target) = context.target(index) else { return };
+        let divisor = context.divisor(cursor, index);
+        let logit = row.logit(target).map(|z| (target, z));
+        let (facts, second) = row.facts(&context.ask(classes.clone(), Some(target), outputs));
+        let softmax = facts.stats.softmax();
+        let (term, weight) = context.term(index, target, &softmax, &Scalars::DROPPED, divisor);
+        if second.has_result() {
+            let weights = context.extras.class_weights;
+            second.gradient(&context.row_grad(index, target, &softmax, &term, logit, weights));
+        }
+        outputs.put_stats(local, &softmax, facts.argmax);
+        outputs.put_term(local, &term, weight);
+        totals.count(index, &softmax, &term, context.caller_weight(index, target), divisor);
+    };
+    let active = |row| context.counts(row);
+    let totals = rows.each(&scratch, &mut DivisorCursor::new(denominator), &Each(active, work));
+    Ok(denominator.finish(totals))
+}
+
+/// Statistics of all rows, then the group pass and the terms, then the gradient if there is somewhere to write it.
+pub(crate) fn grouped<T: Element, G: Element, O: Objective>(
+    context: &Context<'_, O>,
+    matrix: Matrix<'_, T, G>,
+    mut outputs: Outputs<'_>,
+    workspace: Workspace<'_>,
+) -> Result<LossReport, Error> {
+    let Workspace { stats, terms, scalars, .. } = workspace.first(matrix.shape().rows);
+    let mut of_rows = outputs.reborrow();
+    of_rows.stats = Some(&mut *stats);
+    self::stats(context, matrix.logits(), of_rows);
+    let report = self::terms(context, stats, terms, scalars, outputs.weights)?;
+    for (asked, known) in outputs.stats.into_iter().flatten().zip(&*stats) {
+        *asked = *known;
+    }
+    for (asked, known) in outputs.terms.into_iter().flatten().zip(&*terms) {
+        *asked = *known;
+    }
+    if !matches!(matrix, Matrix::Read(_)) {
+        grad(context, matrix, stats, terms);
+    }
+    Ok(report)
+}
+
+/// Stage 1: statistics of every active row, or of the part of it that the logits hold.
+pub(crate) fn stats<T: Element, O: Objective>(
+    context: &Context<'_, O>,
+    logits: Logits<'_, T>,
+    outputs: Outputs<'_>,
+) {
+    let classes = logits.shape.classes();
+    let first = context.batch.range().start;
+    let rows = Rows::<T, T>::new(first, Matrix::Read(logits), outputs, context.level);
+    let work = |item: Item<'_, '_, T, T>, (): &mut (), _: &mut Totals| {
+        let Item { index, local, row, outputs } = item;
+        let column = column_of(context.target(index), &classes);
+        let (facts, _) = row.facts(&context.ask(classes.clone(), column, outputs));
+        outputs.put_stats(local, &facts.stats.softmax(), facts.argmax);
+    };
+    rows.each(&Scratch::none(), &mut (), &Each(|row| context.counts(row), work));
+}
+
+/// The column of a target, where it is one of these classes.
+fn column_of(target: Option<usize>, classes: &core::ops::Range<usize>) -> Option<usize> {
+    target.and_then(|class| class.checked_sub(classes.start)).filter(|&c| c < classes.len())
+}
+
+/// Stage 2: the group pass, the denominators and every row's term; the objective's weights where they are asked for.
+pub(crate) fn terms<O: Objective>(
+    context: &Context<'_, O>,
+    stats: &[RowStats],
+    terms: &mut [TokenTerm],
+    scalars: &mut [Scalars],
+    mut weights: Option<&mut [f32]>,
+) -> Result<LossReport, Error> {
+    let (batch, first) = (context.batch, context.batch.range().start);
+    let pass = context.objective.group_pass();
+    let tau = pass.and_then(|pass| {
+        scalars.fill(Scalars::DROPPED);
+        pass.run(&Group { stats, batch }, scalars)
+    });
+    let none = Scalars::of([0.0; 2]);
+    let scalars_of = |row: usize| match pass {
+        Some(_) => scalars.get(row).unwrap_or(&Scalars::DROPPED),
+        None => &none,
+    };
+    let counts = |row: usize| context.counts(row) && scalars_of(row).counts();
+    let denominator =
+        if pass.is_some() { context.denominator_of(&counts) } else { context.denominator()? };
+    let mut cursor = DivisorCursor::new(denominator);
+    let totals = sum_rows(0..stats.len(), &mut |rows| {
+        let mut totals = Totals::default();
+        for local in rows {
+            let (Some(stats), Some(slot)) = (stats.get(local), terms.get_mut(local)) else { break };
+            let row = first + local;
+            let (mut term, mut weight) = (TokenTerm::default(), 0.0);
+            if let Some(target) = context.target(row).filter(|_| counts(row)) {
+                let divisor = cursor.at(row, batch, &counts);
+                let softmax = stats.softmax();
+                (term, weight) = context.term(row, target, &softmax, scalars_of(row), divisor);
+                let caller_weight = context.caller_weight(row, target);
+                totals.count(row, &softmax, &term, caller_weight, divisor);
+            }
+            *slot = term;
+            if let Some(weights) = &mut weights {
+                #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
+                let weight = weight as f32;
+                entry::write(weights, local, weight);
+            }
+        }
+        totals
+    });
+    Ok(LossReport { tau, ..denominator.finish(totals) })
+}
+
+/// Stage 3: the gradient of every row, or of the part of it that the logits hold.
+pub(crate) fn grad<T: Element, G: Element, O: Objective>(
+    context: &Context<'_, O>,
+    matrix: Matrix<'_, T, G>,
+    stats: &[RowStats],
+    terms: &[TokenTerm],
+) {
+    let classes = matrix.shape().classes();
+    let weights = context.extras.class_weights_of(classes.clone());
+    let rows = Rows::new(context.batch.range().start, matrix, Outputs::new(), context.level);
+    let work = |item: Item<'_, '_, T, G>, (): &mut (), _: &mut Totals| {
+        let Item { index, local, row, .. } = item;
+        let known = (context.target(index), stats.get(local), terms.get(local));
+        let (Some(class), Some(stats), Some(term)) = known else { return };
+        let column = column_of(Some(class), &classes);
+        let target = column.and_then(|column| Some((column, row.logit(column)?)));
+        let softmax = stats.softmax();
+        row.second().gradient(&context.row_grad(index, class, &softmax, term, target, weights));
+    };
+    rows.each(&Scratch::none(), &mut (), &Each(|row| context.counts(row), work));
+}

@@ -1,0 +1,277 @@
+//! One row of a call in two halves: facts about its logits first, its gradient (or log-probabilities) after.
+//!
+//! The first half consumes the row and gives the second, so nobody can look at logits that have been overwritten. In between the exponentials
+//! wait where there is room for all of them: in an f32 result, or in the caller's scratch. Elsewhere they are computed again, a tile at a time,
+//! with the same bits.
+
+use fearless_simd::Level;
+
+use crate::grad::RowGrad;
+use crate::kernel::{self, Affine, Base, Kernels, LogitMap, Source, TILE};
+use crate::stats::RowStats;
+
+/// Where a row's logits are, and where its result goes.
+#[derive(Debug)]
+pub(crate) enum Place<'a, T, G> {
+    /// Logits to read, no result.
+    Read(&'a [T]),
+    /// Logits here, the result there.
+    Split(&'a [T], &'a mut [G]),
+    /// The result overwrites the logits.
+    InPlace(&'a mut [T]),
+}
+
+/// What the first half is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ask<'a> {
+    pub(crate) map: LogitMap,
+    /// The target's column, where the row has it.
+    pub(crate) target: Option<usize>,
+    /// Index of the largest logit. A scalar walk of its own.
+    pub(crate) argmax: bool,
+    /// The sums for entropy and Σp². Another walk, with a second exponential for each class.
+    pub(crate) moments: bool,
+    /// Σ w·z' with these weights (1 without). Another walk.
+    pub(crate) weighted: Option<Option<&'a [f32]>>,
+}
+
+impl Ask<'_> {
+    /// The softmax and nothing else.
+    pub(crate) const SOFTMAX: Self = Self {
+        map: LogitMap::IDENTITY,
+        target: None,
+        argmax: false,
+        moments: false,
+        weighted: None,
+    };
+}
+
+/// What the first half gives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts {
+    pub(crate) stats: RowStats,
+    /// Index of the largest logit; `usize::MAX` where nobody asked.
+    pub(crate) argmax: usize,
+}
+
+/// A row of a call, before its logits have been looked at.
+#[derive(Debug)]
+pub(crate) struct Row<'a, T, G> {
+    second: Second<'a, T, G>,
+    next: &'a [T],
+    known: &'a mut Option<f32>,
+}
+
+/// A row whose logits need not be read any more, or not for the first time.
+#[derive(Debug)]
+pub(crate) struct Second<'a, T, G> {
+    place: Place<'a, T, G>,
+    level: Level,
+    /// Room for the exponentials of a row, or none.
+    scratch: &'a mut [f32],
+    /// Whether the exponentials wait, in an f32 result or in the scratch.
+    parked: bool,
+}
+
+impl<'a, T: Kernels, G: Kernels> Row<'a, T, G> {
+    /// `known` holds the row's largest logit if it was found on the way, and afterwards that of `next`, which is as long, or empty.
+    pub(super) fn new(second: Second<'a, T, G>, next: &'a [T], known: &'a mut Option<f32>) -> Self {
+        Self { second, next, known }
+    }
+
+    /// The second half alone, for a row whose facts are known.
+    pub(crate) fn second(self) -> Second<'a, T, G> {
+        *self.known = None;
+        self.second
+    }
+
+    /// One raw logit; `None` where the row has no such column.
+    pub(crate) fn logit(&self, column: usize) -> Option<f32> {
+        self.second.logits().get(column).map(|z| z.widen())
+    }
+
+    /// The first half.
+    pub(crate) fn facts(self, ask: &Ask<'_>) -> (Facts, Second<'a, T, G>) {
+        let Self { mut second, next, known } = self;
+        let (level, map, logits) = (second.level, &ask.map, second.logits());
+        let at_target = ask.target.and_then(|column| logits.get(column)).map(|z| z.widen());
+        let argmax = if ask.argmax { kernel::argmax(logits) } else { usize::MAX };
+        let raw_max = known.take().unwrap_or_else(|| T::max(level, logits));
+        let max = map.apply(raw_max);
+        let base = Base::new(level, map, max);
+        let source = Source { row: logits, target: ask.target.unwrap_or(usize::MAX), next };
+        let (mut sum_exp_logits, mut sum_exp_squared) = (f64::NAN, f64::NAN);
+        let moments = ask.moments.then(|| T::moments(level, source, &base));
+        let sum_logits = ask.weighted.map_or(f64::NAN, |weights| {
+            let (sum, weight) = T::weighted(level, logits, &base, weights);
+            sum + weight * (max + base.origin)
+        });
+        let sums = second.sums(ask.target, next, &base);
+        *known = (!next.is_empty()).then_some(sums.next_max);
+
+        let others = sums.others * base.over_max;
+        if let Some(moments) = moments {
+            sum_exp_logits = base.over_max * (moments.exp_logits + base.origin * sums.others);
+            sum_exp_squared = base.over_max * base.over_max * moments.exp_squared;
+        }
+        let target = at_target.map(|z| map.apply(z));
+        let nothing = raw_max == f32::MIN && others == 0.0 && !target.is_some_and(f64::is_finite);
+        let infinite = max == f64::INFINITY || target.is_some_and(f64::is_nan);
+        let stats = RowStats {
+            max: if nothing { RowStats::EMPTY.max } else { max + 0.0 },
+            others: if infinite { f64::NAN } else { others },
+            // + 0.0 makes a −0 positive: merging compares and adds, where the sign of a zero would depend on the order.
+            target_logit: target.map_or(0.0, |z| z + 0.0),
+            sum_logits,
+            sum_exp_logits,
+            sum_exp_squared,
+        };
+        (Facts { stats, argmax }, second)
+    }
+}
+
+impl<'a, T: Kernels, G: Kernels> Second<'a, T, G> {
+    pub(super) fn new(place: Place<'a, T, G>, level: Level, scratch: &'a mut [f32]) -> Self {
+        Self { place, level, scratch, parked: false }
+    }
+
+    fn logits(&self) -> &[T] {
+        match &self.place {
+            Place::Read(logits) | Place::Split(logits, _) => logits,
+            Place::InPlace(row) => row,
+        }
+    }
+
+    /// The sums of a row, with the exponentials parked where there is room for all of them.
+    fn sums(&mut self, target: Option<usize>, next: &[T], base: &Base) -> kernel::Sums {
+        let (level, target) = (self.level, target.unwrap_or(usize::MAX));
+        let can_park = base.is_linear();
+        self.parked = can_park;
+        match &mut self.place {
+            Place::Split(row, out) if can_park => {
+                let source = Source { row, target, next };
+                if let Some(out) = G::as_f32(out) {
+                    return T::parked(level, source, base, out);
+                }
+                if let Some(park) = park_of(self.scratch, row.len()) {
+                    return T::parked(level, source, base, park);
+                }
+            }
+            Place::InPlace(row) if can_park => {
+                if let (Some(row), Some(next)) = (T::as_f32(row), T::as_f32_ref(next)) {
+                    return kernel::parked_in_place(level, row, target, next, base);
+                }
+                if let Some(park) = park_of(self.scratch, row.len()) {
+                    return T::parked(level, Source { row, target, next }, base, park);
+                }
+            }
+            _ => {}
+        }
+        self.parked = false;
+        T::sums(level, Source { row: self.logits(), target, next }, base)
+    }
+
+    /// Whether there is a result to write.
+    pub(crate) fn has_result(&self) -> bool {
+        !matches!(self.place, Place::Read(_))
+    }
+
+    /// Writes zeros without reading.
+    pub(crate) fn clear(self) {
+        match self.place {
+            Place::Read(_) => {}
+            Place::Split(_, out) => out.fill(G::ZERO),
+            Place::InPlace(row) => row.fill(T::ZERO),
+        }
+    }
+
+    /// Writes the gradient.
+    pub(crate) fn gradient(self, grad: &RowGrad<'_>) {
+        if grad.is_zero() {
+            return self.clear();
+        }
+        let Self { place, level, scratch, parked } = self;
+        match place {
+            Place::Read(_) => {}
+            Place::Split(logits, out) => {
+                match (G::as_f32(out), parked) {
+                    (Some(out), true) => grad.finish_in_place(level, out),
+                    (Some(out), false) => {
+                        for (start, (z, out)) in
+                            tiles(logits.chunks(TILE).zip(out.chunks_mut(TILE)))
+                        {
+                            let entry = grad.again(level, start, z, out);
+                            kernel::finish_in_place(level, out, entry);
+                        }
+                    }
+                    (None, true) => grad.finish(level, scratch, out),
+                    (None, false) => {
+                        let mut tile = [0.0; TILE];
+                        for (start, (z, out)) in
+                            tiles(logits.chunks(TILE).zip(out.chunks_mut(TILE)))
+                        {
+                            let tile = tile.get_mut(..z.len()).unwrap_or_default();
+                            let entry = grad.again(level, start, z, tile);
+                            G::finish(level, tile, out, entry);
+                        }
+                    }
+                }
+                grad.set_target(out);
+            }
+            Place::InPlace(row) => {
+                match (T::as_f32(row), parked) {
+                    (Some(row), true) => grad.finish_in_place(level, row),
+                    (None, true) => grad.finish(level, scratch, row),
+                    (_, false) => {
+                        let mut tile = [0.0; TILE];
+                        for (start, z) in tiles(row.chunks_mut(TILE)) {
+                            let tile = tile.get_mut(..z.len()).unwrap_or_default();
+                            let entry = grad.again(level, start, z, tile);
+                            T::finish(level, tile, z, entry);
+                        }
+                    }
+                }
+                grad.set_target(row);
+            }
+        }
+    }
+
+    /// Writes (z − pivot) − shift: log-probabilities, if shift is ln Σ exp(z − pivot).
+    pub(crate) fn log_probs(self, pivot: f32, shift: f32) {
+        let level = self.level;
+        let mut tile = [0.0; TILE];
+        match self.place {
+            Place::Read(_) => {}
+            Place::Split(logits, out) => match G::as_f32(out) {
+                Some(out) => T::shift(level, logits, out, pivot, shift),
+                None => {
+                    for (z, out) in logits.chunks(TILE).zip(out.chunks_mut(TILE)) {
+                        let tile = tile.get_mut(..z.len()).unwrap_or_default();
+                        T::shift(level, z, tile, pivot, shift);
+                        G::finish(level, tile, out, Affine::IDENTITY);
+                    }
+                }
+            },
+            Place::InPlace(row) => match T::as_f32(row) {
+                Some(row) => kernel::shift_in_place(level, row, pivot, shift),
+                None => {
+                    for z in row.chunks_mut(TILE) {
+                        let tile = tile.get_mut(..z.len()).unwrap_or_default();
+                        T::shift(level, z, tile, pivot, shift);
+                        T::finish(level, tile, z, Affine::IDENTITY);
+                    }
+                }
+            },
+        }
+    }
+}
+
+/// The scratch, where it has room for a row.
+fn park_of(scratch: &mut [f32], len: usize) -> Option<&mut [f32]> {
+    scratch.get_mut(..len).filter(|park| !park.is_empty())
+}
+
+/// Tiles with the index of each one's first entry.
+fn tiles<I>(tiles: impl Iterator<Item = I>) -> impl Iterator<Item = (usize, I)> {
+    (0..).step_by(TILE).zip(tiles)
+}
