@@ -6,7 +6,7 @@ use crate::error::{Argument, Error, check_len};
 pub use crate::grad::{Coefs, Options, RowValues, Term};
 use crate::loss::context::Context;
 use crate::loss::{ExtrasScale, Loss};
-use crate::objective::{EXTRA_INPUTS, Input, Objective, TokenTerm, side_log_p};
+use crate::objective::{EXTRA_INPUTS, Input, Objective, TokenTerm};
 use crate::reduction::{Denominator, DivisorCursor};
 use crate::report::{LossReport, Totals, over};
 use crate::rows::sum_rows;
@@ -24,6 +24,8 @@ pub struct Plan<'a, O> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct PlanRow {
+    /// Index in the batch, as [`Plan::row_grad`] takes it.
+    pub row: usize,
     /// The class of the target.
     pub target: usize,
     /// Token weight.
@@ -121,12 +123,13 @@ impl<O: Objective> Plan<'_, O> {
             let target = context.target(row)?;
             let divisor = cursor.as_mut().map_or(0.0, |cursor| context.divisor(cursor, row));
             Some(PlanRow {
+                row,
                 target,
                 token_weight: batch.token_weight(row),
                 class_weight: context.extras.class_weight(target),
                 scale: over(f64::from(context.extras.grad_scale), divisor),
-                ref_log_p: side_log_p(batch.ref_log_probs, row),
-                old_log_p: side_log_p(batch.old_log_probs, row),
+                ref_log_p: batch.ref_log_p(row),
+                old_log_p: batch.old_log_p(row),
                 advantage: context.advantage(row),
                 extra: context.extra(row),
             })

@@ -5,7 +5,7 @@ use core::ops::Range;
 use crate::entry;
 use crate::error::{Argument, Error, check_len};
 use crate::ids::{Ids, Sequences};
-use crate::objective::{EXTRA_INPUTS, Input};
+use crate::objective::{EXTRA_INPUTS, Input, floor_log_p};
 use crate::reduction::Denominator;
 
 /// A preference pair: two sequences of the batch, by their index in `cu_seqlens`.
@@ -46,6 +46,8 @@ pub struct Batch<'a> {
     pub(crate) denominator: Option<Denominator<'a>>,
     /// First row and end of the rows that a call works on; all without.
     row_range: Option<(usize, usize)>,
+    /// Rows of the whole batch, where the arrays hold the call's rows alone.
+    rows_total: Option<usize>,
 }
 
 impl<'a> Batch<'a> {
@@ -67,6 +69,7 @@ impl<'a> Batch<'a> {
             no_room: None,
             denominator: None,
             row_range: None,
+            rows_total: None,
         }
     }
 
@@ -169,6 +172,14 @@ impl<'a> Batch<'a> {
         self
     }
 
+    /// As [`Batch::row_range`] of a batch of `rows_total` rows, for arrays of an entry a row that hold the entries of these rows alone: where other
+    /// threads are still writing the others. Sequences, pairs and keep flags stay those of the whole batch.
+    #[must_use]
+    pub fn part_of(mut self, rows: Range<usize>, rows_total: usize) -> Self {
+        self.rows_total = Some(rows_total);
+        self.row_range(rows)
+    }
+
     /// The denominators of the whole batch, for calls on ranges of its rows: from [`Loss::denominator`](crate::Loss::denominator) of the same loss.
     #[must_use]
     pub fn denominator(mut self, denominator: Denominator<'a>) -> Self {
@@ -176,17 +187,17 @@ impl<'a> Batch<'a> {
         self
     }
 
-    /// Number of rows that the targets describe.
+    /// Number of rows of the whole batch.
     #[must_use]
     pub fn rows(&self) -> usize {
-        self.targets.len()
+        self.rows_total.unwrap_or(self.targets.len())
     }
 
     /// The target of a row; `None` where it is ignored, or there is no such row.
     #[must_use]
     #[inline]
     pub fn target(&self, row: usize) -> Option<i64> {
-        self.targets.get(row).filter(|&target| Some(target) != self.ignore_index)
+        self.targets.get(self.index(row)).filter(|&target| Some(target) != self.ignore_index)
     }
 
     /// Indices of the rows that are not ignored.
@@ -203,25 +214,64 @@ impl<'a> Batch<'a> {
         self.range() == (0..self.rows())
     }
 
+    /// Where the arrays have a row's entries; past their end for a row before them.
+    #[inline]
+    fn index(&self, row: usize) -> usize {
+        let held = if self.rows_total.is_some() { self.range().start } else { 0 };
+        row.wrapping_sub(held)
+    }
+
+    /// Entries that arrays of an entry a row must have.
+    fn entries(&self) -> usize {
+        if self.rows_total.is_some() { self.range().len() } else { self.rows() }
+    }
+
+    /// A row's entry of an array that holds one a row.
+    #[inline]
+    pub(crate) fn entry(&self, values: &[f32], row: usize) -> f64 {
+        entry::read(values, self.index(row))
+    }
+
     /// Objectives of a group look at every row.
     pub(crate) fn check_whole(&self) -> Result<(), Error> {
         if self.is_whole() { Ok(()) } else { Err(Error::NeedsWholeBatch) }
     }
 
     /// The same batch, all of it.
-    pub(crate) fn whole(mut self) -> Self {
+    pub(crate) fn whole(mut self) -> Result<Self, Error> {
+        if self.rows_total.is_some() {
+            self.check_whole()?;
+        }
         self.row_range = None;
-        self
+        Ok(self)
     }
 
     #[inline]
     pub(crate) fn token_weight(&self, row: usize) -> f64 {
-        self.token_weights.map_or(1.0, |weights| entry::read(weights, row))
+        self.token_weights.map_or(1.0, |weights| self.entry(weights, row))
+    }
+
+    /// ln p of a row's target under the reference model, at least −1e300; 0 where none was given.
+    #[inline]
+    pub(crate) fn ref_log_p(&self, row: usize) -> f64 {
+        self.side_log_p(self.ref_log_probs, row)
+    }
+
+    /// The same under the sampling policy.
+    #[inline]
+    pub(crate) fn old_log_p(&self, row: usize) -> f64 {
+        self.side_log_p(self.old_log_probs, row)
+    }
+
+    #[inline]
+    fn side_log_p(&self, values: Option<&[f32]>, row: usize) -> f64 {
+        values.map_or(0.0, |values| floor_log_p(self.entry(values, row)))
     }
 
     /// Group id of a token; 0 where none was given.
     pub(crate) fn group(&self, row: usize) -> usize {
-        self.groups.map_or(0, |groups| groups.get(row).map_or(usize::MAX, |&id| id as usize))
+        self.groups
+            .map_or(0, |groups| groups.get(self.index(row)).map_or(usize::MAX, |&id| id as usize))
     }
 
     /// Whether the caller keeps a sequence.
@@ -250,13 +300,17 @@ impl<'a> Batch<'a> {
         (!given).then_some(argument)
     }
 
+    pub(crate) fn check_range(&self) -> Result<(), Error> {
+        let (rows, Range { start, end }) = (self.rows(), self.range());
+        if start > end || end > rows { Err(Error::RowRange { start, end, rows }) } else { Ok(()) }
+    }
+
     /// Checks everything that can be checked without logits, of which there are `call_rows`: entries of the call's rows alone.
     pub(crate) fn check(&self, call_rows: usize, vocab_total: usize) -> Result<(), Error> {
+        self.check_range()?;
         let (rows, range) = (self.rows(), self.range());
-        if range.start > range.end || range.end > rows {
-            return Err(Error::RowRange { start: range.start, end: range.end, rows });
-        }
         check_len(Argument::Targets, range.len(), call_rows)?;
+        check_len(Argument::Targets, self.targets.len(), self.entries())?;
         for row in range {
             let Some(target) = self.target(row) else { continue };
             if !usize::try_from(target).is_ok_and(|t| t < vocab_total) {
@@ -287,9 +341,10 @@ impl<'a> Batch<'a> {
         allowed: impl Fn(T) -> bool,
     ) -> Result<(), Error> {
         let Some(values) = values else { return Ok(()) };
-        check_len(argument, values.len(), self.rows())?;
+        check_len(argument, values.len(), self.entries())?;
         let range = self.range();
-        let values = range.clone().zip(values.get(range).unwrap_or_default());
+        let values = values.get(self.index(range.start)..).unwrap_or_default();
+        let values = range.zip(values);
         let wrong = |row, value| self.target(row).is_some() && !allowed(value);
         match values.into_iter().find(|&(row, &value)| wrong(row, value)) {
             None => Ok(()),

@@ -21,13 +21,13 @@ pub trait Element: Kernels {
     /// The value in f32, exactly.
     #[must_use]
     fn to_f32(self) -> f32 {
-        Lanes::widen(self)
+        Lanes::lane_f32(self)
     }
 
     /// The nearest value of this type, ties to even.
     #[must_use]
     fn from_f32(value: f32) -> Self {
-        Lanes::nearest(value)
+        Lanes::lane_of(value)
     }
 }
 

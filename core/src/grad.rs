@@ -166,7 +166,7 @@ impl RowGrad<'_> {
             }
             None => {
                 for (j, (&e, out)) in parked.iter().zip(out).enumerate() {
-                    *out = G::nearest(self.double(j, e, 1.0));
+                    *out = G::lane_of(self.double(j, e, 1.0));
                 }
             }
         }
@@ -191,7 +191,7 @@ impl RowGrad<'_> {
             }
             None => {
                 for (j, (e, z)) in tile.iter_mut().zip(logits).enumerate() {
-                    *e = self.double(start + j, *e, self.map.slope(z.widen()));
+                    *e = self.double(start + j, *e, self.map.slope(z.lane_f32()));
                 }
             }
         }
@@ -202,7 +202,7 @@ impl RowGrad<'_> {
     pub(crate) fn set_target<G: Kernels>(&self, row: &mut [G]) {
         if let Some((column, value)) = self.target {
             #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
-            entry::write(row, column, G::nearest(value as f32));
+            entry::write(row, column, G::lane_of(value as f32));
         }
     }
 }

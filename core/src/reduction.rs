@@ -64,7 +64,7 @@ enum Divisor<'a> {
     /// One for all tokens; 0 where nothing counts.
     Uniform(f64),
     /// Mean of means: so many sequences that have tokens, and the tokens of each, where they are known.
-    Sequences(usize, Option<&'a [u32]>),
+    Sequences(f64, Option<&'a [u32]>),
 }
 
 impl Denominator<'static> {
@@ -86,13 +86,32 @@ impl Denominator<'static> {
                 let sequences = batch.sequences.iter();
                 let ranges = sequences.flat_map(|s| (0..s.len()).map(|i| s.rows(i)));
                 let with_tokens = ranges.filter(|rows| rows.clone().any(counts)).count();
-                return Self(Divisor::Sequences(with_tokens, None));
+                return Self(Divisor::Sequences(with_tokens as f64, None));
             }
         }))
     }
 }
 
 impl<'a> Denominator<'a> {
+    /// What it is made of, for other languages to carry: the divisor of all tokens; for `MeanSequences` the number of sequences that have tokens,
+    /// and the tokens of each.
+    #[must_use]
+    pub fn parts(self) -> (f64, Option<&'a [u32]>) {
+        match self.0 {
+            Divisor::Uniform(divisor) => (divisor, None),
+            Divisor::Sequences(with_tokens, tokens) => (with_tokens, tokens),
+        }
+    }
+
+    /// From [`Denominator::parts`] again.
+    #[must_use]
+    pub fn from_parts(value: f64, sequence_tokens: Option<&'a [u32]>) -> Self {
+        Self(match sequence_tokens {
+            None => Divisor::Uniform(value),
+            Some(_) => Divisor::Sequences(value, sequence_tokens),
+        })
+    }
+
     /// What needs nothing of the batch's rows.
     pub(crate) fn of_range(reduction: Reduction, batch: &Batch<'a>) -> Result<Self, Error> {
         match (batch.denominator, reduction) {
@@ -163,7 +182,7 @@ impl<'a> DivisorCursor<'a> {
                         || self.rows.clone().filter(|&row| counts(row)).count(),
                         |&tokens| tokens as usize,
                     );
-                    self.current = with_tokens as f64 * tokens as f64;
+                    self.current = with_tokens * tokens as f64;
                 }
                 self.current
             }

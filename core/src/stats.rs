@@ -177,7 +177,7 @@ impl Softmax {
 
     /// See [`RowStats::is_correct`].
     pub(crate) fn is_correct(&self) -> bool {
-        self.is_valid() && self.at_target == 1.0
+        self.is_valid() && self.stats.target_logit == self.stats.max
     }
 
     /// See [`RowStats::log_prob`].

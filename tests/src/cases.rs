@@ -1,10 +1,10 @@
 //! The cases that every backend is given: shapes around the lanes and blocks of the kernels, contents that break naive kernels.
 
 use surprisal::objective::{
-    Builtin, Focal, FocalDetached, Grpo, IwToken, Kl, Normalize, Objective, Power, Ppo, Talr,
-    TalrAuto, TauFrom,
+    Builtin, Eaft, Focal, FocalDetached, Grpo, Input, IwToken, Kl, Normalize, Objective, Power,
+    Ppo, Talr, TalrAuto, TauFrom,
 };
-use surprisal::{Argument, ExtrasScale, Reduction};
+use surprisal::{ExtrasScale, Reduction};
 
 use crate::problem::Problem;
 
@@ -81,7 +81,7 @@ pub fn objectives() -> Vec<Builtin> {
     let auto = |tau_from, normalize| TalrAuto { floor: 0.05, tau_from, normalize };
     let grpo = |kl| Grpo { beta: 0.3, kl, ..Grpo::default() };
     let mut all: Vec<Builtin> = Builtin::all().collect();
-    all.extend::<[Builtin; 20]>([
+    all.extend::<[Builtin; 21]>([
         Talr { tau: 0.3, floor: 0.0 }.into(),
         Talr { tau: 1e9, floor: 0.2 }.into(),
         Focal { gamma: 0.5 }.into(),
@@ -89,6 +89,7 @@ pub fn objectives() -> Vec<Builtin> {
         FocalDetached { gamma: 1.0 }.into(),
         Power { alpha: 10.0 }.into(),
         Power { alpha: 1e-3 }.into(),
+        Eaft { power: 2.5, classes: 6.0 }.into(),
         IwToken { temperature: 2.0, low: 0.0, high: 1.1 }.into(),
         Ppo { dual_clip: Some(1.5), ..Ppo::default() }.into(),
         grpo(Kl::K1).into(),
@@ -108,7 +109,7 @@ pub fn objectives() -> Vec<Builtin> {
 
 /// The reductions that an objective allows.
 pub fn reductions(objective: &Builtin) -> Vec<Reduction> {
-    if objective.inputs().contains(&Argument::Pairs) {
+    if objective.inputs().contains(&Input::Pairs) {
         return vec![Reduction::Sum, Reduction::MeanPairs, Reduction::By(3.5)];
     }
     vec![

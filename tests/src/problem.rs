@@ -1,7 +1,7 @@
 //! One loss with all its inputs, owned: what every way of computing it is given, and what it must return.
 
-use surprisal::objective::{Builtin, Objective};
-use surprisal::{Argument, Batch, Element, ExtrasScale, Loss, LossReport, Pair, Reduction};
+use surprisal::objective::{Builtin, Input, Objective};
+use surprisal::{Batch, Element, ExtrasScale, Loss, LossReport, Pair, Reduction};
 
 use crate::rng::Rng;
 use crate::storage::Storage;
@@ -61,6 +61,8 @@ pub struct Extras {
     pub class_weights: Option<Vec<f32>>,
     /// See [`Loss::extras_scale`].
     pub scale: ExtrasScale,
+    /// See [`Loss::grad_scale`].
+    pub grad_scale: f32,
 }
 
 impl Default for Extras {
@@ -72,6 +74,7 @@ impl Default for Extras {
             softcap: None,
             class_weights: None,
             scale: ExtrasScale::One,
+            grad_scale: 1.0,
         }
     }
 }
@@ -154,7 +157,7 @@ impl Problem {
     /// The same problem with another objective; DPO brings a reduction of pairs with it.
     #[must_use]
     pub fn objective(mut self, objective: Builtin) -> Self {
-        if objective.inputs().contains(&Argument::Pairs) {
+        if objective.inputs().contains(&Input::Pairs) {
             self.reduction = Reduction::MeanPairs;
         }
         self.name = format!("{} {objective:?}", self.name);
@@ -165,7 +168,7 @@ impl Problem {
     /// The same problem, reduced otherwise, where the objective allows it.
     #[must_use]
     pub fn reduction(mut self, reduction: Reduction) -> Self {
-        let of_pairs = self.objective.inputs().contains(&Argument::Pairs);
+        let of_pairs = self.objective.inputs().contains(&Input::Pairs);
         let any = matches!(reduction, Reduction::Sum | Reduction::By(_));
         if any || (reduction == Reduction::MeanPairs) == of_pairs {
             self.reduction = reduction;
@@ -204,6 +207,7 @@ impl Problem {
             softcap: Some(8.0),
             class_weights: Some((0..self.vocab).map(|j| 0.25 + (j % 7) as f32 * 0.25).collect()),
             scale,
+            grad_scale: 1.0,
         };
         self.name = format!("{} extras {scale:?}", self.name);
         self
@@ -259,7 +263,8 @@ impl Problem {
             .label_smoothing(extras.label_smoothing)
             .z_loss(extras.z_loss)
             .logit_scale(extras.logit_scale)
-            .extras_scale(extras.scale);
+            .extras_scale(extras.scale)
+            .grad_scale(extras.grad_scale);
         if let Some(cap) = extras.softcap {
             loss = loss.softcap(cap);
         }
@@ -331,6 +336,7 @@ impl From<&vectors::Case> for Problem {
                 softcap: case.softcap.map(|cap| cap as f32),
                 class_weights: case.class_weights.clone(),
                 scale: case.extras_scale.into(),
+                grad_scale: case.grad_scale,
             },
             ..Self::new(case.rows, case.vocab, case.logits.clone(), case.targets.clone())
         }

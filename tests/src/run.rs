@@ -1,7 +1,7 @@
 //! Ways through the CPU library to the same loss and gradient. Every run pads its rows and checks that the padding is left alone.
 
 use surprisal::{
-    Element, GradientOf, Level, Logits, LogitsMut, LossReport, Outputs, RowStats,
+    Element, Level, Logits, LogitsMut, LossReport, Outputs, OwnedWorkspace, RowStats,
     objective::TokenTerm,
 };
 
@@ -42,11 +42,7 @@ pub fn levels() -> Vec<Level> {
     let mut levels = vec![best];
     #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
     {
-        let lower = [
-            best.as_avx2().map(Level::Avx2),
-            best.as_sse4_2().map(Level::Sse4_2),
-            best.as_sse2().map(Level::Sse2),
-        ];
+        let lower = [best.as_avx2().map(Level::Avx2), best.as_sse2().map(Level::Sse2)];
         let name = |level: &Level| std::mem::discriminant(level);
         levels.extend(lower.into_iter().flatten().filter(|level| name(level) != name(&best)));
     }
@@ -89,12 +85,12 @@ impl<T: Element + Storage> Padded<T> {
         Self { data, rows, vocab, stride }
     }
 
-    fn view(&self, level: Level) -> Logits<'_, T> {
-        Logits::strided(&self.data, self.rows, self.vocab, self.stride).unwrap().level(level)
+    fn view(&self) -> Logits<'_, T> {
+        Logits::strided(&self.data, self.rows, self.vocab, self.stride).unwrap()
     }
 
-    fn view_mut(&mut self, level: Level) -> LogitsMut<'_, T> {
-        LogitsMut::strided(&mut self.data, self.rows, self.vocab, self.stride).unwrap().level(level)
+    fn view_mut(&mut self) -> LogitsMut<'_, T> {
+        LogitsMut::strided(&mut self.data, self.rows, self.vocab, self.stride).unwrap()
     }
 
     /// The values without padding, which must be as it was.
@@ -112,32 +108,29 @@ impl<T: Element + Storage> Padded<T> {
 ///
 /// # Panics
 /// Where the library returns an error.
-pub fn run<T: Element + Storage>(problem: &Problem, way: Way, level: Level) -> Outcome
-where
-    f32: GradientOf<T>,
-{
+pub fn run<T: Element + Storage>(problem: &Problem, way: Way, level: Level) -> Outcome {
     let whole = || Padded::<T>::new(&problem.logits, problem.rows, problem.vocab, 0, problem.vocab);
     let blank = vec![f32::NAN; problem.logits.len()];
-    let (loss, batch) = (problem.loss(), problem.batch());
-    let mut stats = vec![RowStats::EMPTY; problem.rows];
-    let mut terms = vec![TokenTerm::default(); problem.rows];
+    let (loss, batch) = (problem.loss().level(level), problem.batch());
     let mut nll = vec![f32::NAN; problem.rows];
-    let outputs = Outputs::new().stats(&mut stats).terms(&mut terms).nll(&mut nll);
+    let outputs = Outputs::new().nll(&mut nll);
+    let mut workspace = OwnedWorkspace::new();
+    let workspace = workspace.lend(problem.rows, 0);
     let logits = whole();
     let result = match way {
         Way::Separate => {
             let mut out = Padded::<T>::new(&blank, problem.rows, problem.vocab, 0, problem.vocab);
-            loss.forward_backward_with(logits.view(level), &batch, out.view_mut(level), outputs)
+            loss.forward_backward_with(logits.view(), &batch, out.view_mut(), outputs, workspace)
                 .map(|report| (report, out.values()))
         }
         Way::SeparateF32 => {
             let mut out = Padded::<f32>::new(&blank, problem.rows, problem.vocab, 0, problem.vocab);
-            loss.forward_backward_with(logits.view(level), &batch, out.view_mut(level), outputs)
+            loss.forward_backward_with(logits.view(), &batch, out.view_mut(), outputs, workspace)
                 .map(|report| (report, out.values()))
         }
         Way::InPlace => {
             let mut logits = whole();
-            loss.forward_backward_in_place_with(logits.view_mut(level), &batch, outputs)
+            loss.forward_backward_in_place_with(logits.view_mut(), &batch, outputs, workspace)
                 .map(|report| (report, logits.values()))
         }
         Way::Staged => Ok(sharded::<T>(problem, 1, level, false, &mut nll)),
@@ -157,7 +150,7 @@ fn sharded<T: Element + Storage>(
     nll: &mut [f32],
 ) -> (LossReport, Vec<f64>) {
     let (rows, vocab) = (problem.rows, problem.vocab);
-    let (loss, batch) = (problem.loss(), problem.batch());
+    let (loss, batch) = (problem.loss().level(level), problem.batch());
     let shards: Vec<_> = (0..shards.min(vocab))
         .map(|i| (i * vocab / shards.min(vocab), (i + 1) * vocab / shards.min(vocab)))
         .collect();
@@ -168,14 +161,16 @@ fn sharded<T: Element + Storage>(
     for &(start, end) in &shards {
         let mut stats = vec![RowStats::EMPTY; rows];
         let shard = matrix((start, end));
-        let view = shard.view(level).shard(start, vocab).unwrap();
+        let view = shard.view().shard(start, vocab).unwrap();
         loss.row_stats(view, &batch, &mut stats).unwrap();
         for (all, part) in merged.iter_mut().zip(stats) {
             *all = all.merge(part);
         }
     }
     let mut terms = vec![TokenTerm::default(); rows];
-    let report = loss.token_terms(&merged, &batch, vocab, &mut terms).unwrap();
+    let mut workspace = OwnedWorkspace::new();
+    let workspace = workspace.lend(rows, 0);
+    let report = loss.token_terms(&merged, &batch, vocab, &mut terms, workspace).unwrap();
     for (row, nll) in nll.iter_mut().enumerate() {
         *nll = batch.target(row).map_or(0.0, |_| merged[row].nll() as f32);
     }
@@ -183,13 +178,13 @@ fn sharded<T: Element + Storage>(
     for &(start, end) in &shards {
         let mut shard = matrix((start, end));
         let part = if in_place {
-            let view = shard.view_mut(level).shard(start, vocab).unwrap();
+            let view = shard.view_mut().shard(start, vocab).unwrap();
             loss.logits_grad_in_place(view, &batch, &merged, &terms).unwrap();
             shard.values()
         } else {
             let mut out = matrix((start, end));
-            let view = shard.view(level).shard(start, vocab).unwrap();
-            loss.logits_grad(view, &batch, &merged, &terms, out.view_mut(level)).unwrap();
+            let view = shard.view().shard(start, vocab).unwrap();
+            loss.logits_grad(view, &batch, &merged, &terms, out.view_mut()).unwrap();
             out.values()
         };
         for row in 0..rows {

@@ -14,7 +14,12 @@ pub struct Rounding {
     absolute: f64,
     /// What the contract's bounds are multiplied by: 1 on the CPU.
     slack: f64,
+    /// The largest number; what lies beyond is infinite.
+    largest: f64,
 }
+
+/// Halfway between the largest f32 and what would follow: rounded up.
+const F32_MAX: f64 = 3.402_823_567_797_336_6e38;
 
 impl Rounding {
     /// The same storage, computed by a device: all in f32, with the shading language's exp and log (3 + 2|x| ULP, 2^-21).
@@ -25,22 +30,31 @@ impl Rounding {
 }
 
 /// f32 gradients.
-pub const F32: Rounding = Rounding { relative: 0.0, absolute: 0.0, slack: 1.0 };
+pub const F32: Rounding = Rounding { relative: 0.0, absolute: 0.0, slack: 1.0, largest: F32_MAX };
 /// f32 gradients against float64 arithmetic that is not compensated: entries that should be 0 are 1e-16 there.
-pub const F32_VECTORS: Rounding = Rounding { relative: 0.0, absolute: 1e-14, slack: 1.0 };
+pub const F32_VECTORS: Rounding = Rounding { absolute: 1e-14, ..F32 };
 /// bf16 gradients: 8 significant bits.
-pub const BF16: Rounding = Rounding { relative: 1.0 / 256.0, absolute: 0.0, slack: 1.0 };
+pub const BF16: Rounding = Rounding { relative: 1.0 / 256.0, largest: 3.396e38, ..F32 };
 /// f16 gradients: 11 significant bits, subnormals of 2^-24.
-pub const F16: Rounding =
-    Rounding { relative: 1.0 / 2048.0, absolute: 2.980_232_238_769_531_2e-8, slack: 1.0 };
+pub const F16: Rounding = Rounding {
+    relative: 1.0 / 2048.0,
+    absolute: 2.980_232_238_769_531_2e-8,
+    largest: 65_520.0,
+    ..F32
+};
 
 /// ULP of 1 in f32.
 const EPS: f64 = 1.192_092_895_507_812_5e-7;
 
-/// −ln p: 2e-7 relative + 2e-7; the soft-cap adds two roundings of the capped logit.
-pub fn nll(problem: &Problem, expected: f64) -> f64 {
-    let capped = problem.extras.softcap.map_or(0.0, |cap| 2.0 * EPS * f64::from(cap));
-    2e-7 * expected.abs() + 2e-7 + capped
+/// ULPs that a soft-cap adds to −ln p and to every entry.
+fn capped(problem: &Problem) -> f64 {
+    problem.extras.softcap.map_or(0.0, |cap| 8.0 + 4.0 * f64::from(cap))
+}
+
+/// −ln p, of itself; `distance` is that of the target's logit from the maximum.
+pub fn nll(problem: &Problem, expected: f64, distance: f64) -> f64 {
+    let lost = f64::from(f32::MIN_POSITIVE) * problem.vocab as f64;
+    EPS * (4.0 + distance + capped(problem)) * expected.abs() + lost
 }
 
 /// A sum of token losses: 1e-6 of what its tokens may contribute.
@@ -62,12 +76,11 @@ fn loss(problem: &Problem, oracle: &Outcome) -> f64 {
 struct RowBound {
     /// Largest entry of the row.
     largest: f64,
-    /// 1 where entries are sums of a part that follows p and one that does not.
-    mixed: f64,
+    /// Whether entries are sums of a part that follows p and one that does not; those of the target also where p is squared.
+    mixed: bool,
+    mixed_target: bool,
     /// ULPs that the soft-cap adds.
     capped: f64,
-    /// 1 − p of the target.
-    miss: f64,
     /// What an error of ln p does to the coefficient.
     sensitivity: Sensitivity,
 }
@@ -82,12 +95,19 @@ struct Sensitivity {
 impl Sensitivity {
     fn of(problem: &Problem) -> Self {
         match problem.objective {
-            // β·(ln p − ln p_ref) vanishes where the models agree.
-            Builtin::Grpo(grpo) => Self { absolute: grpo.beta, relative: 1.0 },
+            // A·r + β·r·(ln p_ref − ln p) vanishes somewhere; ratios r reach 10 in the cases.
+            Builtin::Grpo(grpo) => Self { absolute: 10.0 * grpo.beta, relative: 1.0 },
             // 1 − logit(p)/logit(P) vanishes at P.
             Builtin::InfoSft(_) => Self { absolute: 2.0, relative: 1.0 },
             // σ(−β·D), where D sums over the sequence.
             Builtin::Dpo(dpo) => Self { absolute: 0.0, relative: dpo.beta * problem.rows as f64 },
+            // Powers of 1 − p.
+            Builtin::Focal(focal) => Self { absolute: 0.0, relative: 2.0 * focal.gamma },
+            Builtin::FocalDetached(focal) => Self { absolute: 0.0, relative: 2.0 * focal.gamma },
+            // The entropy is a difference where one class that is not the target has nearly everything.
+            Builtin::Eaft(eaft) => Self { absolute: eaft.power, relative: 4.0 * eaft.power },
+            // p^a, where a = Σp².
+            Builtin::Deft(_) => Self { absolute: 0.0, relative: 8.0 },
             Builtin::Talr(talr) => Self { absolute: 0.0, relative: 1.0 / talr.tau },
             Builtin::Power(power) => Self { absolute: 0.0, relative: power.alpha },
             // The contract as it stands.
@@ -97,28 +117,22 @@ impl Sensitivity {
 }
 
 impl RowBound {
-    fn new(problem: &Problem, row: &[f64], nll: f64) -> Self {
+    fn new(problem: &Problem, row: &[f64]) -> Self {
         let largest = row.iter().fold(0.0_f64, |a, d| a.max(d.abs()));
-        let mixed = if problem.extras.label_smoothing > 0.0 { 1.0 } else { 0.0 };
-        let capped = problem.extras.softcap.map_or(0.0, |cap| 8.0 + 4.0 * f64::from(cap));
+        let mixed = problem.extras.label_smoothing > 0.0;
+        let mixed_target = mixed || problem.extras.z_loss > 0.0;
         let sensitivity = Sensitivity::of(problem);
-        Self { largest, mixed, capped, miss: -(-nll).exp_m1(), sensitivity }
+        Self { largest, mixed, mixed_target, capped: capped(problem), sensitivity }
     }
 
     /// `distance` is |z'_j − max|.
     fn entry(&self, expected: f64, distance: f64, is_target: bool) -> f64 {
-        let ulps = 2.0 + distance + self.capped;
-        let f32_bound = EPS * ulps * (expected.abs() + self.mixed * self.largest);
-        let target = if is_target {
-            // 4e-7·coef, from the entry coef·(p − 1).
-            let coef = (expected.abs() / self.miss.max(1e-300)).max(self.mixed * self.largest);
-            4e-7 * coef + self.capped * EPS * self.largest
-        } else {
-            0.0
-        };
+        let mixed = if is_target { self.mixed_target } else { self.mixed };
+        let size = expected.abs() + if mixed { self.largest } else { 0.0 };
         let Sensitivity { absolute, relative } = self.sensitivity;
         let drift = 2e-7 * (absolute * (-distance).exp() + relative * expected.abs());
-        f32_bound + target + drift + f64::from(f32::MIN_POSITIVE) * self.largest.max(1.0)
+        let lost = f64::from(f32::MIN_POSITIVE) * self.largest.max(1.0);
+        EPS * (4.0 + distance + self.capped) * size + drift + lost
     }
 }
 
@@ -135,9 +149,6 @@ pub fn assert_outcome(problem: &Problem, actual: &Outcome, oracle: &Outcome, rou
         assert_eq!(a.correct, e.correct, "{name}: correct");
     }
     assert_eq!(a.invalid_row, e.invalid_row, "{name}: invalid_row");
-    assert_close(&format!("{name} nll"), &actual.nll, &oracle.nll, |row| {
-        rounding.slack * nll(problem, oracle.nll[row])
-    });
     let sum = |expected| sum(problem, expected, oracle);
     for (what, actual, expected, bound) in [
         ("loss", a.loss, e.loss, loss(problem, oracle)),
@@ -155,13 +166,22 @@ pub fn assert_outcome(problem: &Problem, actual: &Outcome, oracle: &Outcome, rou
         let mapped: Vec<f64> =
             problem.logits[range.clone()].iter().map(|&z| problem.mapped(f64::from(z))).collect();
         let max = mapped.iter().copied().fold(f64::MIN, f64::max);
-        let expected = &oracle.dlogits[range.clone()];
+        let distance = |j: usize| (mapped[j] - max).abs().min(200.0);
         let target = problem.batch().target(row).and_then(|t| usize::try_from(t).ok());
-        let bound = RowBound::new(problem, expected, oracle.nll[row]);
+        assert_close(
+            &format!("{name} nll"),
+            &actual.nll[row..=row],
+            &oracle.nll[row..=row],
+            |_| rounding.slack * nll(problem, oracle.nll[row], target.map_or(0.0, distance)),
+        );
+        // A coefficient may leave the range of the gradient's type.
+        let fits =
+            |&d: &f64| if d.abs() > rounding.largest { f64::INFINITY.copysign(d) } else { d };
+        let expected: Vec<f64> = oracle.dlogits[range.clone()].iter().map(fits).collect();
+        let bound = RowBound::new(problem, &expected);
         let what = format!("{name} dlogits row {row}");
-        assert_close(&what, &actual.dlogits[range], expected, |j| {
-            let distance = (mapped[j] - max).abs().min(200.0);
-            rounding.slack * bound.entry(expected[j], distance, target == Some(j))
+        assert_close(&what, &actual.dlogits[range], &expected, |j| {
+            rounding.slack * bound.entry(expected[j], distance(j), target == Some(j))
                 + rounding.relative * expected[j].abs()
                 + rounding.absolute
         });

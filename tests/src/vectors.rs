@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::num::ParseFloatError;
 use std::path::Path;
+use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
 use surprisal::objective::Builtin;
@@ -80,6 +82,9 @@ pub struct Case {
     /// What multiplies label smoothing and z-loss.
     #[serde(default)]
     pub extras_scale: ExtrasScale,
+    /// What multiplies the gradient alone.
+    #[serde(default = "one_f32")]
+    pub grad_scale: f32,
     /// The framework or paper that the case follows.
     pub source: String,
     /// What the case must give.
@@ -130,12 +135,16 @@ pub enum ExtrasScale {
 #[serde(deny_unknown_fields)]
 pub struct Expected {
     /// The reduced loss.
+    #[serde(deserialize_with = "number")]
     pub loss: f64,
     /// The sum of the row losses (for `dpo` of the pair losses) before any division.
+    #[serde(deserialize_with = "number")]
     pub loss_sum: f64,
     /// The unweighted negative log-likelihood of each row, 0 on ignored rows.
+    #[serde(deserialize_with = "numbers")]
     pub nll: Vec<f64>,
     /// Its sum over the counted rows.
+    #[serde(deserialize_with = "number")]
     pub nll_sum: f64,
     /// The sum of token weight times class weight over the counted rows.
     pub weight_sum: f64,
@@ -209,23 +218,40 @@ fn one() -> f64 {
     1.0
 }
 
+fn one_f32() -> f32 {
+    1.0
+}
+
 /// An entry of an array that may hold what JSON cannot write.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Entry {
-    Number(f32),
+enum Entry<T> {
+    Number(T),
     Text(String),
 }
 
+impl<T: FromStr<Err = ParseFloatError>> Entry<T> {
+    fn value(self) -> Result<T, ParseFloatError> {
+        match self {
+            Self::Number(number) => Ok(number),
+            Self::Text(text) => text.parse(),
+        }
+    }
+}
+
+/// A number, or a text such as "-inf".
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Entry::deserialize(deserializer)?.value().map_err(serde::de::Error::custom)
+}
+
 /// Numbers, or texts such as "-inf".
-fn numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f32>, D::Error> {
-    Vec::<Entry>::deserialize(deserializer)?
-        .into_iter()
-        .map(|entry| match entry {
-            Entry::Number(number) => Ok(number),
-            Entry::Text(text) => text.parse().map_err(serde::de::Error::custom),
-        })
-        .collect()
+fn numbers<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + FromStr<Err = ParseFloatError>,
+{
+    let entries = Vec::<Entry<T>>::deserialize(deserializer)?;
+    entries.into_iter().map(|e| e.value().map_err(serde::de::Error::custom)).collect()
 }
 
 impl Case {

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use surprisal::objective::{Builtin, Dft, Objective, Scope, Sft, TalrAuto, TokenTerm};
+use surprisal::objective::{Builtin, Dft, Objective, Sft, TalrAuto, TokenTerm};
 use surprisal::{
-    Batch, Element, Error, ExtrasScale, GradientOf, Logits, LogitsMut, Loss, LossReport, Reduction,
-    RowStats, bf16, f16,
+    Batch, Element, Error, ExtrasScale, Logits, LogitsMut, Loss, LossReport, Outputs,
+    OwnedWorkspace, Reduction, RowStats, Workspace, bf16, f16,
 };
 use surprisal_tests::cases::problems;
 use surprisal_tests::compare::assert_same_bits;
@@ -13,10 +13,7 @@ use surprisal_tests::problem::Problem;
 use surprisal_tests::run::{WAYS, is_fused, levels, run};
 use surprisal_tests::storage::Storage;
 
-fn same_bits<T: Element + Storage>(problem: &Problem)
-where
-    f32: GradientOf<T>,
-{
+fn same_bits<T: Element + Storage>(problem: &Problem) {
     let problem = problem.clone().rounded::<T>();
     let levels: Vec<_> = levels().into_iter().filter(|&level| is_fused(level)).collect();
     for way in WAYS {
@@ -121,18 +118,23 @@ fn in_ranges(problem: &Problem, size: usize) -> (LossReport, Vec<f64>) {
     let mut stats = vec![RowStats::EMPTY; rows];
     let mut terms = vec![TokenTerm::default(); rows];
     let mut report = LossReport::default();
+    let mut workspace = OwnedWorkspace::new();
+    let mut sequence_tokens = vec![0; 4];
     let ranges: Vec<_> = (0..rows).step_by(size).map(|a| a..(a + size).min(rows)).collect();
     let view = |range: &Range<usize>| {
         let part = &problem.logits[range.start * vocab..range.end * vocab];
         Logits::new(part, range.len(), vocab).unwrap()
     };
-    let of_tokens = problem.objective.scope() == Scope::Token;
+    let of_tokens = problem.objective.group_pass().is_none();
+    let denominator = loss.denominator(&batch, &mut sequence_tokens).unwrap();
+    let batch = batch.denominator(denominator);
     for range in &ranges {
         let part = batch.row_range(range.clone());
         loss.row_stats(view(range), &part, &mut stats[range.clone()]).unwrap();
     }
     if !of_tokens {
-        report = loss.token_terms(&stats, &batch, vocab, &mut terms).unwrap();
+        let workspace = workspace.lend(rows, 0);
+        report = loss.token_terms(&stats, &batch, vocab, &mut terms, workspace).unwrap();
     }
     for range in &ranges {
         let part = batch.row_range(range.clone());
@@ -141,11 +143,14 @@ fn in_ranges(problem: &Problem, size: usize) -> (LossReport, Vec<f64>) {
         let (stats, terms) = (&stats[range.clone()], &mut terms[range.clone()]);
         if of_tokens {
             let fused = loss.forward_backward(view(range), &part, out).unwrap();
-            let staged = loss.token_terms(stats, &part, vocab, terms).unwrap();
+            let none = Workspace::none();
+            let staged = loss.token_terms(stats, &part, vocab, terms, none).unwrap();
             assert_eq!(fused, staged);
             report = report.merge(fused);
         } else {
-            assert_eq!(loss.forward(view(range), &part), Err(Error::NeedsWholeBatch));
+            let lent = workspace.lend(range.len(), 0);
+            let refused = loss.forward_with(view(range), &part, Outputs::new(), lent);
+            assert_eq!(refused, Err(Error::NeedsWholeBatch));
             loss.logits_grad(view(range), &part, stats, terms, out).unwrap();
         }
     }
@@ -155,10 +160,7 @@ fn in_ranges(problem: &Problem, size: usize) -> (LossReport, Vec<f64>) {
 /// 16-bit storage: every bit pattern is widened exactly, in full chunks and in tails, at every level.
 #[test]
 fn every_16_bit_pattern_is_widened_exactly() {
-    fn check<T: Element + Storage>(from_bits: fn(u16) -> T)
-    where
-        f32: GradientOf<T>,
-    {
+    fn check<T: Element + Storage>(from_bits: fn(u16) -> T) {
         for vocab in [1, 16] {
             let z: Vec<T> = (0..=u16::MAX)
                 .flat_map(|bits| std::iter::repeat_with(move || from_bits(bits)).take(vocab))
@@ -168,14 +170,15 @@ fn every_16_bit_pattern_is_widened_exactly() {
             for level in levels() {
                 // The largest logit of a row of equal ones is the widened value.
                 let mut stats = vec![RowStats::EMPTY; rows];
-                let logits = Logits::new(&z, rows, vocab).unwrap().level(level);
-                Loss::new(Sft).row_stats(logits, &Batch::new(&targets), &mut stats).unwrap();
+                let logits = Logits::new(&z, rows, vocab).unwrap();
+                let loss = Loss::new(Sft).level(level);
+                loss.row_stats(logits, &Batch::new(&targets), &mut stats).unwrap();
                 for (stats, z) in stats.iter().zip(z.chunks(vocab)) {
                     let z = z[0].widen();
                     if z.is_nan() {
-                        assert!(stats.sum_exp.is_nan());
+                        assert!(stats.others.is_nan());
                     } else if z == f32::NEG_INFINITY {
-                        assert_eq!(stats.sum_exp, 0.0);
+                        assert!(!stats.is_valid());
                     } else {
                         assert_eq!(stats.max, f64::from(z), "{level:?}");
                     }
@@ -190,10 +193,7 @@ fn every_16_bit_pattern_is_widened_exactly() {
 /// The SIMD rounding to 16 bits is the nearest-even rounding of `half`, over values that stress it.
 #[test]
 fn conversions_round_once() {
-    fn check<T: Element + Storage + std::fmt::Debug>(to_bits: fn(T) -> u16)
-    where
-        f32: GradientOf<T>,
-    {
+    fn check<T: Element + Storage + std::fmt::Debug>(to_bits: fn(T) -> u16) {
         // The gradient carries the value: the target is all but impossible, so the other class has p = 1 and its entry is the
         // token weight, rounded by the kernel.
         let weights: Vec<f32> = (0..200_000_u32)
@@ -216,9 +216,10 @@ fn conversions_round_once() {
                 let targets = vec![0_i32; chunk.len()];
                 let batch = Batch::new(&targets).token_weights(chunk);
                 let mut out = z.clone();
-                let logits = Logits::new(&z, chunk.len(), 2).unwrap().level(level);
+                let logits = Logits::new(&z, chunk.len(), 2).unwrap();
                 let result = LogitsMut::new(&mut out, chunk.len(), 2).unwrap();
                 Loss::new(Sft)
+                    .level(level)
                     .reduction(Reduction::Sum)
                     .forward_backward(logits, &batch, result)
                     .unwrap();

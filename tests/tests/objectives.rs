@@ -1,7 +1,7 @@
 //! Every objective of the library: against the hand-derived oracle in every dress and reduction, and against finite differences.
 
 use surprisal::Reduction;
-use surprisal::objective::{Builtin, Objective, Real, Scope, Token};
+use surprisal::objective::{Builtin, Objective, Real, Token};
 use surprisal::reference::{check_gradient, surrogate};
 use surprisal_tests::cases::{dressed, objectives, reductions};
 use surprisal_tests::compare::{assert_close, close};
@@ -53,7 +53,9 @@ fn gradient_is_the_finite_difference() {
                 |x: &[f64]| surrogate(&loss, x, &at, problem.rows, problem.vocab, &batch).unwrap();
             let check = check_gradient(value, &mut at.clone(), &analytic, 1e-4);
             let largest = analytic.iter().fold(0.0_f64, |a, d| a.max(d.abs()));
-            assert!(check.within(2e-6 * largest.max(1.0)), "{}: {check:?}", problem.name);
+            // The second part is the rounding of the losses.
+            let bound = 2e-6 * largest.max(1.0) + 1e-11 / largest;
+            assert!(check.within(bound), "{}: {check:?}", problem.name);
         }
     }
 }
@@ -61,7 +63,7 @@ fn gradient_is_the_finite_difference() {
 /// The derivative that the library takes of an objective is that of its own definition, with `stop` held fixed.
 #[test]
 fn dual_is_the_finite_difference_of_the_definition() {
-    for objective in objectives().into_iter().filter(|o| o.scope() == Scope::Token) {
+    for objective in objectives().into_iter().filter(|o| o.group_pass().is_none()) {
         for log_p in [-0.001, -0.1, -0.7, -1.0, -2.5, -9.0] {
             for (old, advantage) in [(-0.3, 1.3), (-1.2, -0.8), (-2.4, 2.0)] {
                 let slope = surprisal_tests_slope(&objective, log_p, old, advantage);
@@ -78,15 +80,18 @@ fn dual_is_the_finite_difference_of_the_definition() {
     }
 }
 
+/// A token with all that an objective may ask for.
+fn filled<R: Real>(mut token: Token<R>, old: f64, advantage: f64) -> Token<R> {
+    (token.ref_log_p, token.old_log_p) = (R::lit(old - 0.2), R::lit(old));
+    (token.advantage, token.entropy, token.sum_squares) =
+        (R::lit(advantage), R::lit(1.7), R::lit(0.4));
+    token.shared = [R::lit(1.0); 2];
+    token
+}
+
 fn surprisal_tests_slope(objective: &Builtin, log_p: f64, old: f64, advantage: f64) -> f64 {
     use surprisal::objective::Dual;
-    let token = Token {
-        log_p: Dual::variable(log_p),
-        ref_log_p: Dual::constant(old - 0.2),
-        old_log_p: Dual::constant(old),
-        advantage: Dual::constant(advantage),
-        group: [Dual::constant(1.0); 2],
-    };
+    let token = filled(Token::new(Dual::variable(log_p)), old, advantage);
     objective.loss(&token).slope
 }
 
@@ -125,6 +130,8 @@ impl Frozen {
     }
 }
 
+surprisal::real_with_f64!(Frozen);
+
 impl Real for Frozen {
     fn lit(value: f64) -> Self {
         Self { base: value, at: value }
@@ -146,14 +153,6 @@ impl Real for Frozen {
         self.each(|x| x.powf(exponent))
     }
 
-    fn min(self, other: Self) -> Self {
-        Self { base: self.base.min(other.base), at: self.at.min(other.at) }
-    }
-
-    fn max(self, other: Self) -> Self {
-        Self { base: self.base.max(other.base), at: self.at.max(other.at) }
-    }
-
     fn if_negative(self, then: Self, otherwise: Self) -> Self {
         if self.base < 0.0 { then } else { otherwise }
     }
@@ -164,13 +163,7 @@ impl Real for Frozen {
 }
 
 fn frozen(objective: &Builtin, base: f64, at: f64, old: f64, advantage: f64) -> f64 {
-    let token = Token {
-        log_p: Frozen { base, at },
-        ref_log_p: Frozen::lit(old - 0.2),
-        old_log_p: Frozen::lit(old),
-        advantage: Frozen::lit(advantage),
-        group: [Frozen::lit(1.0); 2],
-    };
+    let token = filled(Token::new(Frozen { base, at }), old, advantage);
     objective.loss(&token).at
 }
 

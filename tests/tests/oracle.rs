@@ -1,17 +1,14 @@
 //! Shapes and contents against the f64 oracle, in every element type and at every SIMD level.
 
 use surprisal::objective::{Dft, Sft};
-use surprisal::{Element, ExtrasScale, GradientOf, Reduction, bf16, f16};
+use surprisal::{Element, ExtrasScale, Reduction, bf16, f16};
 use surprisal_tests::cases::problems;
 use surprisal_tests::problem::Problem;
 use surprisal_tests::run::{Way, levels, run};
 use surprisal_tests::storage::Storage;
 use surprisal_tests::tolerance::{BF16, F16, F32, Rounding, assert_outcome};
 
-fn check<T: Element + Storage>(problem: &Problem, rounding: Rounding)
-where
-    f32: GradientOf<T>,
-{
+fn check<T: Element + Storage>(problem: &Problem, rounding: Rounding) {
     let problem = problem.clone().rounded::<T>();
     let oracle = problem.oracle();
     for level in levels() {

@@ -2,10 +2,10 @@
 
 use std::any::type_name;
 
-use surprisal::objective::{Dft, Objective as _, Scope, TokenTerm};
+use surprisal::objective::{Dft, Objective as _, Scalars, TokenTerm};
 use surprisal::{
-    Batch, Element, Error, ExtrasScale, GradientOf, Level, Logits, LogitsMut, LossReport, Outputs,
-    RowStats, bf16, f16,
+    Batch, Element, Error, ExtrasScale, Level, Logits, LogitsMut, LossReport, Outputs, RowStats,
+    Workspace, bf16, f16,
 };
 use surprisal_tests::cases::objectives;
 use surprisal_tests::compare::assert_same_bits;
@@ -67,8 +67,7 @@ impl<G: Element + Storage> Guarded<G> {
     fn view(&mut self) -> LogitsMut<'_, G> {
         let (stride, offset) = (self.vocab + self.setup.padding, self.setup.offset);
         let data = &mut self.data[offset..][..self.rows * stride];
-        let view = LogitsMut::strided(data, self.rows, self.vocab, stride).unwrap();
-        view.level(self.setup.level)
+        LogitsMut::strided(data, self.rows, self.vocab, stride).unwrap()
     }
 
     /// The entries; everything around them must be as it was.
@@ -91,7 +90,7 @@ impl<G: Element + Storage> Guarded<G> {
 fn with_outputs(
     problem: &Problem,
     setup: Setup,
-    call: impl FnOnce(&Batch<'_>, Outputs<'_>) -> Result<LossReport, Error>,
+    call: impl FnOnce(&Batch<'_>, Outputs<'_>, Workspace<'_>) -> Result<LossReport, Error>,
 ) -> (Vec<f64>, bool) {
     let rows = problem.rows;
     let mut stats = vec![RowStats::EMPTY; rows];
@@ -100,7 +99,7 @@ fn with_outputs(
     let (mut argmax, mut correct) = (vec![7; rows], vec![7; rows]);
     let mut scratch = vec![CANARY; setup.offset + setup.scratch + GUARD];
     let [nll, log_probs, entropy, weights] = &mut floats;
-    let mut outputs = Outputs::new()
+    let outputs = Outputs::new()
         .stats(&mut stats)
         .terms(&mut terms)
         .nll(nll)
@@ -109,10 +108,15 @@ fn with_outputs(
         .weights(weights)
         .argmax(&mut argmax)
         .correct(&mut correct);
-    if setup.scratch > 0 {
-        outputs = outputs.scratch(&mut scratch[setup.offset..][..setup.scratch]);
-    }
-    let report = call(&problem.batch(), outputs);
+    let mut room = vec![RowStats::EMPTY; rows];
+    let (mut terms_room, mut scalars) =
+        (vec![TokenTerm::default(); rows], vec![Scalars::DROPPED; rows]);
+    let workspace = Workspace::none()
+        .stats(&mut room)
+        .terms(&mut terms_room)
+        .scalars(&mut scalars)
+        .scratch(&mut scratch[setup.offset..][..setup.scratch]);
+    let report = call(&problem.batch(), outputs, workspace);
     let r = report.unwrap_or_else(|error| panic!("{} {setup:?}: {error}", problem.name));
     let touched = |part: &[f32]| part.iter().any(|&v| v != CANARY);
     let (before, rest) = scratch.split_at(setup.offset);
@@ -123,7 +127,7 @@ fn with_outputs(
     let mut others = vec![r.loss, r.loss_sum, r.nll_sum, r.weight_sum, invalid];
     others.extend([r.tokens as f64, r.correct as f64]);
     for s in &stats {
-        others.extend([s.max, s.sum_exp, s.target_logit, s.sum_logits, s.sum_exp_logits]);
+        others.extend([s.max, s.others, s.target_logit, s.sum_logits, s.sum_exp_logits]);
     }
     others.extend(terms.iter().flat_map(|t| [t.loss, t.coef, t.dense]));
     others.extend(floats.iter().flatten().copied().map(f64::from));
@@ -132,23 +136,25 @@ fn with_outputs(
     (others, touched(inside))
 }
 
-fn separate<T: Element + Storage, G: GradientOf<T> + Storage>(
+fn separate<T: Element + Storage, G: Element + Storage>(
     problem: &Problem,
     setup: Setup,
 ) -> Written<G> {
     let logits: Vec<T> = problem.logits.iter().map(|&z| T::round(z)).collect();
-    let logits = Logits::new(&logits, problem.rows, problem.vocab).unwrap().level(setup.level);
+    let logits = Logits::new(&logits, problem.rows, problem.vocab).unwrap();
     let mut result = Guarded::new(problem, setup);
-    let (others, used) = with_outputs(problem, setup, |batch, outputs| {
-        problem.loss().forward_backward_with(logits, batch, result.view(), outputs)
+    let (others, used) = with_outputs(problem, setup, |batch, outputs, workspace| {
+        let loss = problem.loss().level(setup.level);
+        loss.forward_backward_with(logits, batch, result.view(), outputs, workspace)
     });
     Written { dlogits: result.entries(), others, used }
 }
 
 fn in_place<T: Element + Storage>(problem: &Problem, setup: Setup) -> Written<T> {
     let mut logits = Guarded::filled(problem, setup);
-    let (others, used) = with_outputs(problem, setup, |batch, outputs| {
-        problem.loss().forward_backward_in_place_with(logits.view(), batch, outputs)
+    let (others, used) = with_outputs(problem, setup, |batch, outputs, workspace| {
+        let loss = problem.loss().level(setup.level);
+        loss.forward_backward_in_place_with(logits.view(), batch, outputs, workspace)
     });
     Written { dlogits: logits.entries(), others, used }
 }
@@ -198,9 +204,11 @@ fn same_bits<G: Copy + Storage>(
 /// Every type of logits and result, in place and separate.
 fn all_types(problem: &Problem) {
     let linear = problem.extras.softcap.is_none();
-    let is_of_use = linear && problem.objective.scope() == Scope::Token;
+    let is_of_use = linear && problem.objective.group_pass().is_none();
     same_bits(problem, separate::<f32, f32>, false);
     same_bits(problem, in_place::<f32>, false);
+    same_bits(problem, separate::<f32, bf16>, is_of_use);
+    same_bits(problem, separate::<f32, f16>, is_of_use);
     same_bits(problem, separate::<bf16, bf16>, is_of_use);
     same_bits(problem, separate::<bf16, f32>, false);
     same_bits(problem, in_place::<bf16>, is_of_use);

@@ -13,8 +13,8 @@ pub(crate) const LANES: usize = 16;
 pub trait Lanes: Copy + Send + Sync + core::fmt::Debug + 'static {
     const ZERO: Self;
     const NEG_INFINITY: Self;
-    fn widen(self) -> f32;
-    fn nearest(value: f32) -> Self;
+    fn lane_f32(self) -> f32;
+    fn lane_of(value: f32) -> Self;
     fn load<S: Simd>(simd: S, lanes: &[Self; LANES]) -> f32x16<S>;
     /// Rounds once.
     fn lanes<S: Simd>(simd: S, value: f32x16<S>) -> [Self; LANES];
@@ -40,12 +40,12 @@ impl Lanes for f32 {
     const NEG_INFINITY: Self = Self::NEG_INFINITY;
 
     #[inline(always)]
-    fn widen(self) -> f32 {
+    fn lane_f32(self) -> f32 {
         self
     }
 
     #[inline(always)]
-    fn nearest(value: f32) -> Self {
+    fn lane_of(value: f32) -> Self {
         value
     }
 
@@ -145,12 +145,12 @@ macro_rules! sixteen_bits {
         const NEG_INFINITY: Self = Self::NEG_INFINITY;
 
         #[inline(always)]
-        fn widen(self) -> f32 {
+        fn lane_f32(self) -> f32 {
             self.to_f32()
         }
 
         #[inline(always)]
-        fn nearest(value: f32) -> Self {
+        fn lane_of(value: f32) -> Self {
             Self::from_f32(value)
         }
 

@@ -61,8 +61,8 @@ pub(super) fn max<T: Lanes>(level: Level, row: &[T]) -> f32 {
 pub(crate) fn argmax<T: Lanes>(row: &[T]) -> usize {
     let mut best = (0, f32::NEG_INFINITY);
     for (index, z) in row.iter().enumerate() {
-        if z.widen() > best.1 {
-            best = (index, z.widen());
+        if z.lane_f32() > best.1 {
+            best = (index, z.lane_f32());
         }
     }
     best.0

@@ -4,12 +4,11 @@ use fearless_simd::Level;
 
 use super::extras::{Extras, ExtrasScale};
 use crate::batch::Batch;
-use crate::entry;
 use crate::error::Error;
 use crate::grad::{Coefs, Options, RowGrad, RowValues, Term};
 use crate::kernel::Base;
 use crate::objective::{
-    Dual, EXTRA_INPUTS, Input, Objective, Real, Scalars, Token, TokenTerm, floor_log_p, side_log_p,
+    Dual, EXTRA_INPUTS, Input, Objective, Real, Scalars, Token, TokenTerm, floor_log_p,
 };
 use crate::reduction::{Denominator, DivisorCursor, Reduction};
 use crate::report::over;
@@ -91,12 +90,12 @@ impl<'a, O: Objective> Context<'a, O> {
 
     /// Advantage of a token, 0 where none was given.
     pub(crate) fn advantage(&self, row: usize) -> f64 {
-        self.batch.advantages.map_or(0.0, |advantages| entry::read(advantages, row))
+        self.batch.advantages.map_or(0.0, |advantages| self.batch.entry(advantages, row))
     }
 
     /// The extra inputs of a token, in the objective's order.
     pub(crate) fn extra(&self, row: usize) -> [f64; EXTRA_INPUTS] {
-        self.extra.map(|values| values.map_or(0.0, |values| entry::read(values, row)))
+        self.extra.map(|values| values.map_or(0.0, |values| self.batch.entry(values, row)))
     }
 
     /// Class of a row's target; `None` where the row is ignored. Targets have been checked.
@@ -115,6 +114,7 @@ impl<'a, O: Objective> Context<'a, O> {
         Ask {
             map: self.extras.map(),
             target,
+            gradient: true,
             argmax: outputs.argmax.is_some(),
             moments: self.moments || self.extras.moments || outputs.entropy.is_some(),
             weighted: smoothed.then(|| self.extras.class_weights_of(classes)),
@@ -141,8 +141,8 @@ impl<'a, O: Objective> Context<'a, O> {
         }
         let Dual { value, slope } = self.objective.loss(&Token {
             log_p: Dual::variable(floor_log_p(softmax.log_prob())),
-            ref_log_p: Dual::lit(side_log_p(batch.ref_log_probs, row)),
-            old_log_p: Dual::lit(side_log_p(batch.old_log_probs, row)),
+            ref_log_p: Dual::lit(batch.ref_log_p(row)),
+            old_log_p: Dual::lit(batch.old_log_p(row)),
             advantage: Dual::lit(self.advantage(row)),
             entropy: Dual::lit(entropy),
             sum_squares: Dual::lit(sum_squares),

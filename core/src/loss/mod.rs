@@ -41,7 +41,7 @@ pub use workspace::{Workspace, WorkspaceLen};
 /// smoothing sums to 0 within 1e-6 of its largest entry.
 ///
 /// coef here is the one computed: where it is steep in ln p, the error of ln p moves it. Label smoothing adds 1.5·2^-23 of its uniform part; a
-/// soft-cap adds the rounding of the capped logit and its slope, `2^-23 · (8 + 4·cap)` of an entry and of 1.
+/// soft-cap adds the rounding of the capped logit and its slope, `2^-23 · (8 + 4·cap)` of each.
 ///
 /// Same bits for any number of threads, any cut of the rows, in place or not, and on every SIMD level that has FMA.
 ///
@@ -286,6 +286,7 @@ impl<'a, O: Objective> Loss<'a, O> {
         terms: &mut [TokenTerm],
         workspace: Workspace<'_>,
     ) -> Result<LossReport, Error> {
+        batch.check_range()?;
         check_len(Argument::Stats, stats.len(), batch.range().len())?;
         let context = self.check_batch(batch, stats.len(), vocab_total)?;
         check_len(Argument::Terms, terms.len(), stats.len())?;
@@ -312,7 +313,7 @@ impl<'a, O: Objective> Loss<'a, O> {
         batch: &Batch<'_>,
         sequence_tokens: &'d mut [u32],
     ) -> Result<Denominator<'d>, Error> {
-        let batch = batch.whole();
+        let batch = batch.whole()?;
         let vocab_total = self.extras.class_weights.map_or(usize::MAX, <[f32]>::len);
         let context = self.check_batch(&batch, batch.rows(), vocab_total)?;
         let counts = |row: usize| batch.target(row).is_some();

@@ -149,10 +149,11 @@ pub(crate) fn grad<T: Element, G: Element, O: Objective>(
 ) {
     let classes = matrix.shape().classes();
     let weights = context.extras.class_weights_of(classes.clone());
-    let rows = Rows::new(context.batch.range().start, matrix, Outputs::new(), context.level);
+    let first = context.batch.range().start;
+    let rows = Rows::new(first, matrix, Outputs::new(), context.level);
     let work = |item: Item<'_, '_, T, G>, (): &mut (), _: &mut Totals| {
-        let Item { index, local, row, .. } = item;
-        let known = (context.target(index), stats.get(local), terms.get(local));
+        let Item { index, row, .. } = item;
+        let known = (context.target(index), stats.get(index - first), terms.get(index - first));
         let (Some(class), Some(stats), Some(term)) = known else { return };
         let column = column_of(Some(class), &classes);
         let target = column.and_then(|column| Some((column, row.logit(column)?)));

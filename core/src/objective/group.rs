@@ -4,7 +4,6 @@ use core::ops::Range;
 
 use super::order;
 use crate::batch::{Batch, Pair};
-use crate::entry;
 use crate::stats::RowStats;
 
 /// The least ln p that an objective sees: finite, so that weights which vanish there win over it.
@@ -66,13 +65,13 @@ impl<'a> Group<'a> {
     /// ln p of the target under the reference model; 0 where none was given.
     #[must_use]
     pub fn ref_log_p(&self, row: usize) -> f64 {
-        side_log_p(self.batch.ref_log_probs, row)
+        self.batch.ref_log_p(row)
     }
 
     /// ln p of the target under the sampling policy; 0 where none was given.
     #[must_use]
     pub fn old_log_p(&self, row: usize) -> f64 {
-        side_log_p(self.batch.old_log_probs, row)
+        self.batch.old_log_p(row)
     }
 
     /// Group id of the token; 0 where none was given.
@@ -96,7 +95,7 @@ impl<'a> Group<'a> {
     /// An extra input of the caller's; NaN where none has this name.
     #[must_use]
     pub fn extra(&self, name: &str, row: usize) -> f64 {
-        self.batch.extra_of(name).map_or(f64::NAN, |values| entry::read(values, row))
+        self.batch.extra_of(name).map_or(f64::NAN, |values| self.batch.entry(values, row))
     }
 
     /// Rows that are not ignored.
@@ -155,9 +154,4 @@ impl<'a> Group<'a> {
 
 pub(crate) fn floor_log_p(log_p: f64) -> f64 {
     if log_p < LOG_P_MIN { LOG_P_MIN } else { log_p }
-}
-
-#[inline]
-pub(crate) fn side_log_p(values: Option<&[f32]>, row: usize) -> f64 {
-    values.map_or(0.0, |values| floor_log_p(entry::read(values, row)))
 }

@@ -130,7 +130,7 @@ impl GroupPass for Flow {
         let mean_nll = |rows| group.mean(rows, nll);
         let median = || group.lower_median(scalars, group.sequences().filter_map(mean_nll));
         // A reference that is certain of every sample has median 0: then every weight is 1 or 0, never NaN.
-        let tau = self.tau.or_else(median).unwrap_or(1.0).max(f64::MIN_POSITIVE);
+        let tau = self.tau.or_else(median)?.max(f64::MIN_POSITIVE);
         group.per_sequence(scalars, |rows| {
             Scalars::of([Real::exp(-mean_nll(rows).unwrap_or(0.0) / tau), 0.0])
         });

@@ -37,8 +37,8 @@ mod weighted;
 
 pub use builtin::{Builtin, Value};
 pub use confidence::{Deft, Eaft};
+pub(crate) use group::floor_log_p;
 pub use group::{Group, GroupPass, Scalars};
-pub(crate) use group::{floor_log_p, side_log_p};
 pub use importance::{DftSequence, Flow, IwSequence, IwToken};
 pub use policy::{Cispo, Dapo, Grpo, Gspo, Kl, Ppo, Psft};
 pub use preference::Dpo;

@@ -90,8 +90,8 @@ impl Default for TalrAuto {
 }
 
 impl TalrAuto {
-    /// The temperature of this batch. Uses `scratch` (one entry a row).
-    fn tau(&self, group: &Group<'_>, scratch: &mut [Scalars]) -> f64 {
+    /// The temperature of this batch; none without tokens. Uses `scratch` (one entry a row).
+    fn tau(&self, group: &Group<'_>, scratch: &mut [Scalars]) -> Option<f64> {
         let nll = |row: usize| -group.log_p(row);
         let median = match self.tau_from {
             TauFrom::TokenMedian => group.lower_median(scratch, group.active_rows().map(nll)),
@@ -100,7 +100,7 @@ impl TalrAuto {
                 group.lower_median(scratch, means)
             }
         };
-        median.unwrap_or(1.0).max(TAU_MIN)
+        median.map(|median| median.max(TAU_MIN))
     }
 }
 
@@ -128,7 +128,7 @@ impl Objective for TalrAuto {
 
 impl GroupPass for TalrAuto {
     fn run(&self, group: &Group<'_>, scalars: &mut [Scalars]) -> Option<f64> {
-        let tau = self.tau(group, scalars);
+        let tau = self.tau(group, scalars)?;
         let log_weight = |row: usize| log_weight(group.log_p(row), tau, self.floor);
         let log_sum = |rows: Range<usize>| log_sum_exp(group.active_in(rows).map(log_weight));
         let all = 0..scalars.len();

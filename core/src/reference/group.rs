@@ -56,7 +56,8 @@ impl Shared {
     /// The temperature that the report gives.
     pub(super) fn found_tau(&self, at: &Model<'_>) -> Option<f64> {
         let finds = matches!(at.problem.objective, Builtin::TalrAuto(_) | Builtin::Flow(_));
-        finds.then_some(self.tau)
+        let any = (0..at.problem.rows).any(|row| at.problem.target(row).is_some());
+        (finds && any).then_some(self.tau)
     }
 
     /// What one sequence shares, including what it takes from the batch.

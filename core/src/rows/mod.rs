@@ -42,7 +42,7 @@ pub(crate) struct Rows<'a, T, G> {
 pub(crate) struct Item<'r, 'a, T, G> {
     /// Its index in the batch.
     pub(crate) index: usize,
-    /// Its index in outputs and workspace.
+    /// Its index in `outputs`, which are those of the task's rows.
     pub(crate) local: usize,
     pub(crate) row: Row<'r, T, G>,
     pub(crate) outputs: &'r mut Outputs<'a>,

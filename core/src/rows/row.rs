@@ -27,6 +27,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) map: LogitMap,
     /// The target's column, where the row has it.
     pub(crate) target: Option<usize>,
+    /// Whether the second half will be a gradient, so that the exponentials are worth keeping.
+    pub(crate) gradient: bool,
     /// Index of the largest logit. A scalar walk of its own.
     pub(crate) argmax: bool,
     /// The sums for entropy and Σp². Another walk, with a second exponential for each class.
@@ -40,6 +42,7 @@ impl Ask<'_> {
     pub(crate) const SOFTMAX: Self = Self {
         map: LogitMap::IDENTITY,
         target: None,
+        gradient: false,
         argmax: false,
         moments: false,
         weighted: None,
@@ -87,14 +90,14 @@ impl<'a, T: Kernels, G: Kernels> Row<'a, T, G> {
 
     /// One raw logit; `None` where the row has no such column.
     pub(crate) fn logit(&self, column: usize) -> Option<f32> {
-        self.second.logits().get(column).map(|z| z.widen())
+        self.second.logits().get(column).map(|z| z.lane_f32())
     }
 
     /// The first half.
     pub(crate) fn facts(self, ask: &Ask<'_>) -> (Facts, Second<'a, T, G>) {
         let Self { mut second, next, known } = self;
         let (level, map, logits) = (second.level, &ask.map, second.logits());
-        let at_target = ask.target.and_then(|column| logits.get(column)).map(|z| z.widen());
+        let at_target = ask.target.and_then(|column| logits.get(column)).map(|z| z.lane_f32());
         let argmax = if ask.argmax { kernel::argmax(logits) } else { usize::MAX };
         let raw_max = known.take().unwrap_or_else(|| T::max(level, logits));
         let max = map.apply(raw_max);
@@ -106,7 +109,7 @@ impl<'a, T: Kernels, G: Kernels> Row<'a, T, G> {
             let (sum, weight) = T::weighted(level, logits, &base, weights);
             sum + weight * (max + base.origin)
         });
-        let sums = second.sums(ask.target, next, &base);
+        let sums = second.sums(ask, next, &base);
         *known = (!next.is_empty()).then_some(sums.next_max);
 
         let others = sums.others * base.over_max;
@@ -143,9 +146,9 @@ impl<'a, T: Kernels, G: Kernels> Second<'a, T, G> {
     }
 
     /// The sums of a row, with the exponentials parked where there is room for all of them.
-    fn sums(&mut self, target: Option<usize>, next: &[T], base: &Base) -> kernel::Sums {
-        let (level, target) = (self.level, target.unwrap_or(usize::MAX));
-        let can_park = base.is_linear();
+    fn sums(&mut self, ask: &Ask<'_>, next: &[T], base: &Base) -> kernel::Sums {
+        let (level, target) = (self.level, ask.target.unwrap_or(usize::MAX));
+        let can_park = ask.gradient && base.is_linear();
         self.parked = can_park;
         match &mut self.place {
             Place::Split(row, out) if can_park => {
