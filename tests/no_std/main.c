@@ -1,4 +1,4 @@
-/* A program without a C library: its entry point, the four memory functions that a compiler may call, and one system call. */
+/* A program without a C library: its entry point, the five memory functions that a compiler may call, and one system call. */
 
 #include <stddef.h>
 
@@ -27,6 +27,8 @@ int memcmp(const void *a, const void *b, size_t count) {
     }
     return 0;
 }
+
+int bcmp(const void *a, const void *b, size_t count) { return memcmp(a, b, count); }
 
 static _Noreturn void leave(long status) {
 #if defined(__x86_64__)

@@ -76,6 +76,8 @@ fn loss(problem: &Problem, oracle: &Outcome) -> f64 {
 struct RowBound {
     /// Largest entry of the row.
     largest: f64,
+    /// What label smoothing subtracts everywhere, at most.
+    uniform: f64,
     /// Whether entries are sums of a part that follows p and one that does not; those of the target also where p is squared.
     mixed: bool,
     mixed_target: bool,
@@ -117,18 +119,25 @@ impl Sensitivity {
 }
 
 impl RowBound {
-    fn new(problem: &Problem, row: &[f64]) -> Self {
+    fn new(problem: &Problem, index: usize, row: &[f64]) -> Self {
         let largest = row.iter().fold(0.0_f64, |a, d| a.max(d.abs()));
+        let extras = &problem.extras;
+        let class_weights = extras.class_weights.iter().flatten().copied();
+        let weight = problem.token_weights.as_ref().map_or(1.0, |weights| weights[index]);
+        // Objectives' own weights are within 16 in the cases.
+        let most = 16.0 * class_weights.fold(1.0, f32::max) * weight * extras.grad_scale.abs();
+        let uniform = f64::from(extras.label_smoothing * most) / problem.vocab as f64;
         let mixed = problem.extras.label_smoothing > 0.0;
         let mixed_target = mixed || problem.extras.z_loss > 0.0;
-        let sensitivity = Sensitivity::of(problem);
-        Self { largest, mixed, mixed_target, capped: capped(problem), sensitivity }
+        let mut sensitivity = Sensitivity::of(problem);
+        sensitivity.absolute *= f64::from(extras.grad_scale.abs());
+        Self { largest, uniform, mixed, mixed_target, capped: capped(problem), sensitivity }
     }
 
     /// `distance` is |z'_j − max|.
     fn entry(&self, expected: f64, distance: f64, is_target: bool) -> f64 {
         let mixed = if is_target { self.mixed_target } else { self.mixed };
-        let size = expected.abs() + if mixed { self.largest } else { 0.0 };
+        let size = expected.abs() + if mixed { self.largest + self.uniform } else { 0.0 };
         let Sensitivity { absolute, relative } = self.sensitivity;
         let drift = 2e-7 * (absolute * (-distance).exp() + relative * expected.abs());
         let lost = f64::from(f32::MIN_POSITIVE) * self.largest.max(1.0);
@@ -178,7 +187,7 @@ pub fn assert_outcome(problem: &Problem, actual: &Outcome, oracle: &Outcome, rou
         let fits =
             |&d: &f64| if d.abs() > rounding.largest { f64::INFINITY.copysign(d) } else { d };
         let expected: Vec<f64> = oracle.dlogits[range.clone()].iter().map(fits).collect();
-        let bound = RowBound::new(problem, &expected);
+        let bound = RowBound::new(problem, row, &expected);
         let what = format!("{name} dlogits row {row}");
         assert_close(&what, &actual.dlogits[range], &expected, |j| {
             rounding.slack * bound.entry(expected[j], distance(j), target == Some(j))

@@ -147,7 +147,7 @@ impl Grpo {
             Kl::K3Corrected => {
                 // The derivative is −r·k, in which two terms of e^k have cancelled: formed here, not by the product rule.
                 let r = ratio(t);
-                (r * k3(k)).stop() + (t.log_p.stop() - t.log_p) * (r * k).stop()
+                r.weigh(k3(k)).stop() + (t.log_p.stop() - t.log_p) * (r * k).stop()
             }
             Kl::K3Clamped => k3(k.clamp(-20.0, 20.0)).min(R::lit(10.0)),
         }

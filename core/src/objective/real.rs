@@ -55,12 +55,12 @@ pub trait Real:
         self.max(Self::lit(low)).min(Self::lit(high))
     }
 
-    /// The product, where a `self` of 0 wins over an infinite value: what has no weight costs nothing.
+    /// The product, where a 0 on either side wins over an infinity on the other: what has no weight costs nothing.
     #[must_use]
     fn weigh(self, value: Self) -> Self {
         let zero = Self::lit(0.0);
-        let product = self * value;
-        self.if_negative(product, (-self).if_negative(product, zero))
+        let unless_zero = |x: Self, then| x.if_negative(then, (-x).if_negative(then, zero));
+        unless_zero(self, unless_zero(value, self * value))
     }
 }
 
@@ -117,7 +117,7 @@ impl Real for f64 {
     }
 
     fn weigh(self, value: Self) -> Self {
-        if self == 0.0 { 0.0 } else { self * value }
+        if self == 0.0 || value == 0.0 { 0.0 } else { self * value }
     }
 }
 

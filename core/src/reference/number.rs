@@ -1,8 +1,8 @@
 //! Arithmetic with the conventions for 0·∞, ∞ − ∞ and NaN spelled out, and order statistics without memory.
 
-/// weight · value, where a weight of 0 wins over an infinite value: what has no weight costs nothing.
-pub(super) fn times(weight: f64, value: f64) -> f64 {
-    if weight == 0.0 { 0.0 } else { weight * value }
+/// a · b, where a 0 wins over an infinity: what has no weight costs nothing.
+pub(super) fn times(a: f64, b: f64) -> f64 {
+    if a == 0.0 || b == 0.0 { 0.0 } else { a * b }
 }
 
 /// a − b, where two equal infinities differ by 0: two models that agree that a token is impossible have ratio 1.

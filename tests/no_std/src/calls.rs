@@ -3,11 +3,11 @@
 
 use core::hint::black_box;
 
-use surprisal::objective::{Builtin, Sft, TokenTerm};
+use surprisal::objective::{Builtin, Scalars, Sft, TokenTerm};
 use surprisal::{
-    Batch, Element, Error, GradientOf, Ids, Logits, LogitsMut, Loss, LossReport, Outputs, Pair,
-    Reduction, RowStats, bf16, default_level, diagnose, entropy, f16, log_softmax,
-    log_softmax_in_place, log_sum_exp, params, token_log_probs,
+    Batch, Element, Error, Ids, Level, Logits, LogitsMut, Loss, LossReport, Outputs, Pair,
+    Reduction, RowStats, Softmax, Workspace, bf16, default_level, diagnose, entropy, f16,
+    log_softmax, log_softmax_in_place, log_sum_exp, params, token_log_probs,
 };
 
 const ROWS: usize = 2;
@@ -34,16 +34,21 @@ fn any_mut<T>(values: &mut [T]) -> &mut [T] {
     black_box(values)
 }
 
-/// Logits of unknown shape, for any SIMD level.
+/// Any SIMD level.
+fn level() -> Level {
+    black_box(default_level())
+}
+
+/// Logits of unknown shape.
 fn read<T: Element>(z: &[T], vocab: usize) -> Result<Logits<'_, T>, Error> {
-    let (rows, vocab, level) = black_box((ROWS, vocab, default_level()));
-    Ok(Logits::new(any(z), rows, vocab)?.level(level))
+    let (rows, vocab) = black_box((ROWS, vocab));
+    Logits::new(any(z), rows, vocab)
 }
 
 /// As [`read`], to write.
 fn write<T: Element>(z: &mut [T], vocab: usize) -> Result<LogitsMut<'_, T>, Error> {
-    let (rows, vocab, level) = black_box((ROWS, vocab, default_level()));
-    Ok(LogitsMut::new(any_mut(z), rows, vocab)?.level(level))
+    let (rows, vocab) = black_box((ROWS, vocab));
+    LogitsMut::new(any_mut(z), rows, vocab)
 }
 
 /// A batch of unknown length, with ids of any type.
@@ -64,22 +69,36 @@ pub(crate) fn all() -> Result<f64, Error> {
     Ok(EXPECTED + doubt)
 }
 
-/// In place, separate in the same type and separate into f32.
-fn loss<T: Element>(z: [T; LEN]) -> Result<f64, Error>
-where
-    f32: GradientOf<T>,
-{
-    let (loss, batch) = (Loss::new(Sft), targets());
-    let (mut same, mut wide, mut place) = (z, [9.0_f32; LEN], z);
-    let logits = read(&z, VOCAB)?;
-    let out = write(&mut same, VOCAB)?;
-    let mut doubt = expect(loss.forward_backward(logits, &batch, out)?.loss, EXPECTED);
-    let out = write(&mut wide, VOCAB)?;
-    doubt += expect(loss.forward_backward(logits, &batch, out)?.loss, EXPECTED);
-    let out = write(&mut place, VOCAB)?;
-    doubt += expect(loss.forward_backward_in_place(out, &batch)?.loss, EXPECTED);
-    // (1/8 − 1)/2 at the target, (1/8)/2 elsewhere.
-    Ok(doubt + expect(f64::from(wide[3]), -0.4375) + expect(f64::from(wide[4]), 0.0625))
+/// In place, separate in the same type, in f32 and in bf16, each with and without scratch.
+fn loss<T: Element>(z: [T; LEN]) -> Result<f64, Error> {
+    let (loss, batch, mut scratch) = (Loss::new(Sft).level(level()), targets(), [9.0; VOCAB]);
+    let mut doubt = 0.0;
+    for scratch in [&mut [][..], &mut scratch] {
+        let (mut same, mut wide, mut narrow, mut place) = (z, [9.0_f32; LEN], [bf16::ONE; LEN], z);
+        doubt += expect(separate(&loss, &z, &batch, &mut same, any_mut(scratch))?, EXPECTED);
+        doubt += expect(separate(&loss, &z, &batch, &mut wide, any_mut(scratch))?, EXPECTED);
+        doubt += expect(separate(&loss, &z, &batch, &mut narrow, any_mut(scratch))?, EXPECTED);
+        let (out, outputs) = (write(&mut place, VOCAB)?, Outputs::new());
+        let workspace = Workspace::none().scratch(any_mut(scratch));
+        let report = loss.forward_backward_in_place_with(out, &batch, outputs, workspace)?;
+        // (1/8 − 1)/2 at the target, (1/8)/2 elsewhere: all of them exact in bf16.
+        doubt += expect(report.loss, EXPECTED) + expect(f64::from(wide[3]), -0.4375);
+        doubt += expect(f64::from(wide[4]), 0.0625) + expect(narrow[3].to_f64(), -0.4375);
+    }
+    Ok(doubt)
+}
+
+/// The loss, with its gradient in any type.
+fn separate<T: Element, G: Element>(
+    loss: &Loss<'_, Sft>,
+    z: &[T],
+    batch: &Batch<'_>,
+    dz: &mut [G],
+    scratch: &mut [f32],
+) -> Result<f64, Error> {
+    let (logits, out, workspace) =
+        (read(z, VOCAB)?, write(dz, VOCAB)?, Workspace::none().scratch(scratch));
+    Ok(loss.forward_backward_with(logits, batch, out, Outputs::new(), workspace)?.loss)
 }
 
 /// A batch with every side input, all of them those of a model that is as uniform.
@@ -97,12 +116,30 @@ fn with_full_batch<R>(f: impl FnOnce(&Batch<'_>) -> R) -> R {
     f(&batch)
 }
 
+/// What a workspace is made of.
+struct Room([RowStats; ROWS], [TokenTerm; ROWS], [Scalars; ROWS], [f32; VOCAB]);
+
+impl Room {
+    fn new() -> Self {
+        let (stats, term) = (RowStats::EMPTY, TokenTerm::default());
+        Self([stats; ROWS], [term; ROWS], [Scalars::DROPPED; ROWS], [9.0; VOCAB])
+    }
+
+    fn lend(&mut self) -> Workspace<'_> {
+        let Self(stats, terms, scalars, scratch) = self;
+        let workspace = Workspace::none().stats(any_mut(stats)).terms(any_mut(terms));
+        workspace.scalars(any_mut(scalars)).scratch(any_mut(scratch))
+    }
+}
+
 /// Every objective of the library, those of groups with their workspace, with all dense extras.
 fn objectives() -> Result<f64, Error> {
     with_full_batch(|batch| {
         let mut doubt = 0.0;
         for objective in Builtin::all() {
             let mut loss = Loss::new(objective)
+                .level(level())
+                .with_moments()
                 .reduction(black_box(Reduction::Sum))
                 .label_smoothing(0.1)
                 .z_loss(1e-4)
@@ -110,8 +147,8 @@ fn objectives() -> Result<f64, Error> {
             if black_box(true) {
                 loss = loss.softcap(30.0);
             }
-            let (mut z, mut stats) = ([0.5_f32; LEN], [RowStats::EMPTY; ROWS]);
-            let mut terms = [TokenTerm::default(); ROWS];
+            let (mut z, mut room) = ([0.5_f32; LEN], Room::new());
+            let (mut stats, mut terms) = ([RowStats::EMPTY; ROWS], [TokenTerm::default(); ROWS]);
             let [mut nll, mut log_probs, mut entropy, mut weights] = [[9.0_f32; ROWS]; 4];
             let (mut argmax, mut correct) = ([0; ROWS], [0; ROWS]);
             let outputs = Outputs::new()
@@ -124,7 +161,7 @@ fn objectives() -> Result<f64, Error> {
                 .argmax(any_mut(&mut argmax))
                 .correct(any_mut(&mut correct));
             let view = write(&mut z, VOCAB)?;
-            let report = loss.forward_backward_in_place_with(view, batch, outputs)?;
+            let report = loss.forward_backward_in_place_with(view, batch, outputs, room.lend())?;
             doubt += expect(report.mean_nll(), EXPECTED) + 0.0 * report.loss;
         }
         Ok(doubt)
@@ -134,7 +171,7 @@ fn objectives() -> Result<f64, Error> {
 /// The three stages over two shards.
 fn stages() -> Result<f64, Error> {
     const HALF: usize = VOCAB / 2;
-    let (loss, batch) = (Loss::new(Sft), targets());
+    let (loss, batch, mut room) = (Loss::new(Sft).level(level()), targets(), Room::new());
     let z = [0.5_f32; ROWS * HALF];
     let shard = |start| read(&z, HALF)?.shard(start, VOCAB);
     let (mut low, mut high) = ([RowStats::EMPTY; ROWS], [RowStats::EMPTY; ROWS]);
@@ -142,7 +179,8 @@ fn stages() -> Result<f64, Error> {
     loss.row_stats(shard(HALF)?, &batch, any_mut(&mut high))?;
     let stats = [low[0].merge(high[0]), low[1].merge(high[1])];
     let mut terms = [TokenTerm::default(); ROWS];
-    let report: LossReport = loss.token_terms(any(&stats), &batch, VOCAB, any_mut(&mut terms))?;
+    let out = any_mut(&mut terms);
+    let report: LossReport = loss.token_terms(any(&stats), &batch, VOCAB, out, room.lend())?;
     let mut dz = [9.0_f32; ROWS * HALF];
     let out = write(&mut dz, HALF)?;
     loss.logits_grad(shard(0)?, &batch, any(&stats), any(&terms), out)?;
@@ -152,9 +190,13 @@ fn stages() -> Result<f64, Error> {
 /// Log-softmax, log-sum-exp, entropy, log-probabilities, and the numbers to look at.
 fn conveniences() -> Result<f64, Error> {
     let (mut z, mut out, mut row) = ([0.5_f32; LEN], [9.0_f32; LEN], [9.0_f32; ROWS]);
-    let batch = targets();
-    log_softmax(read(&z, VOCAB)?, write(&mut out, VOCAB)?)?;
+    let (batch, softmax) = (targets(), Softmax::at(level()));
+    softmax.log_softmax(read(&z, VOCAB)?, write(&mut out, VOCAB)?)?;
     let mut doubt = expect(f64::from(out[0]), -EXPECTED);
+    softmax.entropy(read(&z, VOCAB)?, any_mut(&mut row))?;
+    doubt += expect(f64::from(row[1]), EXPECTED);
+    log_softmax(read(&z, VOCAB)?, write(&mut out, VOCAB)?)?;
+    doubt += expect(f64::from(out[0]), -EXPECTED);
     entropy(read(&z, VOCAB)?, any_mut(&mut row))?;
     doubt += expect(f64::from(row[1]), EXPECTED);
     log_sum_exp(read(&z, VOCAB)?, any_mut(&mut row))?;
