@@ -150,21 +150,16 @@ impl RowGrad<'_> {
         Real::weigh(slope * f64::from(self.map.scale), self.coefs.entry(p, p, weight)) as f32
     }
 
-    /// Turns parked exponentials into entries.
-    pub(crate) fn finish_in_place(&self, level: Level, row: &mut [f32]) {
-        match self.affine() {
-            Some(affine) => kernel::finish_in_place(level, row, affine),
-            None => row.iter_mut().enumerate().for_each(|(j, e)| *e = self.double(j, *e, 1.0)),
-        }
-    }
-
-    /// Writes the entries of exponentials that were parked elsewhere.
+    /// Makes entries of exponentials that were parked, in the result itself if that is f32.
     pub(crate) fn finish<G: Kernels>(&self, level: Level, parked: &[f32], out: &mut [G]) {
-        match self.affine() {
-            Some(affine) => {
-                G::finish(level, parked.get(..out.len()).unwrap_or_default(), out, affine)
+        let parked = parked.get(..out.len()).unwrap_or_default();
+        match (self.affine(), G::as_f32(out)) {
+            (Some(affine), Some(row)) => kernel::finish_in_place(level, row, affine),
+            (Some(affine), None) => G::finish(level, parked, out, affine),
+            (None, Some(row)) => {
+                row.iter_mut().enumerate().for_each(|(j, e)| *e = self.double(j, *e, 1.0));
             }
-            None => {
+            (None, None) => {
                 for (j, (&e, out)) in parked.iter().zip(out).enumerate() {
                     *out = G::lane_of(self.double(j, e, 1.0));
                 }

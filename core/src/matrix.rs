@@ -305,7 +305,7 @@ impl<'a, T: Element, G: Element> Matrix<'a, T, G> {
             Self::InPlace(logits) => {
                 let (row, padding, later) = logits.row_mut(row, later);
                 padding.fill(T::ZERO);
-                (Place::InPlace(row), later)
+                (Place::Over(row), later)
             }
         }
     }

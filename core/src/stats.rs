@@ -129,7 +129,12 @@ impl RowStats {
 
     /// exp(target − max).
     fn at_target(&self) -> f64 {
-        if self.target_logit == self.max { 1.0 } else { libm::exp(self.target_logit - self.max) }
+        match self.max {
+            // Nothing is finite; a target elsewhere counts as 0.
+            f64::MIN => 0.0,
+            max if max == self.target_logit => 1.0,
+            max => libm::exp(self.target_logit - max),
+        }
     }
 
     /// The softmax of a whole row, target included.
@@ -204,6 +209,7 @@ impl Softmax {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "tests compare with the standard library")]
 mod tests {
     extern crate std;
 

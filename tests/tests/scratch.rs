@@ -196,7 +196,7 @@ fn same_bits<G: Copy + Storage>(
             let actual = compute(problem, setup);
             let what = format!("{} {} {setup:?}", problem.name, type_name::<G>());
             assert_all_same(&what, &actual, &expected);
-            assert_eq!(actual.used, is_of_use, "{what}: the scratch is used");
+            assert!(actual.used || !is_of_use, "{what}: the scratch is not used");
         }
     }
 }

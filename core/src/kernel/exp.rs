@@ -106,6 +106,7 @@ impl Exponent {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "tests compare with the standard library")]
 mod tests {
     extern crate std;
 

@@ -1,11 +1,11 @@
 //! Second half of a row: exponentials become gradient entries, logits become log-probabilities.
 
-use fearless_simd::{Level, Simd, f32x16};
+use fearless_simd::{Level, Simd};
 
 use super::base::{Base, RowMap};
 use super::lanes::{LANES, Lanes};
 use super::level::dispatch;
-use super::walk::{InPlace, Split, Walk, load_weights};
+use super::walk::{InPlace, Split, Walk, load_weights, vectors};
 
 /// From exponentials e to gradient entries: `factor·e − uniform·w`, with the weight of each class, 1 without.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +34,13 @@ fn affine<S: Simd>(simd: S, walk: impl Walk<S>, affine: Affine<'_>) {
         None => walk.each(
             simd,
             #[inline(always)]
-            |_, e| e.map(|e| e * factor - uniform),
+            |_, e| {
+                vectors(
+                    e,
+                    #[inline(always)]
+                    |e| e * factor - uniform,
+                )
+            },
         ),
         Some(weights) => walk.each(
             simd,
@@ -68,7 +74,13 @@ pub(super) fn slopes<T: Lanes>(level: Level, logits: &[T], base: &Base, entries:
         Split(logits, &mut slopes).each(
             simd,
             #[inline(always)]
-            |_, z| z.map(#[inline(always)] |z| map.slope(simd, z)),
+            |_, z| {
+                vectors(
+                    z,
+                    #[inline(always)]
+                    |z| map.slope(simd, z),
+                )
+            },
         );
         for (entry, slope) in entries.iter_mut().zip(slopes) {
             *entry *= slope;
@@ -77,21 +89,16 @@ pub(super) fn slopes<T: Lanes>(level: Level, logits: &[T], base: &Base, entries:
 }
 
 /// (z − pivot) − shift: log-probabilities, if shift is ln Σ exp(z − pivot). Two subtractions, since lse alone loses digits.
-#[inline(always)]
-fn shifted<S: Simd>(simd: S, walk: impl Walk<S>, pivot: f32, shift: f32) {
-    walk.each(
+pub(super) fn shift<T: Lanes>(level: Level, logits: &[T], out: &mut [f32], pivot: f32, by: f32) {
+    dispatch!(level, simd => Split(logits, out).each(
         simd,
         #[inline(always)]
-        |_, z: [f32x16<S>; 4]| z.map(|z| (z - pivot) - shift),
-    );
-}
-
-/// Log-probabilities of logits, elsewhere.
-pub(super) fn shift<T: Lanes>(level: Level, logits: &[T], out: &mut [f32], pivot: f32, by: f32) {
-    dispatch!(level, simd => shifted(simd, Split(logits, out), pivot, by));
-}
-
-/// As [`shift`], in place.
-pub(crate) fn shift_in_place(level: Level, row: &mut [f32], pivot: f32, by: f32) {
-    dispatch!(level, simd => shifted(simd, InPlace(row), pivot, by));
+        |_, z| {
+            vectors(
+                z,
+                #[inline(always)]
+                |z| (z - pivot) - by,
+            )
+        },
+    ));
 }

@@ -17,7 +17,7 @@ use half::{bf16, f16};
 
 pub use base::{Base, LogitMap};
 pub use finish::Affine;
-pub(crate) use finish::{finish_in_place, shift_in_place};
+pub(crate) use finish::finish_in_place;
 pub use lanes::Lanes;
 pub(crate) use max::argmax;
 pub(crate) use sums::parked_in_place;

@@ -11,6 +11,18 @@ pub(super) const BLOCK: usize = 4 * LANES;
 /// The vectors of a block.
 pub(super) type Block<S> = [f32x16<S>; BLOCK / LANES];
 
+/// Each vector of a block by itself. Not `map` of the array, whose parts are functions of their own that lack the level's instructions.
+#[inline(always)]
+pub(super) fn vectors<S: Simd>(
+    mut block: Block<S>,
+    f: impl Fn(f32x16<S>) -> f32x16<S>,
+) -> Block<S> {
+    for vector in &mut block {
+        *vector = f(*vector);
+    }
+    block
+}
+
 #[inline(always)]
 fn load<S: Simd, T: Lanes>(simd: S, block: &[T; BLOCK]) -> Block<S> {
     let mut z = [simd.splat_f32x16(0.0); BLOCK / LANES];

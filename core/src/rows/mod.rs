@@ -9,6 +9,7 @@ use core::ops::Range;
 use fearless_simd::Level;
 
 use crate::element::Element;
+use crate::kernel::TILE;
 use crate::loss::Outputs;
 use crate::matrix::Matrix;
 use crate::report::Totals;
@@ -138,6 +139,8 @@ impl<'a, T: Element, G: Element> Rows<'a, T, G> {
         cursor: &mut C,
         visit: &impl Visit<T, G, C>,
     ) -> Totals {
+        let mut tile = [0.0; TILE];
+        let scratch = if scratch.is_empty() { &mut tile } else { scratch };
         // The largest logit of the next row to visit, which is found on the way.
         let mut known = None;
         sum_rows(0..self.len(), &mut |leaf| {

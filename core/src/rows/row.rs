@@ -1,8 +1,8 @@
 //! One row of a call in two halves: facts about its logits first, its gradient (or log-probabilities) after.
 //!
 //! The first half consumes the row and gives the second, so nobody can look at logits that have been overwritten. In between the exponentials
-//! wait where there is room for all of them: in an f32 result, or in the caller's scratch. Elsewhere they are computed again, a tile at a time,
-//! with the same bits.
+//! wait where there is room for all of them: in an f32 result, in the caller's scratch, or for short rows on the stack. Elsewhere they are
+//! computed again, a tile at a time, with the same bits.
 
 use fearless_simd::Level;
 
@@ -18,7 +18,7 @@ pub(crate) enum Place<'a, T, G> {
     /// Logits here, the result there.
     Split(&'a [T], &'a mut [G]),
     /// The result overwrites the logits.
-    InPlace(&'a mut [T]),
+    Over(&'a mut [T]),
 }
 
 /// What the first half is asked for.
@@ -70,7 +70,7 @@ pub(crate) struct Row<'a, T, G> {
 pub(crate) struct Second<'a, T, G> {
     place: Place<'a, T, G>,
     level: Level,
-    /// Room for the exponentials of a row, or none.
+    /// Room for the exponentials of a row, or of a tile of one.
     scratch: &'a mut [f32],
     /// Whether the exponentials wait, in an f32 result or in the scratch.
     parked: bool,
@@ -141,37 +141,35 @@ impl<'a, T: Kernels, G: Kernels> Second<'a, T, G> {
     fn logits(&self) -> &[T] {
         match &self.place {
             Place::Read(logits) | Place::Split(logits, _) => logits,
-            Place::InPlace(row) => row,
+            Place::Over(row) => row,
         }
     }
 
     /// The sums of a row, with the exponentials parked where there is room for all of them.
     fn sums(&mut self, ask: &Ask<'_>, next: &[T], base: &Base) -> kernel::Sums {
-        let (level, target) = (self.level, ask.target.unwrap_or(usize::MAX));
-        let can_park = ask.gradient && base.is_linear();
-        self.parked = can_park;
-        match &mut self.place {
-            Place::Split(row, out) if can_park => {
-                let source = Source { row, target, next };
-                if let Some(out) = G::as_f32(out) {
-                    return T::parked(level, source, base, out);
+        let Self { place, level, scratch, parked } = self;
+        let target = ask.target.unwrap_or(usize::MAX);
+        if ask.gradient && base.is_linear() {
+            *parked = true;
+            match place {
+                Place::Read(_) => {}
+                Place::Split(row, out) => {
+                    if let Some(park) = G::as_f32(out).or_else(|| room_of(scratch, row.len())) {
+                        return T::parked(*level, Source { row, target, next }, base, park);
+                    }
                 }
-                if let Some(park) = park_of(self.scratch, row.len()) {
-                    return T::parked(level, source, base, park);
+                Place::Over(row) => {
+                    if let (Some(row), Some(next)) = (T::as_f32(row), T::as_f32_ref(next)) {
+                        return kernel::parked_in_place(*level, row, target, next, base);
+                    }
+                    if let Some(park) = room_of(scratch, row.len()) {
+                        return T::parked(*level, Source { row, target, next }, base, park);
+                    }
                 }
             }
-            Place::InPlace(row) if can_park => {
-                if let (Some(row), Some(next)) = (T::as_f32(row), T::as_f32_ref(next)) {
-                    return kernel::parked_in_place(level, row, target, next, base);
-                }
-                if let Some(park) = park_of(self.scratch, row.len()) {
-                    return T::parked(level, Source { row, target, next }, base, park);
-                }
-            }
-            _ => {}
+            *parked = false;
         }
-        self.parked = false;
-        T::sums(level, Source { row: self.logits(), target, next }, base)
+        T::sums(self.level, Source { row: self.logits(), target, next }, base)
     }
 
     /// Whether there is a result to write.
@@ -184,97 +182,63 @@ impl<'a, T: Kernels, G: Kernels> Second<'a, T, G> {
         match self.place {
             Place::Read(_) => {}
             Place::Split(_, out) => out.fill(G::ZERO),
-            Place::InPlace(row) => row.fill(T::ZERO),
+            Place::Over(row) => row.fill(T::ZERO),
         }
     }
 
     /// Writes the gradient.
-    pub(crate) fn gradient(self, grad: &RowGrad<'_>) {
+    pub(crate) fn gradient(mut self, grad: &RowGrad<'_>) {
         if grad.is_zero() {
             return self.clear();
         }
-        let Self { place, level, scratch, parked } = self;
-        match place {
+        let level = self.level;
+        match &mut self.place {
+            Place::Split(_, out) if self.parked => grad.finish(level, self.scratch, out),
+            Place::Over(row) if self.parked => grad.finish(level, self.scratch, row),
+            _ => self.each_tile(|start, z, tile| grad.again(level, start, z, tile)),
+        }
+        match self.place {
             Place::Read(_) => {}
-            Place::Split(logits, out) => {
-                match (G::as_f32(out), parked) {
-                    (Some(out), true) => grad.finish_in_place(level, out),
-                    (Some(out), false) => {
-                        for (start, (z, out)) in
-                            tiles(logits.chunks(TILE).zip(out.chunks_mut(TILE)))
-                        {
-                            let entry = grad.again(level, start, z, out);
-                            kernel::finish_in_place(level, out, entry);
-                        }
-                    }
-                    (None, true) => grad.finish(level, scratch, out),
-                    (None, false) => {
-                        let mut tile = [0.0; TILE];
-                        for (start, (z, out)) in
-                            tiles(logits.chunks(TILE).zip(out.chunks_mut(TILE)))
-                        {
-                            let tile = tile.get_mut(..z.len()).unwrap_or_default();
-                            let entry = grad.again(level, start, z, tile);
-                            G::finish(level, tile, out, entry);
-                        }
-                    }
-                }
-                grad.set_target(out);
-            }
-            Place::InPlace(row) => {
-                match (T::as_f32(row), parked) {
-                    (Some(row), true) => grad.finish_in_place(level, row),
-                    (None, true) => grad.finish(level, scratch, row),
-                    (_, false) => {
-                        let mut tile = [0.0; TILE];
-                        for (start, z) in tiles(row.chunks_mut(TILE)) {
-                            let tile = tile.get_mut(..z.len()).unwrap_or_default();
-                            let entry = grad.again(level, start, z, tile);
-                            T::finish(level, tile, z, entry);
-                        }
-                    }
-                }
-                grad.set_target(row);
-            }
+            Place::Split(_, out) => grad.set_target(out),
+            Place::Over(row) => grad.set_target(row),
         }
     }
 
     /// Writes (z − pivot) − shift: log-probabilities, if shift is ln Σ exp(z − pivot).
-    pub(crate) fn log_probs(self, pivot: f32, shift: f32) {
+    pub(crate) fn log_probs(mut self, pivot: f32, shift: f32) {
         let level = self.level;
-        let mut tile = [0.0; TILE];
-        match self.place {
+        self.each_tile(|_, z, tile| {
+            T::shift(level, z, tile, pivot, shift);
+            Affine::IDENTITY
+        });
+    }
+
+    /// Writes a row a tile at a time: `work` makes f32 of logits, and says what is left to be done to them on their way to the result.
+    fn each_tile<'g>(&mut self, work: impl Fn(usize, &[T], &mut [f32]) -> Affine<'g>) {
+        let (level, room) = (self.level, &mut *self.scratch);
+        let size = room.len().clamp(1, TILE);
+        let starts = (0..).step_by(size);
+        match &mut self.place {
             Place::Read(_) => {}
-            Place::Split(logits, out) => match G::as_f32(out) {
-                Some(out) => T::shift(level, logits, out, pivot, shift),
-                None => {
-                    for (z, out) in logits.chunks(TILE).zip(out.chunks_mut(TILE)) {
-                        let tile = tile.get_mut(..z.len()).unwrap_or_default();
-                        T::shift(level, z, tile, pivot, shift);
-                        G::finish(level, tile, out, Affine::IDENTITY);
-                    }
+            Place::Split(logits, out) => {
+                for ((start, z), out) in starts.zip(logits.chunks(size)).zip(out.chunks_mut(size)) {
+                    let tile = room.get_mut(..z.len()).unwrap_or_default();
+                    let entry = work(start, z, tile);
+                    G::finish(level, tile, out, entry);
                 }
-            },
-            Place::InPlace(row) => match T::as_f32(row) {
-                Some(row) => kernel::shift_in_place(level, row, pivot, shift),
-                None => {
-                    for z in row.chunks_mut(TILE) {
-                        let tile = tile.get_mut(..z.len()).unwrap_or_default();
-                        T::shift(level, z, tile, pivot, shift);
-                        T::finish(level, tile, z, Affine::IDENTITY);
-                    }
+            }
+            Place::Over(row) => {
+                for (start, z) in starts.zip(row.chunks_mut(size)) {
+                    let tile = room.get_mut(..z.len()).unwrap_or_default();
+                    let entry = work(start, z, tile);
+                    T::finish(level, tile, z, entry);
                 }
-            },
+            }
         }
     }
 }
 
 /// The scratch, where it has room for a row.
-fn park_of(scratch: &mut [f32], len: usize) -> Option<&mut [f32]> {
-    scratch.get_mut(..len).filter(|park| !park.is_empty())
-}
-
-/// Tiles with the index of each one's first entry.
-fn tiles<I>(tiles: impl Iterator<Item = I>) -> impl Iterator<Item = (usize, I)> {
-    (0..).step_by(TILE).zip(tiles)
+fn room_of(scratch: &mut [f32], len: usize) -> Option<&mut [f32]> {
+    scratch.get_mut(..len)
 }
