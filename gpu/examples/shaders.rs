@@ -18,7 +18,7 @@ struct Tempered;
 
 impl Objective for Tempered {
     fn loss<R: Real>(&self, t: &Token<R>) -> R {
-        -((t.log_p * R::lit(0.5)).exp().stop() * t.log_p)
+        -((t.log_p * 0.5).exp().stop() * t.log_p)
     }
 }
 

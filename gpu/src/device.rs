@@ -47,7 +47,7 @@ fn within_word(offset: u64) -> usize {
     (offset % WORD) as usize
 }
 
-/// The byte behind some of a buffer.
+/// The byte past the end of some of a buffer.
 fn end_inside(buffer: &wgpu::Buffer, offset: u64, len: usize) -> Result<u64, Error> {
     let message = "the bytes do not lie inside it";
     let end = offset.checked_add(len as u64).filter(|&end| end <= buffer.size());

@@ -1,15 +1,16 @@
 //! The other way in: host slices in, host slices out, on a device that is picked here. For tests and small tools; a trainer embeds [`Pipelines`].
 
 use bytemuck::Pod;
-use surprisal::objective::{Objective, Scope, TokenTerm};
-use surprisal::{Batch, Loss, LossReport, RowStats, bf16, f16};
+use surprisal::objective::{Objective, Scalars, TokenTerm};
+use surprisal::{Batch, Loss, LossReport, RowStats, Workspace, bf16, f16};
 
-use crate::call::{Call, RowResults};
+use crate::call::Call;
 use crate::device::Gpu;
 use crate::error::Error;
 use crate::matrix::{Dtype, Matrix};
 use crate::pipelines::Pipelines;
 use crate::record::Gradient;
+use crate::results::RowResults;
 
 /// An element type of host slices.
 pub trait HostElement: surprisal::Element + Pod {
@@ -45,7 +46,7 @@ pub struct DeviceOutcome {
     pub stats: Vec<RowStats>,
     /// Terms of every row.
     pub terms: Vec<TokenTerm>,
-    /// The rest. Its terms and weights are of no use where the objective is one of a group.
+    /// The rest. Its terms and weights are of no use where the objective is a group objective.
     pub rows: RowResults,
 }
 
@@ -93,7 +94,7 @@ impl Gpu {
         batch: &Batch<'_>,
     ) -> Result<DeviceOutcome, Error> {
         self.checked(|| {
-            if pipelines.loss().objective().scope() == Scope::Token {
+            if pipelines.loss().objective().group_pass().is_none() {
                 let rows = self.run(|encoder| pipelines.forward(encoder, logits, batch))?;
                 self.of_token(pipelines, logits, batch, rows)
             } else {
@@ -114,7 +115,7 @@ impl Gpu {
         gradient: Gradient<'_>,
     ) -> Result<DeviceOutcome, Error> {
         self.checked(|| {
-            if pipelines.loss().objective().scope() == Scope::Token {
+            if pipelines.loss().objective().group_pass().is_none() {
                 let rows = self
                     .run(|encoder| pipelines.forward_backward(encoder, logits, batch, gradient))?;
                 return self.of_token(pipelines, logits, batch, rows);
@@ -164,7 +165,9 @@ impl Gpu {
         let stats = rows.row_stats();
         let mut terms = vec![TokenTerm::default(); stats.len()];
         let vocab = logits.vocab_total as usize;
-        let report = pipelines.loss().token_terms(&stats, batch, vocab, &mut terms)?;
+        let mut scalars = vec![Scalars::DROPPED; stats.len()];
+        let workspace = Workspace::none().scalars(&mut scalars);
+        let report = pipelines.loss().token_terms(&stats, batch, vocab, &mut terms, workspace)?;
         Ok(DeviceOutcome { report, stats, terms, rows })
     }
 }

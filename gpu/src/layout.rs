@@ -1,9 +1,16 @@
 //! The structs that the shader and the host share, field by field. A test compares them with what naga makes of the shader.
 
 use bytemuck::{Pod, Zeroable};
+use surprisal::objective::EXTRA_INPUTS;
 
 /// A target that is ignored.
 pub(crate) const IGNORED: u32 = u32::MAX;
+/// In place of −∞.
+pub(crate) const LOWEST: f32 = -3.0e38;
+/// In place of +∞.
+pub(crate) const LARGEST: f32 = 3.0e38;
+/// ln p of an impossible token.
+pub(crate) const IMPOSSIBLE: f32 = -1.0e18;
 
 /// Uniforms of a dispatch.
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
@@ -20,15 +27,15 @@ pub(crate) struct Params {
     pub(crate) vocab_start: u32,
     pub(crate) class_weights: u32,
     pub(crate) extras_scale: u32,
+    pub(crate) moments: u32,
     pub(crate) packets: u32,
     pub(crate) logit_scale: f32,
     pub(crate) softcap: f32,
+    pub(crate) spread: f32,
     pub(crate) label_smoothing: f32,
-    pub(crate) z_loss: f32,
     pub(crate) smoothing_per_class: f32,
     pub(crate) class_weight_sum: f32,
-    pub(crate) pad_0: u32,
-    pub(crate) pad_1: u32,
+    pub(crate) z_loss: f32,
 }
 
 /// What stage 2 is given of a row.
@@ -42,7 +49,7 @@ pub(crate) struct RowInput {
     pub(crate) ref_log_p: f32,
     pub(crate) old_log_p: f32,
     pub(crate) advantage: f32,
-    pub(crate) pad: f32,
+    pub(crate) extra: [f32; EXTRA_INPUTS],
 }
 
 /// Statistics of a row or of a part of it.
@@ -50,8 +57,10 @@ pub(crate) struct RowInput {
 #[repr(C)]
 pub(crate) struct Part {
     pub(crate) max: f32,
+    pub(crate) others: f32,
     pub(crate) rest: f32,
     pub(crate) sum_exp_logits: f32,
+    pub(crate) sum_exp_squared: f32,
     pub(crate) below_max: f32,
     pub(crate) weight: f32,
     pub(crate) target_logit: f32,
@@ -75,7 +84,6 @@ pub(crate) struct RowOutput {
     pub(crate) nll: f32,
     pub(crate) weight: f32,
     pub(crate) infinite: u32,
-    pub(crate) pad: u32,
 }
 
 /// States of a row.
@@ -87,7 +95,7 @@ pub(crate) const INVALID: u32 = 2;
 mod tests {
     use naga::front::wgsl::parse_str;
     use naga::proc::Layouter;
-    use naga::{Expression, Literal, Module, ScalarKind, TypeInner};
+    use naga::{ArraySize, Expression, Handle, Literal, Module, ScalarKind, TypeInner};
 
     use super::*;
     use crate::shader::{Destination, shader_source};
@@ -118,6 +126,22 @@ mod tests {
         parse_str(&source).unwrap()
     }
 
+    /// The name of a type, as Rust has it.
+    fn type_name(module: &Module, ty: Handle<naga::Type>) -> String {
+        let ty = &module.types[ty];
+        match ty.inner {
+            TypeInner::Scalar(scalar) => match scalar.kind {
+                ScalarKind::Uint => "u32".to_owned(),
+                ScalarKind::Float => "f32".to_owned(),
+                kind => panic!("{kind:?}"),
+            },
+            TypeInner::Array { base, size: ArraySize::Constant(len), .. } => {
+                format!("[{}; {len}]", type_name(module, base))
+            }
+            _ => ty.name.clone().unwrap_or_default(),
+        }
+    }
+
     /// The layout that naga gives the struct of this name.
     fn in_shader(module: &Module, name: &str) -> Layout {
         let mut layouter = Layouter::default();
@@ -131,15 +155,7 @@ mod tests {
         // An element of an array takes as much as the struct itself.
         assert_eq!(layouter[handle].to_stride(), span, "{name}");
         let member = |member: &naga::StructMember| {
-            let ty = &module.types[member.ty];
-            let ty = match ty.inner {
-                TypeInner::Scalar(scalar) => match scalar.kind {
-                    ScalarKind::Uint => "u32".to_owned(),
-                    ScalarKind::Float => "f32".to_owned(),
-                    kind => panic!("{name}: {kind:?}"),
-                },
-                _ => ty.name.clone().unwrap_or_default(),
-            };
+            let ty = type_name(module, member.ty);
             (member.name.clone().unwrap_or_default(), member.offset as usize, ty)
         };
         (span as usize, members.iter().map(member).collect())
@@ -161,15 +177,15 @@ mod tests {
                 vocab_start,
                 class_weights,
                 extras_scale,
+                moments,
                 packets,
                 logit_scale,
                 softcap,
+                spread,
                 label_smoothing,
-                z_loss,
                 smoothing_per_class,
                 class_weight_sum,
-                pad_0,
-                pad_1,
+                z_loss,
             }),
             layout!(RowInput {
                 target_id,
@@ -179,12 +195,14 @@ mod tests {
                 ref_log_p,
                 old_log_p,
                 advantage,
-                pad,
+                extra,
             }),
             layout!(Part {
                 max,
+                others,
                 rest,
                 sum_exp_logits,
+                sum_exp_squared,
                 below_max,
                 weight,
                 target_logit,
@@ -204,7 +222,6 @@ mod tests {
                 nll,
                 weight,
                 infinite,
-                pad,
             }),
         ] {
             assert_eq!(in_shader(&module, name), expected, "{name}");
@@ -214,15 +231,21 @@ mod tests {
     #[test]
     fn numbers_are_those_of_the_shader() {
         let module = module();
-        for (name, expected) in
-            [("IGNORED", IGNORED), ("ACTIVE", ACTIVE), ("ZERO", ZERO), ("INVALID", INVALID)]
-        {
+        for (name, expected) in [
+            ("IGNORED", Literal::U32(IGNORED)),
+            ("ACTIVE", Literal::U32(ACTIVE)),
+            ("ZERO", Literal::U32(ZERO)),
+            ("INVALID", Literal::U32(INVALID)),
+            ("LOWEST", Literal::F32(LOWEST)),
+            ("LARGEST", Literal::F32(LARGEST)),
+            ("IMPOSSIBLE", Literal::F32(IMPOSSIBLE)),
+        ] {
             let named = |constant: &&naga::Constant| constant.name.as_deref() == Some(name);
             let mut constants = module.constants.iter().map(|(_, constant)| constant);
             let constant = constants.find(named).unwrap_or_else(|| panic!("{name}"));
             let value = &module.global_expressions[constant.init];
             assert!(
-                matches!(value, Expression::Literal(Literal::U32(value)) if *value == expected),
+                matches!(value, Expression::Literal(value) if *value == expected),
                 "{name} is {value:?}"
             );
         }

@@ -39,19 +39,21 @@
 //! # Ok::<(), surprisal_gpu::Error>(())
 //! ```
 //!
-//! Objectives that look at a sequence or at the batch take three steps in the first way: [`Pipelines::row_stats`], then
+//! Group objectives, which look at a sequence or at the batch, take three steps in the first way: [`Pipelines::row_stats`], then
 //! [`Loss::token_terms`](surprisal::Loss::token_terms) on the host, then [`Pipelines::logits_grad`]. The second way does so by itself. It
-//! costs a wait, and some 150 bytes a row that cross over.
+//! costs a wait, and some 200 bytes a row that cross over.
 //!
 //! # Accuracy
-//! Devices compute in f32, with their own exp and log: within 8 times the bounds of the CPU ([`surprisal::Loss`]). A confident token keeps its
-//! digits (what is left of p = 1 is summed apart). Ratios of probabilities are limited to e^88. Results of a device are the same from run to
-//! run, but not the same bits as those of another device or of the CPU.
+//! Devices compute in f32, with their own exp and log: −ln p and every entry of the gradient within 8 times the bounds of the CPU
+//! ([`surprisal::Loss`]), also where 1 − p is 1e-12: the target is left out of the sums. Entropy and Σp², which some objectives weigh by, are
+//! within 1e-5 of themselves. Ratios of probabilities are limited to e^88. Results of a device are the same from run to run, but not the same
+//! bits as those of another device or of the CPU.
 //!
 //! # Special values
 //! Shading languages may assume that there are neither NaN nor infinities, so both are told by their bits, and rows are as on the CPU: ignored ones
 //! have a gradient of 0, those without a softmax are NaN, an impossible target costs +∞ or nothing. Besides: losses beyond 1e12 count as infinite,
-//! logits below −3e38 as −∞, and ties that a soft-cap makes in f32 count as correct.
+//! logits below −3e38 as −∞, ties that a soft-cap makes in f32 count as correct, and ln p of an impossible token is −1e18, so that weights which
+//! grow with it stay finite.
 //!
 //! # Limits
 //! Matrices of any size: rows are bound in parts where the device binds less (2 GiB, or 128 MiB on software). A row must fit one binding.
@@ -59,21 +61,25 @@
 
 mod call;
 mod device;
+mod dispatch;
 mod error;
 mod host;
 mod layout;
 mod matrix;
 mod pipelines;
 mod record;
+mod results;
+mod rows;
 mod shader;
 mod sym;
 
-pub use call::{Call, RowResults, read_buffer};
+pub use call::{Call, read_buffer};
 pub use device::{AdapterName, Gpu};
 pub use error::Error;
 pub use host::{DeviceOutcome, HostElement, HostOutcome};
 pub use matrix::{Dtype, Matrix};
 pub use pipelines::Pipelines;
 pub use record::Gradient;
+pub use results::RowResults;
 pub use shader::{Destination, shader_source};
 pub use wgpu;

@@ -137,7 +137,7 @@ impl<'a> Matrix<'a> {
         Ok(self)
     }
 
-    /// First byte, and the one behind the last, of some rows.
+    /// First byte of some rows, and the one past their end.
     fn bytes(&self, first: u32, end: u32) -> (u64, u64) {
         let size = self.dtype.size();
         let start = |row: u32| self.offset + u64::from(row) * u64::from(self.row_stride) * size;

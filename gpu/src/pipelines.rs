@@ -7,12 +7,16 @@ use surprisal::objective::Objective;
 use wgpu::util::DeviceExt;
 
 use crate::error::Error;
-use crate::layout::{RowInput, RowOutput};
+use crate::layout::{Part, RowInput, RowOutput};
 use crate::matrix::Dtype;
 use crate::shader::{Destination, shader_source};
 
 /// Invocations of a workgroup.
 pub(crate) const GROUP: u32 = 256;
+/// Rows that share a workgroup, where they do.
+const SHARING: u32 = 8;
+/// Bytes that `fused` keeps of them.
+const SHARED_ROWS: u32 = SHARING * 24;
 /// Most workgroups of a dispatch in one dimension.
 pub(crate) const MOST_GROUPS: u32 = 65_535;
 
@@ -26,7 +30,7 @@ pub(crate) struct ByLength {
 impl ByLength {
     /// The pipeline for rows of this length, and its invocations a row.
     pub(crate) fn of(&self, short: bool) -> (&wgpu::ComputePipeline, u32) {
-        if short { (&self.short, GROUP / 8) } else { (&self.long, GROUP) }
+        if short { (&self.short, GROUP / SHARING) } else { (&self.long, GROUP) }
     }
 }
 
@@ -86,19 +90,16 @@ impl<'l, O: Objective> Pipelines<'l, O> {
         Self::with_types(device, loss, dtype, dtype)
     }
 
-    /// As [`Pipelines::new`], with gradients in f32 where `result` says so.
+    /// As [`Pipelines::new`], with gradients of a type of their own. Those can only go to another matrix.
     ///
     /// # Errors
-    /// As [`Pipelines::new`], and [`Error::Types`] where `result` is neither the logits' type nor f32.
+    /// As [`Pipelines::new`].
     pub fn with_types(
         device: &wgpu::Device,
         loss: Loss<'l, O>,
         logits: Dtype,
         result: Dtype,
     ) -> Result<Self, Error> {
-        if result != logits && result != Dtype::F32 {
-            return Err(Error::Types);
-        }
         let limits = device.limits();
         check_limits(&limits)?;
         loss.objective().check()?;
@@ -131,7 +132,7 @@ impl<'l, O: Objective> Pipelines<'l, O> {
         };
         let by_length = |module: &wgpu::ShaderModule, entry_point: &str| ByLength {
             long: pipeline(module, entry_point, GROUP),
-            short: pipeline(module, entry_point, GROUP / 8),
+            short: pipeline(module, entry_point, GROUP / SHARING),
         };
         let gradients = |module: &wgpu::ShaderModule| GradientPipelines {
             logits_grad: pipeline(module, "logits_grad", GROUP),
@@ -178,7 +179,7 @@ fn class_weights<O: Objective>(device: &wgpu::Device, loss: &Loss<'_, O>) -> wgp
 
 /// What the shaders need and wgpu does not check when it compiles them.
 fn check_limits(limits: &wgpu::Limits) -> Result<(), Error> {
-    let shared = GROUP * u32::try_from(size_of::<crate::layout::Part>()).unwrap_or(u32::MAX);
+    let shared = GROUP * u32::try_from(size_of::<Part>()).unwrap_or(u32::MAX) + SHARED_ROWS;
     let least = [
         ("max_compute_workgroup_storage_size", shared, limits.max_compute_workgroup_storage_size),
         (

@@ -1,14 +1,15 @@
 //! Records the stages into the caller's encoder.
 
-use surprisal::objective::{Objective, Scope, TokenTerm};
-use surprisal::{Argument, Batch, Error as LossError, RowStats};
-use wgpu::util::DeviceExt;
+use surprisal::backend::{Plan, PlanOptions};
+use surprisal::objective::{Objective, TokenTerm};
+use surprisal::{Argument, Batch, Error as LossError, ExtrasScale, RowStats};
 
-use crate::call::{Call, Rows};
+use crate::call::Call;
 use crate::error::Error;
 use crate::layout::Params;
 use crate::matrix::Matrix;
-use crate::pipelines::{GROUP, MOST_GROUPS, Pipelines};
+use crate::pipelines::{GROUP, Pipelines};
+use crate::rows::{Rows, narrow};
 
 /// Workgroups that keep a large device busy; it does not tell how many it can run.
 const BUSY: u32 = 512;
@@ -20,13 +21,13 @@ const SHORT_ROW: u32 = 2048;
 pub enum Gradient<'a> {
     /// Over the logits.
     InPlace,
-    /// To another matrix of the same rows and columns, of the logits' type or f32.
+    /// To another matrix of the same rows and columns, of any type.
     To(Matrix<'a>),
 }
 
 impl<'a> Gradient<'a> {
     /// The matrix that is written.
-    fn of(&self, logits: Matrix<'a>) -> Matrix<'a> {
+    pub(crate) fn of(&self, logits: Matrix<'a>) -> Matrix<'a> {
         match *self {
             Self::InPlace => logits,
             Self::To(result) => result,
@@ -38,7 +39,7 @@ impl<O: Objective> Pipelines<'_, O> {
     /// Records statistics and loss of every row.
     ///
     /// # Errors
-    /// [`Error::Loss`] as [`Loss::forward`](surprisal::Loss::forward), [`Error::NeedsTerms`] for objectives of a group, [`Error::Limit`].
+    /// [`Error::Loss`] as [`Loss::forward`](surprisal::Loss::forward), [`Error::NeedsTerms`] for group objectives, [`Error::Limit`].
     pub fn forward(
         &self,
         encoder: &mut wgpu::CommandEncoder,
@@ -110,12 +111,14 @@ impl<O: Objective> Pipelines<'_, O> {
                 return Err(LossError::Length { argument, expected: rows, actual }.into());
             }
         }
-        let call = self.begin_with(logits, batch, |plan| Rows::from_host(plan, stats, terms))?;
+        let call = self.begin_with(logits, batch, |plan, params| {
+            Rows::from_host(plan, params, stats, terms)
+        })?;
         self.record_gradient(encoder, logits, &call, &gradient, false)
     }
 
     fn check_whole(&self, logits: &Matrix<'_>) -> Result<(), Error> {
-        if self.loss.objective().scope() != Scope::Token {
+        if self.loss.objective().group_pass().is_some() {
             return Err(Error::NeedsTerms);
         }
         if logits.vocab != logits.vocab_total {
@@ -136,6 +139,12 @@ impl<O: Objective> Pipelines<'_, O> {
         if (result.rows, result.vocab) != (logits.rows, logits.vocab) {
             return Err(LossError::Shape { argument: Argument::Dlogits }.into());
         }
+        let place = (result.vocab_start, result.vocab_total);
+        if result.vocab != result.vocab_total && place != (logits.vocab_start, logits.vocab_total) {
+            let (vocab_start, vocab_total) = (place.0 as usize, place.1 as usize);
+            let argument = Argument::Dlogits;
+            return Err(LossError::OtherShard { argument, vocab_start, vocab_total }.into());
+        }
         if result.buffer == logits.buffer {
             let message = "lies in the logits' buffer: use Gradient::InPlace or another buffer";
             return Err(Error::Buffer { name: "dlogits", message });
@@ -144,7 +153,7 @@ impl<O: Objective> Pipelines<'_, O> {
     }
 
     fn begin(&self, logits: Matrix<'_>, batch: &Batch<'_>) -> Result<Call, Error> {
-        self.begin_with(logits, batch, Rows::from_plan)
+        self.begin_with(logits, batch, |plan, _| Rows::from_plan(plan))
     }
 
     /// Checks the call and puts what it needs of every row on the device.
@@ -152,188 +161,44 @@ impl<O: Objective> Pipelines<'_, O> {
         &self,
         logits: Matrix<'_>,
         batch: &Batch<'_>,
-        rows: impl FnOnce(&surprisal::backend::Plan<'_, O>) -> Rows,
+        rows: impl FnOnce(&Plan<'_, O>, &Params) -> Rows,
     ) -> Result<Call, Error> {
         if logits.dtype != self.logits {
             return Err(Error::Types);
         }
-        let count = logits.rows as usize;
         let plan = self.loss.plan(batch, logits.vocab_total as usize)?;
-        let rows = rows(&plan);
-        if rows.len() != count {
-            let argument = Argument::Targets;
-            let actual = rows.len();
-            return Err(LossError::Length { argument, expected: count, actual }.into());
-        }
-        let options = plan.options();
-        let narrow = |value: f64| {
-            #[expect(clippy::cast_possible_truncation, reason = "the device computes in f32")]
-            let value = value as f32;
-            value
-        };
         let short = logits.vocab <= SHORT_ROW;
-        let params = Params {
-            rows: logits.rows,
-            vocab: logits.vocab,
-            splits: if short { 1 } else { splits(&logits) },
-            logits_stride: logits.row_stride,
-            vocab_start: logits.vocab_start,
-            class_weights: u32::from(options.class_weights.is_some()),
-            extras_scale: u32::from(options.extras_scale == surprisal::ExtrasScale::Objective),
-            logit_scale: options.logit_scale,
-            softcap: options.softcap.unwrap_or(0.0),
-            label_smoothing: options.label_smoothing,
-            z_loss: options.z_loss,
-            smoothing_per_class: narrow(options.smoothing_per_class),
-            class_weight_sum: narrow(options.class_weight_sum),
-            ..Params::default()
-        };
-        Call::new(&self.device, params, short, rows)
-    }
-
-    /// Bind group of the shader's numbers, for whatever the pipeline uses.
-    fn group(
-        &self,
-        pipeline: &wgpu::ComputePipeline,
-        entries: &[(u32, wgpu::BindingResource<'_>)],
-    ) -> wgpu::BindGroup {
-        let entries: Vec<_> = entries
-            .iter()
-            .map(|(binding, resource)| wgpu::BindGroupEntry {
-                binding: *binding,
-                resource: resource.clone(),
-            })
-            .collect();
-        self.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some("surprisal"),
-            layout: &pipeline.get_bind_group_layout(0),
-            entries: &entries,
-        })
-    }
-
-    fn uniform(&self, params: Params) -> wgpu::Buffer {
-        self.device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
-            label: Some("surprisal params"),
-            contents: bytemuck::bytes_of(&params),
-            usage: wgpu::BufferUsages::UNIFORM,
-        })
-    }
-
-    /// Ranges of rows that a binding can hold, of one matrix or of two.
-    fn chunks(&self, matrices: &[&Matrix<'_>]) -> Result<Vec<(u32, u32)>, Error> {
-        let align = self.align();
-        let mut most = u32::MAX;
-        for matrix in matrices {
-            most = most.min(matrix.rows_within(self.binding_limit, align)?);
+        let params = params(&logits, &plan.options(), if short { 1 } else { splits(&logits) });
+        let rows = rows(&plan, &params);
+        let (expected, actual) = (logits.rows as usize, rows.len());
+        if actual != expected {
+            let argument = Argument::Targets;
+            return Err(LossError::Length { argument, expected, actual }.into());
         }
-        let rows = matrices.first().map_or(0, |matrix| matrix.rows);
-        let starts = (0..rows).step_by(most as usize);
-        Ok(starts.map(|first| (first, first.saturating_add(most).min(rows))).collect())
+        Call::new(&self.device, params, short, &rows)
     }
+}
 
-    fn align(&self) -> u64 {
-        u64::from(self.device.limits().min_storage_buffer_offset_alignment)
-    }
-
-    fn record_stats(
-        &self,
-        encoder: &mut wgpu::CommandEncoder,
-        logits: Matrix<'_>,
-        call: &Call,
-    ) -> Result<(), Error> {
-        let chunks = self.chunks(&[&logits])?;
-        let (pipeline, lanes) = self.row_stats.of(call.short);
-        let mut pass = begin_pass(encoder);
-        for (first, end) in chunks {
-            let (binding, start, _) = logits.binding(first, end, self.align());
-            let rows = end - first;
-            let params = Params { rows, first_row: first, logits_start: start, ..call.params };
-            let group = self.group(
-                pipeline,
-                &[
-                    (0, self.uniform(params).as_entire_binding()),
-                    (1, wgpu::BindingResource::Buffer(binding)),
-                    (3, call.inputs.as_entire_binding()),
-                    (4, call.parts.as_entire_binding()),
-                    (6, self.class_weights.as_entire_binding()),
-                ],
-            );
-            dispatch(&mut pass, pipeline, &group, (rows * params.splits).div_ceil(GROUP / lanes));
-        }
-        Ok(())
-    }
-
-    fn record_terms(&self, encoder: &mut wgpu::CommandEncoder, call: &Call) -> Result<(), Error> {
-        if call.params.rows == 0 {
-            return Ok(());
-        }
-        let pipeline = &self.token_terms;
-        let group = self.group(
-            pipeline,
-            &[
-                (0, self.uniform(call.params).as_entire_binding()),
-                (3, call.inputs.as_entire_binding()),
-                (4, call.parts.as_entire_binding()),
-                (5, call.outputs.as_entire_binding()),
-            ],
-        );
-        dispatch(&mut begin_pass(encoder), pipeline, &group, call.params.rows.div_ceil(GROUP));
-        Ok(())
-    }
-
-    /// Records the gradient from what stage 2 has left, or all stages at once.
-    fn record_gradient(
-        &self,
-        encoder: &mut wgpu::CommandEncoder,
-        logits: Matrix<'_>,
-        call: &Call,
-        gradient: &Gradient<'_>,
-        fused: bool,
-    ) -> Result<(), Error> {
-        let result = gradient.of(logits);
-        let pipelines = match gradient {
-            Gradient::InPlace => self.in_place.as_ref().ok_or(Error::Types)?,
-            Gradient::To(_) => &self.separate,
-        };
-        let (fused_pipeline, lanes) = pipelines.fused.of(call.short);
-        let pipeline = if fused { fused_pipeline } else { &pipelines.logits_grad };
-        let chunks = self.chunks(&[&logits, &result])?;
-        let mut pass = begin_pass(encoder);
-        for (first, end) in chunks {
-            let (source, logits_start, _) = logits.binding(first, end, self.align());
-            let (target, result_start, packets) = result.binding(first, end, self.align());
-            let rows = end - first;
-            let params = self.uniform(Params {
-                rows,
-                first_row: first,
-                splits: if fused { 1 } else { call.params.splits },
-                logits_start,
-                result_start,
-                result_stride: result.row_stride,
-                packets,
-                ..call.params
-            });
-            let mut entries = vec![
-                (0, params.as_entire_binding()),
-                (1, wgpu::BindingResource::Buffer(source)),
-                (5, call.outputs.as_entire_binding()),
-                (6, self.class_weights.as_entire_binding()),
-            ];
-            if let Gradient::To(_) = gradient {
-                entries.push((2, wgpu::BindingResource::Buffer(target)));
-            }
-            if fused {
-                entries.push((3, call.inputs.as_entire_binding()));
-            }
-            let group = self.group(pipeline, &entries);
-            let groups = if fused {
-                rows.div_ceil(GROUP / lanes)
-            } else {
-                (packets - result_start / result.dtype.packet()).div_ceil(GROUP)
-            };
-            dispatch(&mut pass, pipeline, &group, groups);
-        }
-        Ok(())
+/// The uniforms of a call. Where its rows lie is told chunk by chunk.
+fn params(logits: &Matrix<'_>, options: &PlanOptions<'_>, splits: u32) -> Params {
+    let extras = options.extras;
+    Params {
+        rows: logits.rows,
+        vocab: logits.vocab,
+        splits,
+        logits_stride: logits.row_stride,
+        vocab_start: logits.vocab_start,
+        class_weights: u32::from(options.class_weights.is_some()),
+        extras_scale: u32::from(options.extras_scale == ExtrasScale::Objective),
+        moments: u32::from(options.moments),
+        logit_scale: options.logit_scale,
+        softcap: options.softcap.unwrap_or(0.0),
+        spread: if options.softcap.is_some() { 1.0 } else { options.logit_scale },
+        label_smoothing: narrow(extras.label_smoothing),
+        smoothing_per_class: narrow(extras.smoothing_per_class),
+        class_weight_sum: narrow(extras.class_weight_sum),
+        z_loss: narrow(extras.z_loss),
+        ..Params::default()
     }
 }
 
@@ -342,23 +207,4 @@ fn splits(logits: &Matrix<'_>) -> u32 {
     let packets = logits.vocab / logits.dtype.packet();
     let most = (packets / (4 * GROUP)).max(1);
     BUSY.div_ceil(logits.rows.max(1)).clamp(1, most)
-}
-
-fn begin_pass(encoder: &mut wgpu::CommandEncoder) -> wgpu::ComputePass<'_> {
-    encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-        label: Some("surprisal"),
-        timestamp_writes: None,
-    })
-}
-
-fn dispatch(
-    pass: &mut wgpu::ComputePass<'_>,
-    pipeline: &wgpu::ComputePipeline,
-    group: &wgpu::BindGroup,
-    groups: u32,
-) {
-    let x = groups.min(MOST_GROUPS);
-    pass.set_pipeline(pipeline);
-    pass.set_bind_group(0, group, &[]);
-    pass.dispatch_workgroups(x, groups.div_ceil(x.max(1)), 1);
 }

@@ -1,11 +1,21 @@
-//! The shader: the fixed part, where results go, and the objective that is generated from its Rust definition.
+//! The shader: its fixed parts, where results go, and what is generated from definitions in Rust: the objective, and the arithmetic from its
+//! value and slope to the coefficients of the gradient.
 
-use surprisal::objective::{Objective, Scope, Token};
+use surprisal::backend::{Coefs, Options, RowValues, Term};
+use surprisal::objective::{Objective, Token};
 
-use crate::sym::Sym;
+use crate::sym::{Sym, body};
 
-/// The fixed part.
-const LOSS: &str = include_str!("loss.wgsl");
+/// The fixed parts, in the order of the stages.
+const FIXED: [&str; 7] = [
+    include_str!("shader/common.wgsl"),
+    include_str!("shader/math.wgsl"),
+    include_str!("shader/elements.wgsl"),
+    include_str!("shader/stats.wgsl"),
+    include_str!("shader/terms.wgsl"),
+    include_str!("shader/grad.wgsl"),
+    include_str!("shader/fused.wgsl"),
+];
 
 /// Where a shader writes its results. A buffer cannot be bound for reading and for writing at once, so each has a module of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,68 +32,115 @@ impl Destination {
 
     const fn bindings(self) -> &'static str {
         match self {
-            Self::Separate => {
-                "@group(0) @binding(1) var<storage, read> logits: array<vec4<u32>>;
-@group(0) @binding(2) var<storage, read_write> results: array<vec4<u32>>;
-
-fn result_packet(index: u32) -> vec4<u32> {
-    return results[index];
-}
-
-fn store_packet(index: u32, packet: vec4<u32>) {
-    results[index] = packet;
-}
-"
-            }
-            Self::InPlace => {
-                "@group(0) @binding(1) var<storage, read_write> logits: array<vec4<u32>>;
-
-fn result_packet(index: u32) -> vec4<u32> {
-    return logits[index];
-}
-
-fn store_packet(index: u32, packet: vec4<u32>) {
-    logits[index] = packet;
-}
-"
-            }
+            Self::Separate => include_str!("shader/separate.wgsl"),
+            Self::InPlace => include_str!("shader/in_place.wgsl"),
         }
     }
 }
 
-/// The WGSL of all stages with this objective. Objectives of a group get their terms from the host: their function is not called.
+/// The WGSL of all stages with this objective. Group objectives get their terms from the host: their function is not called.
 #[must_use]
 pub fn shader_source(objective: &impl Objective, destination: Destination) -> String {
-    let body = if objective.scope() == Scope::Token {
-        let token = Token {
-            log_p: Sym::variable("token.log_p"),
-            ref_log_p: Sym::input("token.ref_log_p"),
-            old_log_p: Sym::input("token.old_log_p"),
-            advantage: Sym::input("token.advantage"),
-            group: [Sym::input("0.0"); 2],
-        };
-        objective.loss(&token).body()
+    let mut source = FIXED.join("\n");
+    for part in [destination.bindings(), &objective_source(objective), &arithmetic_source()] {
+        source.push('\n');
+        source.push_str(part);
+    }
+    source
+}
+
+/// The function of a token that an objective is, with its derivative.
+fn objective_source(objective: &impl Objective) -> String {
+    let body = if objective.group_pass().is_none() {
+        let mut token = Token::new(Sym::variable("token.log_p"));
+        token.ref_log_p = Sym::input("token.ref_log_p");
+        token.old_log_p = Sym::input("token.old_log_p");
+        token.advantage = Sym::input("token.advantage");
+        token.entropy = Sym::input("token.entropy");
+        token.sum_squares = Sym::input("token.sum_squares");
+        token.extra = ["token.extra[0]", "token.extra[1]", "token.extra[2]", "token.extra[3]"]
+            .map(Sym::input);
+        let loss = objective.loss(&token);
+        body("vec2<f32>", &[loss.value(), loss.slope()])
     } else {
         "    return vec2<f32>(0.0, 0.0);\n".to_owned()
     };
-    let bindings = destination.bindings();
     format!(
-        "{LOSS}
-// Generated: where results go.
-
-{bindings}
-// Generated from the objective's definition.
+        "// Generated from the objective's definition.
 
 struct Token {{
     log_p: f32,
     ref_log_p: f32,
     old_log_p: f32,
     advantage: f32,
+    entropy: f32,
+    sum_squares: f32,
+    extra: array<f32, 4>,
 }}
 
 // Loss, and its derivative with respect to ln p.
 fn objective(token: Token) -> vec2<f32> {{
 {body}}}
+"
+    )
+}
+
+/// The functions of `surprisal::backend` from an objective's value and weight to the coefficients of a row.
+fn arithmetic_source() -> String {
+    let options = Options {
+        label_smoothing: Sym::input("params.label_smoothing"),
+        smoothing_per_class: Sym::input("params.smoothing_per_class"),
+        class_weight_sum: Sym::input("params.class_weight_sum"),
+        z_loss: Sym::input("params.z_loss"),
+    };
+    let row = RowValues {
+        p: Sym::input("row.p"),
+        miss: Sym::input("row.miss"),
+        lse: Sym::input("row.lse"),
+        smoothed: Sym::input("row.smoothed"),
+        token_weight: Sym::input("row.token_weight"),
+        class_weight: Sym::input("row.class_weight"),
+        scale: Sym::input("row.scale"),
+    };
+    let [value, weight, extras] = ["value", "weight", "extras"].map(Sym::input);
+    let term = Term::new(value, weight, extras, &row, &options);
+    let term = body("Term", &[term.loss, term.coef, term.dense].map(Sym::value));
+    let [coef, dense] = ["term.coef", "term.dense"].map(Sym::input);
+    let coefs = Coefs::new(coef, dense, row.lse, &options);
+    let coefs = [coefs.prob(), coefs.uniform(), coefs.target(&row)].map(Sym::value);
+    let coefs = body("Coefs", &coefs);
+    format!(
+        "// Generated from the arithmetic of the library.
+
+struct RowValues {{
+    p: f32,
+    miss: f32,
+    lse: f32,
+    smoothed: f32,
+    token_weight: f32,
+    class_weight: f32,
+    scale: f32,
+}}
+
+struct Term {{
+    loss: f32,
+    coef: f32,
+    dense: f32,
+}}
+
+struct Coefs {{
+    prob: f32,
+    uniform: f32,
+    at_target: f32,
+}}
+
+// An objective's value and weight as a token's term; `extras` multiplies the dense extras.
+fn term_of(value: f32, weight: f32, extras: f32, row: RowValues) -> Term {{
+{term}}}
+
+// The coefficients of a row with this term.
+fn coefs_of(term: Term, row: RowValues) -> Coefs {{
+{coefs}}}
 "
     )
 }

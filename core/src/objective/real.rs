@@ -64,7 +64,7 @@ pub trait Real:
     }
 }
 
-/// Gives a number type of your own the operators with an `f64` on the right that [`Real`](crate::objective::Real) asks for, by way of
+/// Gives a number type of your own the operators with an `f64` on the right that `objective::Real` asks for, by way of
 /// `Real::lit`.
 #[macro_export]
 macro_rules! real_with_f64 {

@@ -1,7 +1,7 @@
 //! The device and the CPU: long rows, matrices beyond one binding, objectives of one's own, per-row outputs.
 
-use surprisal::objective::{Dft, Objective, Real, Sft, Token};
-use surprisal::{Batch, Logits, LogitsMut, Loss, Outputs, bf16};
+use surprisal::objective::{Dft, Input, Objective, Real, Sft, Token};
+use surprisal::{Batch, Logits, LogitsMut, Loss, Outputs, RowStats, Workspace, bf16};
 use surprisal_gpu::{Dtype, Gradient, HostElement, Matrix, Pipelines};
 use surprisal_tests::problem::Problem;
 use surprisal_tests::storage::Storage;
@@ -13,20 +13,30 @@ use crate::ways::{gpu, submit};
 const NEAR: f32 = 8e-6;
 
 /// Gradients of both, by rows that are equal up to `NEAR` and half an ULP of the type.
-fn agree<T: HostElement + Storage, O: Objective + Clone>(problem: &Problem, objective: O, ulp: f32)
-where
-    f32: surprisal::GradientOf<T>,
-{
+fn agree<T: HostElement + Storage, O: Objective + Clone>(
+    problem: &Problem,
+    objective: O,
+    ulp: f32,
+) {
+    agree_on::<T, O>(problem, &problem.batch(), objective, ulp);
+}
+
+/// The same with a batch of its own.
+fn agree_on<T: HostElement + Storage, O: Objective + Clone>(
+    problem: &Problem,
+    batch: &Batch<'_>,
+    objective: O,
+    ulp: f32,
+) {
     let (rows, vocab) = (problem.rows, problem.vocab);
     let z: Vec<T> = problem.logits.iter().map(|&z| T::round(z)).collect();
-    let (loss, batch) = (Loss::new(objective), problem.batch());
+    let loss = Loss::new(objective);
     let mut cpu = vec![0.0_f32; z.len()];
     let logits = Logits::new(&z, rows, vocab).unwrap();
     let out = LogitsMut::new(&mut cpu, rows, vocab).unwrap();
-    let expected = loss.forward_backward(logits, &batch, out).unwrap();
+    let expected = loss.forward_backward(logits, batch, out).unwrap();
     let mut device = vec![T::round(9.0); z.len()];
-    let outcome =
-        gpu().forward_backward(&loss, &z, rows, vocab, &batch, Some(&mut device)).unwrap();
+    let outcome = gpu().forward_backward(&loss, &z, rows, vocab, batch, Some(&mut device)).unwrap();
     let close = |a: f64, b: f64| (a - b).abs() <= f64::from(NEAR) * b.abs().max(1.0);
     let (a, e) = (outcome.report, expected);
     assert!(close(a.loss, e.loss) && close(a.nll_sum, e.nll_sum), "{a:?} {e:?}");
@@ -63,20 +73,43 @@ pub(crate) fn an_objective_of_ones_own() {
     }
     impl Objective for Tempered {
         fn loss<R: Real>(&self, t: &Token<R>) -> R {
-            -((t.log_p * R::lit(self.power)).exp().stop() * t.log_p)
+            -((t.log_p * self.power).exp().stop() * t.log_p)
         }
     }
     agree::<f32, _>(&Problem::random(40, 300, 5), Tempered { power: 0.5 }, 0.0);
 }
 
+/// Inputs that the caller names, in the order in which the objective asks for them, not the batch's.
+pub(crate) fn inputs_of_ones_own() {
+    #[derive(Clone)]
+    struct Margin;
+    impl Objective for Margin {
+        fn loss<R: Real>(&self, t: &Token<R>) -> R {
+            let [weight, margin, ..] = t.extra;
+            -(weight * (t.log_p - margin).min(R::lit(-0.5)))
+        }
+
+        fn inputs(&self) -> &'static [Input] {
+            &[Input::Extra("weight"), Input::Extra("margin")]
+        }
+    }
+    let problem = Problem::random(40, 300, 6).with_ignored_rows();
+    let margins: Vec<f32> = (0..40).map(|row| (row % 4) as f32 - 3.0).collect();
+    let weights: Vec<f32> = (0..40).map(|row| 0.25 * (row % 3) as f32).collect();
+    let batch = problem.batch().extra("margin", &margins).extra("weight", &weights);
+    agree_on::<f32, _>(&problem, &batch, Margin, 0.0);
+}
+
 pub(crate) fn outputs_of_every_row() {
     let problem = Problem::random(37, 131, 8).with_ignored_rows();
-    let (rows, vocab, batch, loss) = (37, 131, problem.batch(), Loss::new(Dft));
+    let (rows, vocab, batch, loss) = (37, 131, problem.batch(), Loss::new(Dft).with_moments());
     let (mut nll, mut weights, mut argmax) = (vec![0.0; rows], vec![0.0; rows], vec![0; rows]);
     let mut entropy = vec![0.0; rows];
     let outputs = Outputs::new().nll(&mut nll).weights(&mut weights).argmax(&mut argmax);
     let logits = Logits::new(&problem.logits, rows, vocab).unwrap();
-    loss.forward_with(logits, &batch, outputs.entropy(&mut entropy)).unwrap();
+    let mut stats = vec![RowStats::EMPTY; rows];
+    let outputs = outputs.entropy(&mut entropy).stats(&mut stats);
+    loss.forward_with(logits, &batch, outputs, Workspace::none()).unwrap();
 
     let pipelines = Pipelines::new(gpu().device(), loss, Dtype::F32).unwrap();
     let buffer = gpu().upload(&problem.logits).unwrap();
@@ -88,9 +121,16 @@ pub(crate) fn outputs_of_every_row() {
     let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-5);
     assert!(close(&results.nll(), &nll));
     assert!(close(&results.weights(), &weights));
-    for ((row, stats), entropy) in results.row_stats().iter().enumerate().zip(entropy) {
-        let expected = f64::from(entropy);
-        assert!(batch.target(row).is_none() || (stats.entropy() - expected).abs() < 1e-5);
+    let near = |a: f64, b: f64| (a - b).abs() <= 1e-5;
+    for (row, (device, cpu)) in results.row_stats().iter().zip(&stats).enumerate() {
+        if batch.target(row).is_none() {
+            assert_eq!(device, cpu);
+            continue;
+        }
+        assert!(near(device.entropy(), f64::from(entropy[row])), "row {row}: {device:?} {cpu:?}");
+        assert!(near(device.sum_squares(), cpu.sum_squares()), "row {row}: {device:?} {cpu:?}");
+        assert_eq!((device.max, device.target_logit), (cpu.max, cpu.target_logit));
+        assert!(device.sum_logits.is_nan(), "nobody asked for it");
     }
 }
 
@@ -121,6 +161,7 @@ pub(crate) fn two_calls_of_one_submission() {
 pub(crate) fn a_range_of_rows() {
     let problem = Problem::random(23, 64, 4).with_ignored_rows();
     let (whole, loss) = (problem.batch(), Loss::new(Dft));
+    let whole = whole.denominator(loss.denominator(&whole, &mut []).unwrap());
     let pipelines = Pipelines::new(gpu().device(), loss, Dtype::F32).unwrap();
     for range in [0..23, 5..23, 7..12] {
         let (batch, z) = (whole.row_range(range.clone()), &problem.logits);

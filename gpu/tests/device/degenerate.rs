@@ -45,6 +45,36 @@ pub(crate) fn impossible_targets_cost_infinity_or_nothing() {
     }
 }
 
+/// A weight of 0 wins over everything, and over an infinite loss too.
+pub(crate) fn what_has_no_weight_costs_nothing() {
+    let mut problem = problem([-INF, 0.0, 1.0], [1e20, -1e20, 0.0], Sft.into());
+    problem.token_weights = Some(vec![0.0, 1.0, 1.0, 1.0, 1.0]);
+    problem.extras.class_weights = Some(vec![1.0, 1.0, 0.0]);
+    let oracle = problem.oracle();
+    for way in WAYS {
+        let outcome = run::<f32>(&problem, way, Layout::PLAIN);
+        let difference = (outcome.report.loss - oracle.report.loss).abs();
+        assert!(difference < 1e-5, "{way:?}: {} {}", outcome.report.loss, oracle.report.loss);
+        assert_eq!(outcome.dlogits[..3], [0.0; 3], "{way:?}");
+        assert_eq!(outcome.dlogits[6..9], [0.0; 3], "{way:?}");
+    }
+}
+
+/// Smoothing wants a little of every class: one that is impossible costs infinity, and the gradient stays finite.
+pub(crate) fn smoothing_over_an_impossible_class_is_infinite() {
+    let mut problem = problem([0.0, -INF, 1.0], [-INF, -INF, 2.0], Sft.into());
+    problem.extras.label_smoothing = 0.1;
+    let oracle = problem.oracle();
+    for way in WAYS {
+        let outcome = run::<f32>(&problem, way, Layout::PLAIN);
+        assert_eq!(outcome.report.loss, oracle.report.loss, "{way:?}");
+        for (index, (actual, expected)) in outcome.dlogits.iter().zip(&oracle.dlogits).enumerate() {
+            let close = (actual - expected).abs() < 1e-5;
+            assert!(close, "{way:?}: dlogits[{index}] = {actual} instead of {expected}");
+        }
+    }
+}
+
 pub(crate) fn ignored_rows_are_not_read() {
     let mut problem = problem([NAN, INF, NAN], [NAN; 3], Sft.into());
     (problem.targets[0], problem.targets[2], problem.ignore_index) = (-100, -100, Some(-100));

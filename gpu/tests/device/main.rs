@@ -4,6 +4,7 @@ mod agreement;
 mod degenerate;
 mod oracle;
 mod refusals;
+mod vectors;
 mod ways;
 
 use libtest_mimic::{Arguments, Trial};
@@ -25,6 +26,13 @@ fn main() {
         ("f32_logits", oracle::f32_logits),
         ("bf16_logits", oracle::bf16_logits),
         ("f16_logits", oracle::f16_logits),
+        ("gradients_of_another_type", oracle::gradients_of_another_type),
+        ("gradients_are_scaled_before_rounding", oracle::gradients_are_scaled_before_rounding),
+        ("offsets_cost_no_digits", oracle::offsets_cost_no_digits),
+        ("equal_terms_add_up", oracle::equal_terms_add_up),
+        ("objectives_of_the_whole_row", oracle::objectives_of_the_whole_row),
+        ("confident_tokens", vectors::confident_tokens),
+        ("all_vectors", vectors::all_vectors),
         ("small_bindings", oracle::small_bindings),
         ("every_objective", oracle::every_objective),
         ("extras_and_ignored_rows", oracle::extras_and_ignored_rows),
@@ -33,11 +41,17 @@ fn main() {
             "impossible_targets_cost_infinity_or_nothing",
             degenerate::impossible_targets_cost_infinity_or_nothing,
         ),
+        ("what_has_no_weight_costs_nothing", degenerate::what_has_no_weight_costs_nothing),
+        (
+            "smoothing_over_an_impossible_class_is_infinite",
+            degenerate::smoothing_over_an_impossible_class_is_infinite,
+        ),
         ("ignored_rows_are_not_read", degenerate::ignored_rows_are_not_read),
         ("no_rows_are_a_report_of_zeros", degenerate::no_rows_are_a_report_of_zeros),
         ("few_long_rows", agreement::few_long_rows),
         ("more_than_one_binding", agreement::more_than_one_binding),
         ("an_objective_of_ones_own", agreement::an_objective_of_ones_own),
+        ("inputs_of_ones_own", agreement::inputs_of_ones_own),
         ("outputs_of_every_row", agreement::outputs_of_every_row),
         ("a_range_of_rows", agreement::a_range_of_rows),
         ("two_calls_of_one_submission", agreement::two_calls_of_one_submission),

@@ -1,10 +1,10 @@
 //! The device against the f64 oracle: the cases of the CPU, in every element type, way and objective, with bindings of every size.
 
-use crate::ways::{Layout, WAYS, Way, run};
-use surprisal::objective::{Dft, Objective, Scope, Sft, TalrAuto};
+use crate::ways::{Layout, WAYS, Way, fused, run};
+use surprisal::objective::{Deft, Dft, Eaft, Objective, Sft, TalrAuto};
 use surprisal::{ExtrasScale, bf16, f16};
 use surprisal_gpu::HostElement;
-use surprisal_tests::cases::{dressed, objectives, problems};
+use surprisal_tests::cases::{Content, dressed, objectives, problem, problems};
 use surprisal_tests::problem::Problem;
 use surprisal_tests::storage::Storage;
 use surprisal_tests::tolerance::{BF16, F16, F32, Rounding, assert_outcome};
@@ -13,7 +13,7 @@ fn check<T: HostElement + Storage>(problem: &Problem, rounding: Rounding, layout
     let problem = problem.clone().rounded::<T>();
     let oracle = problem.oracle();
     for way in WAYS {
-        if problem.objective.scope() != Scope::Token && way.is_fused() {
+        if problem.objective.group_pass().is_some() && way.is_fused() {
             continue;
         }
         let rounding = if way == Way::SeparateF32 { F32 } else { rounding };
@@ -54,6 +54,75 @@ pub(crate) fn f16_logits() {
         if problem.logits.iter().all(|z| !z.is_finite() || z.abs() < 65_000.0) {
             let layout = Layout { offset: 1, padding: 0, limit: None };
             check::<f16>(&problem.objective(Dft.into()), F16, layout);
+        }
+    }
+}
+
+fn check_types<T: HostElement + Storage, G: HostElement + Storage>(
+    problem: &Problem,
+    rounding: Rounding,
+) {
+    let problem = problem.clone().rounded::<T>();
+    let oracle = problem.oracle();
+    for layout in [Layout::PLAIN, Layout { offset: 5, padding: 3, limit: None }] {
+        let actual = fused::<T, G>(&problem, Way::Separate, layout);
+        assert_outcome(&problem, &actual, &oracle, rounding.on_device());
+    }
+}
+
+/// Gradients of a type of their own, narrower than the logits or of the other 16 bits.
+pub(crate) fn gradients_of_another_type() {
+    for vocab in [3, 64, 131, 4099] {
+        let problem = problem(5, vocab, Content::Normal, 7).objective(Dft.into());
+        check_types::<f32, bf16>(&problem, BF16);
+        check_types::<f32, f16>(&problem, F16);
+        check_types::<bf16, f16>(&problem, F16);
+        check_types::<f16, bf16>(&problem, BF16);
+        check_types::<f16, f32>(&problem, F32);
+    }
+}
+
+/// The factor of loss scaling comes before the rounding: what f16 cannot hold without it survives.
+pub(crate) fn gradients_are_scaled_before_rounding() {
+    let mut problem = problem(20, 1000, Content::Normal, 8).objective(Sft.into());
+    problem.extras.grad_scale = 4096.0;
+    check::<f16>(&problem, F16, Layout::PLAIN);
+    check_types::<f32, f16>(&problem, F16);
+    problem.extras.grad_scale = -0.5;
+    check::<f32>(&problem, F32, Layout::PLAIN);
+}
+
+/// An offset that many times exceeds what tells the classes apart, also where the logits are scaled.
+pub(crate) fn offsets_cost_no_digits() {
+    for (offset, logit_scale) in [(1000.0, 0.7), (-16_384.0, 1.3), (30_000.0, 1.0)] {
+        for vocab in [37, 4099] {
+            let mut problem = problem(5, vocab, Content::Offset(offset), 9);
+            problem.extras.logit_scale = logit_scale;
+            for objective in [Sft.into(), Eaft::default().into()] {
+                check::<f32>(&problem.clone().objective(objective), F32, Layout::PLAIN);
+            }
+        }
+    }
+}
+
+/// So many equal terms that each rounding of their sum goes the same way.
+pub(crate) fn equal_terms_add_up() {
+    let (rows, vocab) = (3, 151_936);
+    let mut logits = vec![0.0; rows * vocab];
+    logits.iter_mut().step_by(vocab).for_each(|z| *z = 3.3);
+    let problem = Problem::new(rows, vocab, logits, vec![0, 1, 0]).objective(Sft.into());
+    check::<f32>(&problem, F32, Layout::PLAIN);
+}
+
+/// Objectives that weigh by the whole row: short rows, long ones that workgroups share, masked ones.
+pub(crate) fn objectives_of_the_whole_row() {
+    for objective in [Eaft::default().into(), Deft.into()] {
+        for (vocab, content) in
+            [(131, Content::Masked), (4099, Content::Confident), (32_001, Content::Normal)]
+        {
+            let problem = problem(3, vocab, content, 10).objective(objective);
+            check::<f32>(&problem, F32, Layout::PLAIN);
+            check::<bf16>(&problem, BF16, Layout { offset: 3, padding: 1, limit: None });
         }
     }
 }

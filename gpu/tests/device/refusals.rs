@@ -1,7 +1,7 @@
 //! What a call refuses: typed errors, and nothing recorded.
 
-use surprisal::objective::{Builtin, Dft, Sft, TalrAuto};
-use surprisal::{Batch, Error as LossError, Loss};
+use surprisal::objective::{Builtin, Dft, Sft, TalrAuto, TokenTerm};
+use surprisal::{Argument, Batch, Error as LossError, Loss, RowStats};
 use surprisal_gpu::{Dtype, Error, Gradient, Matrix, Pipelines, wgpu};
 
 use crate::ways::{gpu, submit};
@@ -22,6 +22,8 @@ pub(crate) fn refusals() {
     let f32 = matrix(Dtype::F32, 3, 4).unwrap();
     let sft = Pipelines::new(gpu.device(), Loss::new(Builtin::from(Sft)), Dtype::F32).unwrap();
     let batch = Batch::new(&[0, 1, 2]);
+    let twin = Matrix::new(&other, Dtype::F32, 3, 4).unwrap();
+    let (stats, terms) = ([RowStats::EMPTY; 3], [TokenTerm::default(); 3]);
     submit(|encoder| {
         let mut refused = |matrix, batch: &Batch<'_>, gradient| {
             sft.forward_backward(encoder, matrix, batch, gradient).map(|_| ()).unwrap_err()
@@ -40,14 +42,20 @@ pub(crate) fn refusals() {
         let shard = f32.shard(4, 12).unwrap();
         let whole = refused(shard, &batch, Gradient::InPlace);
         assert_eq!(whole, LossError::NeedsWholeRows.into());
+        let place = |start, total| Gradient::To(twin.shard(start, total).unwrap());
+        let elsewhere = sft.logits_grad(encoder, shard, &batch, &stats, &terms, place(0, 12));
+        let (argument, vocab_start) = (Argument::Dlogits, 0);
+        let other = LossError::OtherShard { argument, vocab_start, vocab_total: 12 };
+        assert_eq!(elsewhere.unwrap_err(), other.into());
+        for named in [place(4, 12), Gradient::To(twin)] {
+            assert!(sft.logits_grad(encoder, shard, &batch, &stats, &terms, named).is_ok());
+        }
         let tiny = sft.with_loss(Loss::new(Sft.into())).unwrap().binding_limit(40);
         let limit = tiny.forward(encoder, f32, &batch).map(|_| ()).unwrap_err();
         assert!(matches!(limit, Error::Limit { .. }), "{limit:?}");
     });
 
     assert_eq!(sft.with_loss(Loss::new(Dft.into())).map(|_| ()).unwrap_err(), Error::Objective);
-    let types = Pipelines::with_types(gpu.device(), Loss::new(Sft), Dtype::F32, Dtype::Bf16);
-    assert_eq!(types.map(|_| ()).unwrap_err(), Error::Types);
     let talr = Loss::new(TalrAuto::default());
     let talr = Pipelines::with_types(gpu.device(), talr, Dtype::Bf16, Dtype::F32).unwrap();
     let bf16 = matrix(Dtype::Bf16, 3, 4).unwrap();

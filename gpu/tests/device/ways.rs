@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use surprisal::objective::{Builtin, TokenTerm};
-use surprisal::{Loss, RowStats};
+use surprisal::{Loss, OwnedWorkspace, RowStats};
 use surprisal_gpu::{Dtype, Gpu, Gradient, HostElement, Matrix, Pipelines, wgpu};
 use surprisal_tests::problem::{Outcome, Problem};
 use surprisal_tests::storage::Storage;
@@ -53,7 +53,7 @@ impl Way {
 pub(crate) struct Layout {
     /// Elements before the first row.
     pub(crate) offset: usize,
-    /// Elements behind each row.
+    /// Elements past the end of each row.
     pub(crate) padding: usize,
     /// Bytes of a binding.
     pub(crate) limit: Option<u64>,
@@ -171,7 +171,8 @@ fn pipelines<'l>(
     }
 }
 
-fn fused<T: HostElement + Storage, G: HostElement + Storage>(
+/// Loss and gradient in one call, by a way that is fused.
+pub(crate) fn fused<T: HostElement + Storage, G: HostElement + Storage>(
     problem: &Problem,
     way: Way,
     layout: Layout,
@@ -231,7 +232,9 @@ fn staged<T: HostElement + Storage>(
         }
     }
     let mut terms = vec![TokenTerm::default(); rows];
-    let report = loss.token_terms(&stats, &batch, vocab, &mut terms).unwrap();
+    let mut workspace = OwnedWorkspace::new();
+    let workspace = workspace.lend(rows, 0);
+    let report = loss.token_terms(&stats, &batch, vocab, &mut terms, workspace).unwrap();
     let mut dlogits = vec![0.0; rows * vocab];
     for (part, &(start, end)) in placed.iter().zip(&ranges) {
         let blank = vec![f32::NAN; rows * vocab];

@@ -7,8 +7,8 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { create } from 'webgpu';
 
-// As in pipelines.rs: gradients are of the logits' type or f32; rows have a workgroup or share it.
-const DTYPES = [[0, 0], [1, 0], [1, 1], [2, 0], [2, 2]];
+// As in pipelines.rs: logits and gradients of any type; rows have a workgroup or share it.
+const DTYPES = [0, 1, 2].flatMap((logits) => [0, 1, 2].map((result) => [logits, result]));
 const LANES = [32, 256];
 
 const folder = process.argv[2];

@@ -1,0 +1,111 @@
+// Stage 2: from a row's statistics to its loss, and to the coefficients of its gradient.
+
+// What everything of a row is made of.
+struct Softmax {
+    // The target's exponent x, e^x, and the sum over all classes.
+    exponent: f32,
+    at_target: f32,
+    sum: f32,
+    ln_sum: f32,
+    // -ln p of the target.
+    nll: f32,
+}
+
+fn softmax_of(stats: Part) -> Softmax {
+    let leads = stats.target_logit == stats.max;
+    let x = clamp((stats.target_logit - stats.max) * params.spread, LOWEST, 0.0);
+    let decayed = select(0.0, exp(max(x, VANISHED)), stats.target_logit > LOWEST);
+    let at_target = select(decayed, 1.0, leads);
+    let sum = stats.others + at_target;
+    // The leader is the 1 that the logarithm adds.
+    var others = select(max(sum - 1.0, 0.0), stats.others, leads);
+    if params.moments != 0u && !leads && stats.rest < 0.5 {
+        others = stats.rest + at_target;
+    }
+    let ln_sum = logarithm_plus_1(others);
+    return Softmax(x, at_target, sum, ln_sum, ln_sum - x);
+}
+
+fn token_of(input: RowInput, stats: Part, softmax: Softmax) -> Token {
+    let log_p = max(-softmax.nll, IMPOSSIBLE);
+    var token = Token(log_p, input.ref_log_p, input.old_log_p, input.advantage, 0.0, 0.0, input.extra);
+    if params.moments != 0u {
+        let sum_exp_logits = stats.sum_exp_logits + softmax.at_target * max(softmax.exponent, VANISHED);
+        let sum_exp_squared = stats.sum_exp_squared + softmax.at_target * softmax.at_target;
+        token.entropy = max(softmax.ln_sum - sum_exp_logits / softmax.sum, 0.0);
+        token.sum_squares = sum_exp_squared / (softmax.sum * softmax.sum);
+    }
+    return token;
+}
+
+fn values_of(input: RowInput, stats: Part, softmax: Softmax) -> RowValues {
+    return RowValues(
+        softmax.at_target / softmax.sum,
+        stats.others / softmax.sum,
+        clamp(stats.max * params.spread, LOWEST, LARGEST) + softmax.ln_sum,
+        params.class_weight_sum * softmax.ln_sum + stats.below_max,
+        input.token_weight,
+        input.class_weight,
+        input.scale,
+    );
+}
+
+// Whether a loss that is finite here stands for an infinite one: of an impossible target, or of an impossible class that smoothing wants.
+fn is_infinite(value: f32, extras: f32, row: RowValues) -> bool {
+    let of_objective = abs(value) > 1.0e12 && params.label_smoothing < 1.0 && row.class_weight != 0.0;
+    let of_smoothing = row.smoothed > 1.0e30 && params.label_smoothing > 0.0 && extras != 0.0;
+    return row.token_weight != 0.0 && (of_objective || of_smoothing);
+}
+
+fn finished(input: RowInput, stats: Part) -> RowOutput {
+    var row: RowOutput;
+    row.stats = stats;
+    row.target_id = input.target_id;
+    row.state = ZERO;
+    if input.target_id == IGNORED {
+        return row;
+    }
+    if stats.invalid != 0u || stats.max <= LOWEST {
+        row.state = INVALID;
+        return row;
+    }
+    let softmax = softmax_of(stats);
+    row.nll = softmax.nll;
+    let outcome = objective(token_of(input, stats, softmax));
+    // Not -0, where the slope is 0.
+    row.weight = 0.0 - outcome.y;
+    let extras = select(1.0, row.weight, params.extras_scale == 1u);
+    let values = values_of(input, stats, softmax);
+    let term = term_of(outcome.x, row.weight, extras, values);
+    row.infinite = select(0u, 1u, is_infinite(outcome.x, extras, values));
+    row.loss = term.loss;
+    row.coef = term.coef;
+    row.dense = term.dense;
+    if term.coef == 0.0 && term.dense == 0.0 {
+        return row;
+    }
+    let coefs = coefs_of(term, values);
+    row.state = ACTIVE;
+    row.factor = coefs.prob / softmax.sum * params.logit_scale;
+    row.uniform = coefs.uniform * params.logit_scale;
+    row.target_entry = coefs.at_target * params.logit_scale;
+    return row;
+}
+
+@compute @workgroup_size(256)
+fn token_terms(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let row = workgroup_of(group, groups) * GROUP + local;
+    if row >= params.rows {
+        return;
+    }
+    let index = params.first_row + row;
+    var stats = parts[index * params.splits];
+    for (var split = 1u; split < params.splits; split++) {
+        stats = merged(stats, parts[index * params.splits + split]);
+    }
+    row_outputs[index] = finished(row_inputs[index], stats);
+}
