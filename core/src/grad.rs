@@ -116,8 +116,8 @@ pub(crate) struct RowGrad<'a> {
     pub(crate) map: LogitMap,
     pub(crate) base: Base,
     pub(crate) coefs: Coefs<f64>,
-    /// p over the exponential relative to the base.
-    pub(crate) over_sum: f64,
+    /// Σ exp(z − max).
+    pub(crate) sum: f64,
     /// Class weights of the row's columns.
     pub(crate) weights: Option<&'a [f32]>,
     /// The target's column and its whole entry, where it lies in this row.
@@ -131,37 +131,43 @@ impl RowGrad<'_> {
     }
 
     /// The entries as f32 arithmetic; `None` where a coefficient leaves the range of f32.
-    fn affine(&self) -> Option<Affine<'_>> {
+    fn affine(&self, at_max: f64) -> Option<Affine<'_>> {
         let scale = f64::from(self.map.scale);
         #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
         let round = |value: f64| (value * scale) as f32;
         // + 0.0 makes a −0 positive, or an entry that is 0 would have the sign of a coefficient.
         let (factor, uniform) =
-            (round(self.coefs.prob() * self.over_sum), round(self.coefs.uniform()) + 0.0);
+            (round(self.coefs.prob() / (at_max * self.sum)), round(self.coefs.uniform()) + 0.0);
         let fits = !factor.is_infinite() && !uniform.is_infinite();
         fits.then_some(Affine { factor, uniform, weights: self.weights })
     }
 
     /// One entry in double precision, where the coefficients want it. `slope` is that of the soft-cap.
     #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
-    fn double(&self, column: usize, e: f32, slope: f64) -> f32 {
-        let p = f64::from(e) * self.over_sum;
+    fn double(&self, at_max: f64, column: usize, e: f32, slope: f64) -> f32 {
+        let p = f64::from(e) / (at_max * self.sum);
         let weight = self.weights.map_or(1.0, |weights| entry::read(weights, column));
         Real::weigh(slope * f64::from(self.map.scale), self.coefs.entry(p, p, weight)) as f32
     }
 
-    /// Makes entries of exponentials that were parked, in the result itself if that is f32.
-    pub(crate) fn finish<G: Kernels>(&self, level: Level, parked: &[f32], out: &mut [G]) {
+    /// Makes entries of exponentials that were parked, in the result itself if that is f32. `at_max` is the exponential of the maximum.
+    pub(crate) fn finish<G: Kernels>(
+        &self,
+        level: Level,
+        at_max: f64,
+        parked: &[f32],
+        out: &mut [G],
+    ) {
         let parked = parked.get(..out.len()).unwrap_or_default();
-        match (self.affine(), G::as_f32(out)) {
+        match (self.affine(at_max), G::as_f32(out)) {
             (Some(affine), Some(row)) => kernel::finish_in_place(level, row, affine),
             (Some(affine), None) => G::finish(level, parked, out, affine),
             (None, Some(row)) => {
-                row.iter_mut().enumerate().for_each(|(j, e)| *e = self.double(j, *e, 1.0));
+                row.iter_mut().enumerate().for_each(|(j, e)| *e = self.double(at_max, j, *e, 1.0));
             }
             (None, None) => {
                 for (j, (&e, out)) in parked.iter().zip(out).enumerate() {
-                    *out = G::lane_of(self.double(j, e, 1.0));
+                    *out = G::lane_of(self.double(at_max, j, e, 1.0));
                 }
             }
         }
@@ -177,8 +183,8 @@ impl RowGrad<'_> {
         tile: &mut [f32],
     ) -> Affine<'_> {
         let source = Source { row: logits, target: usize::MAX, next: &[] };
-        T::parked(level, source, &self.base, tile);
-        match self.affine() {
+        let at_max = T::parked(level, source, &self.base, tile).at_max;
+        match self.affine(at_max) {
             Some(affine) if self.map.cap.is_none() => return affine.from(start),
             Some(affine) => {
                 kernel::finish_in_place(level, tile, affine.from(start));
@@ -186,7 +192,7 @@ impl RowGrad<'_> {
             }
             None => {
                 for (j, (e, z)) in tile.iter_mut().zip(logits).enumerate() {
-                    *e = self.double(start + j, *e, self.map.slope(z.lane_f32()));
+                    *e = self.double(at_max, start + j, *e, self.map.slope(z.lane_f32()));
                 }
             }
         }

@@ -37,8 +37,6 @@ impl LogitMap {
 #[derive(Clone, Copy, Debug)]
 pub struct Base {
     pub(super) map: RowMap,
-    /// This base over e^max: what turns sums of exponentials into sums relative to the maximum.
-    pub(crate) over_max: f64,
     /// What [`LaneMap::centred`] subtracts, less the maximum.
     pub(crate) origin: f64,
 }
@@ -67,12 +65,12 @@ impl Base {
         let pivot = pivot.clamp(f32::MIN, f32::MAX);
         if let (None, Some(exponent)) = (cap, Exponent::relative(level, scale, max)) {
             let map = RowMap::Linear(Linear { exponent, scale, pivot });
-            return Self { map, over_max: exponent.over(max), origin: 0.0 };
+            return Self { map, origin: 0.0 };
         }
-        let general = General { scale, cap, pivot };
         let at = f64::from(pivot) * if cap.is_none() { f64::from(scale) } else { 1.0 };
         let origin = at - max;
-        Self { map: RowMap::General(general), over_max: libm::exp(origin), origin }
+        let general = General { scale, cap, pivot, at_max: libm::exp(-origin) };
+        Self { map: RowMap::General(general), origin }
     }
 }
 
@@ -82,6 +80,8 @@ pub(super) trait LaneMap<S: Simd>: Copy {
     const PADDING_HAS_MASS: bool;
     /// z' relative to the base's origin.
     fn centred(self, simd: S, z: f32x16<S>) -> f32x16<S>;
+    /// The exponential of the row's maximum, by the same arithmetic: what turns the others into exponentials relative to it, with ties exactly 1.
+    fn at_max(self, simd: S) -> f64;
     /// Exponentials relative to the base.
     fn exp(self, simd: S, z: Block<S>) -> Block<S>;
 }
@@ -103,6 +103,12 @@ impl<S: Simd> LaneMap<S> for Linear {
     }
 
     #[inline(always)]
+    fn at_max(self, simd: S) -> f64 {
+        let [e] = self.exponent.exp(simd, [simd.splat_f32x16(self.pivot)]);
+        f64::from(e[0])
+    }
+
+    #[inline(always)]
     fn exp(self, simd: S, z: Block<S>) -> Block<S> {
         self.exponent.exp(simd, z)
     }
@@ -114,6 +120,7 @@ pub(super) struct General {
     scale: f32,
     cap: Option<f32>,
     pivot: f32,
+    at_max: f64,
 }
 
 /// (tanh u − u)/u³ in powers of u², highest first, for |u| < 0.625 (a minimax fit).
@@ -162,6 +169,11 @@ impl<S: Simd> LaneMap<S> for General {
             Some(cap) => self.tanh(simd, z, cap) * cap - self.pivot,
             None => (z - self.pivot) * self.scale,
         }
+    }
+
+    #[inline(always)]
+    fn at_max(self, _: S) -> f64 {
+        self.at_max
     }
 
     #[inline(always)]

@@ -27,8 +27,6 @@ pub(super) struct Exponent {
     low: f32,
     /// [`ROUND`] − K.
     shift: f32,
-    /// K.
-    power: f64,
 }
 
 impl Exponent {
@@ -41,7 +39,7 @@ impl Exponent {
     )]
     const fn new(factor: f64, power: f64) -> Self {
         let high = factor as f32;
-        Self { high, low: (factor - high as f64) as f32, shift: ROUND - power as f32, power }
+        Self { high, low: (factor - high as f64) as f32, shift: ROUND - power as f32 }
     }
 
     /// e^(scale·x) relative to a power of two near e^max, at least a quarter of it; `None` where the exponents are too large to be told
@@ -53,11 +51,6 @@ impl Exponent {
         let factor = f64::from(scale) * core::f64::consts::LOG2_E;
         (libm::fabs(power) <= most && factor < 1e30 && factor > 1e-30)
             .then(|| Self::new(factor, power))
-    }
-
-    /// 2^K / e^max.
-    pub(super) fn over(&self, max: f64) -> f64 {
-        libm::exp2(self.power - max * core::f64::consts::LOG2_E)
     }
 
     /// x·c − u for an integer u near it: rounded once with FMA, in exact parts without.
@@ -201,7 +194,9 @@ mod tests {
                         }
                         for (x, y) in x.into_iter().zip(apply(level, exponent, &x)) {
                             let exact = f64::from(scale) * f64::from(x) - scaled;
-                            let error = f64::from(y) * exponent.over(scaled) / exact.exp() - 1.0;
+                            let base = (f64::from(ROUND) - f64::from(exponent.shift))
+                                * core::f64::consts::LN_2;
+                            let error = f64::from(y) * (base - scaled).exp() / exact.exp() - 1.0;
                             let error = error.abs() / f64::from(f32::EPSILON);
                             let all = exact < -84.0 || error <= bound;
                             assert!(all, "{level:?} {scale} {max} {x}: {error} ulp");

@@ -14,6 +14,8 @@ use super::walk::{BLOCK, Block, InPlace, Read, Split, Walk, load_weights};
 pub struct Sums {
     /// Σ of the exponentials of all classes but the target.
     pub(crate) others: f64,
+    /// The exponential of the maximum.
+    pub(crate) at_max: f64,
     /// The largest logit of the next row, if there is one.
     pub(crate) next_max: f32,
 }
@@ -150,6 +152,7 @@ fn sum<S: Simd, T: Lanes>(
 ) -> Sums {
     let len = walk.len();
     let (mut sum, mut next) = (Wide::zero(simd), RowMax::new(simd, next));
+    let at_max = map.at_max(simd);
     walk.each(
         simd,
         #[inline(always)]
@@ -161,7 +164,7 @@ fn sum<S: Simd, T: Lanes>(
             e
         },
     );
-    Sums { others: sum.sum(), next_max: next.finish(simd) }
+    Sums { others: sum.sum(), at_max, next_max: next.finish(simd) }
 }
 
 /// See [`Moments`]: a second walk over the row, with a second exponential for each class.

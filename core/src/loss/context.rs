@@ -193,6 +193,6 @@ impl<'a, O: Objective> Context<'a, O> {
         let entry =
             |z: f32| Real::weigh(map.slope(z) * f64::from(map.scale), coefs.target(&values));
         let target = target.map(|(column, z)| (column, entry(z)));
-        RowGrad { map, base, coefs, over_sum: base.over_max / softmax.sum, weights, target }
+        RowGrad { map, base, coefs, sum: softmax.sum, weights, target }
     }
 }

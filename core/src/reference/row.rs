@@ -68,11 +68,17 @@ impl<'a> Row<'a> {
         if max == f64::NEG_INFINITY {
             return invalid;
         }
-        let mut sum = 0.0;
+        // The first class that leads is the 1, which would swallow a small rest.
+        let (mut rest, mut led) = (0.0, false);
         for class in 0..self.logits.len() {
-            sum += libm::exp(self.logit(class) - max);
+            let logit = self.logit(class);
+            if logit == max && !led {
+                led = true;
+            } else {
+                rest += libm::exp(logit - max);
+            }
         }
-        Softmax { max, ln_sum: libm::log(sum) }
+        Softmax { max, ln_sum: libm::log1p(rest) }
     }
 
     /// ln p and 1 − p of one class. Where it leads, the sum of the others is taken by itself: −ln p = ln(1 + Σ_{j≠t} exp(z_j − z_t)).

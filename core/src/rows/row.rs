@@ -72,8 +72,9 @@ pub(crate) struct Second<'a, T, G> {
     level: Level,
     /// Room for the exponentials of a row, or of a tile of one.
     scratch: &'a mut [f32],
-    /// Whether the exponentials wait, in an f32 result or in the scratch.
+    /// Whether the exponentials wait, in an f32 result or in the scratch, and the exponential of the maximum.
     parked: bool,
+    at_max: f64,
 }
 
 impl<'a, T: Kernels, G: Kernels> Row<'a, T, G> {
@@ -112,10 +113,11 @@ impl<'a, T: Kernels, G: Kernels> Row<'a, T, G> {
         let sums = second.sums(ask, next, &base);
         *known = (!next.is_empty()).then_some(sums.next_max);
 
-        let others = sums.others * base.over_max;
+        let others = sums.others / sums.at_max;
+        second.at_max = sums.at_max;
         if let Some(moments) = moments {
-            sum_exp_logits = base.over_max * (moments.exp_logits + base.origin * sums.others);
-            sum_exp_squared = base.over_max * base.over_max * moments.exp_squared;
+            sum_exp_logits = moments.exp_logits / sums.at_max + base.origin * others;
+            sum_exp_squared = moments.exp_squared / (sums.at_max * sums.at_max);
         }
         let target = at_target.map(|z| map.apply(z));
         let nothing = raw_max == f32::MIN && others == 0.0 && !target.is_some_and(f64::is_finite);
@@ -135,7 +137,7 @@ impl<'a, T: Kernels, G: Kernels> Row<'a, T, G> {
 
 impl<'a, T: Kernels, G: Kernels> Second<'a, T, G> {
     pub(super) fn new(place: Place<'a, T, G>, level: Level, scratch: &'a mut [f32]) -> Self {
-        Self { place, level, scratch, parked: false }
+        Self { place, level, scratch, parked: false, at_max: 1.0 }
     }
 
     fn logits(&self) -> &[T] {
@@ -147,7 +149,7 @@ impl<'a, T: Kernels, G: Kernels> Second<'a, T, G> {
 
     /// The sums of a row, with the exponentials parked where there is room for all of them.
     fn sums(&mut self, ask: &Ask<'_>, next: &[T], base: &Base) -> kernel::Sums {
-        let Self { place, level, scratch, parked } = self;
+        let Self { place, level, scratch, parked, .. } = self;
         let target = ask.target.unwrap_or(usize::MAX);
         if ask.gradient && base.is_linear() {
             *parked = true;
@@ -191,10 +193,10 @@ impl<'a, T: Kernels, G: Kernels> Second<'a, T, G> {
         if grad.is_zero() {
             return self.clear();
         }
-        let level = self.level;
+        let (level, at_max) = (self.level, self.at_max);
         match &mut self.place {
-            Place::Split(_, out) if self.parked => grad.finish(level, self.scratch, out),
-            Place::Over(row) if self.parked => grad.finish(level, self.scratch, row),
+            Place::Split(_, out) if self.parked => grad.finish(level, at_max, self.scratch, out),
+            Place::Over(row) if self.parked => grad.finish(level, at_max, self.scratch, row),
             _ => self.each_tile(|start, z, tile| grad.again(level, start, z, tile)),
         }
         match self.place {
