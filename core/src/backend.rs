@@ -4,6 +4,7 @@
 use crate::batch::Batch;
 use crate::error::{Argument, Error, check_len};
 pub use crate::grad::{Coefs, Options, RowValues, Term};
+use crate::kernel::Base;
 use crate::loss::context::Context;
 use crate::loss::{ExtrasScale, Loss};
 use crate::objective::{EXTRA_INPUTS, Input, Objective, TokenTerm};
@@ -16,7 +17,7 @@ use crate::stats::RowStats;
 #[derive(Clone, Copy, Debug)]
 pub struct Plan<'a, O> {
     context: Context<'a, O>,
-    /// Of objectives of a token; those of a group know theirs only after the group pass.
+    /// Of per-token objectives; others know theirs only after the group pass.
     denominator: Option<Denominator<'a>>,
 }
 
@@ -146,7 +147,9 @@ impl<O: Objective> Plan<'_, O> {
         term: &TokenTerm,
     ) -> Option<PlanGrad> {
         let softmax = stats.softmax();
-        let grad = self.context.row_grad(row, target, &softmax, term, Some((0, 0.0)), None);
+        let Context { level, extras, .. } = &self.context;
+        let base = Base::of(*level, &extras.map(), stats.max);
+        let grad = self.context.row_grad(row, target, (&softmax, base), term, Some((0, 0.0)), None);
         if grad.is_zero() {
             return None;
         }
@@ -160,10 +163,10 @@ impl<O: Objective> Plan<'_, O> {
         })
     }
 
-    /// The report of an objective of a token, from every row's statistics and term.
+    /// The report of a per-token objective, from every row's statistics and term.
     ///
     /// # Errors
-    /// [`Error::Length`] where there is not one entry a row; [`Error::NeedsWholeBatch`] for an objective of a group, whose report
+    /// [`Error::Length`] where there is not one entry a row; [`Error::NeedsWholeBatch`] for an objective with a group pass, whose report
     /// [`Loss::token_terms`] gives.
     pub fn report(&self, stats: &[RowStats], terms: &[TokenTerm]) -> Result<LossReport, Error> {
         let range = self.context.batch.range();

@@ -232,7 +232,7 @@ impl<'a> Batch<'a> {
         entry::read(values, self.index(row))
     }
 
-    /// Objectives of a group look at every row.
+    /// Objectives with a group pass look at every row.
     pub(crate) fn check_whole(&self) -> Result<(), Error> {
         if self.is_whole() { Ok(()) } else { Err(Error::NeedsWholeBatch) }
     }

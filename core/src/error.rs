@@ -52,7 +52,7 @@ pub enum Argument {
     Argmax,
     /// Per-token output: whether the target has the largest logit.
     Correct,
-    /// [`Workspace`](crate::Workspace): what objectives of a group need.
+    /// [`Workspace`](crate::Workspace): what objectives with a group pass need.
     Workspace,
     /// [`Workspace::scratch`](crate::Workspace::scratch).
     Scratch,

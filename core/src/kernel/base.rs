@@ -55,14 +55,19 @@ impl Base {
     }
 
     /// For a row (or several parts of one) whose largest z' is `max`.
-    pub(crate) fn new(level: Level, map: &LogitMap, max: f64) -> Self {
+    pub(crate) fn of(level: Level, map: &LogitMap, max: f64) -> Self {
         let LogitMap { scale, cap } = *map;
         #[expect(
             clippy::cast_possible_truncation,
             reason = "exact without a soft-cap: the logit that was scaled"
         )]
         let pivot = (if cap.is_none() { max / f64::from(scale) } else { max }) as f32;
-        let pivot = pivot.clamp(f32::MIN, f32::MAX);
+        Self::new(level, map, max, pivot.clamp(f32::MIN, f32::MAX))
+    }
+
+    /// As [`Base::of`], with the largest logit, or with a soft-cap `max`, as `pivot`.
+    pub(crate) fn new(level: Level, map: &LogitMap, max: f64, pivot: f32) -> Self {
+        let LogitMap { scale, cap } = *map;
         if let (None, Some(exponent)) = (cap, Exponent::relative(level, scale, max)) {
             let map = RowMap::Linear(Linear { exponent, scale, pivot });
             return Self { map, origin: 0.0 };

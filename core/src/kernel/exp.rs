@@ -42,15 +42,17 @@ impl Exponent {
         Self { high, low: (factor - high as f64) as f32, shift: ROUND - power as f32 }
     }
 
-    /// e^(scale·x) relative to a power of two near e^max, at least a quarter of it; `None` where the exponents are too large to be told
+    /// e^(scale·x) relative to a power of two near e^max, at least an eighth of it; `None` where the exponents are too large to be told
     /// apart: then the maximum must be subtracted first.
     pub(super) fn relative(level: Level, scale: f32, max: f64) -> Option<Self> {
         // With FMA every integer up to 2^22 is exact beside ROUND. Without, x·c must leave its rounding error below the contract.
         let most = if is_fused(level) { 4_194_304.0 } else { 4096.0 };
-        let power = libm::floor(max * core::f64::consts::LOG2_E) - 1.0;
-        let factor = f64::from(scale) * core::f64::consts::LOG2_E;
-        (libm::fabs(power) <= most && factor < 1e30 && factor > 1e-30)
-            .then(|| Self::new(factor, power))
+        let (top, factor) =
+            (max * core::f64::consts::LOG2_E, f64::from(scale) * core::f64::consts::LOG2_E);
+        let fits = libm::fabs(top) < most && factor < 1e30 && factor > 1e-30;
+        // Rounded toward 0: a conversion, where a floor would be a call.
+        #[expect(clippy::cast_possible_truncation, reason = "below 2^22")]
+        fits.then(|| Self::new(factor, f64::from(top as i32 - 2)))
     }
 
     /// x·c − u for an integer u near it: rounded once with FMA, in exact parts without.

@@ -181,13 +181,12 @@ impl<'a, O: Objective> Context<'a, O> {
         &self,
         row: usize,
         class: usize,
-        softmax: &Softmax,
+        (softmax, base): (&Softmax, Base),
         term: &TokenTerm,
         target: Option<(usize, f32)>,
         weights: Option<&'a [f32]>,
     ) -> RowGrad<'a> {
         let map = self.extras.map();
-        let base = Base::new(self.level, &map, softmax.stats.max);
         let values = self.values(row, class, softmax, 1.0);
         let coefs = Coefs::new(term.coef, term.dense, values.lse, &self.options);
         let entry =

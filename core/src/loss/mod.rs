@@ -55,6 +55,12 @@ pub use workspace::{Workspace, WorkspaceLen};
 ///
 /// With a soft-cap an infinite logit is capped like any other.
 ///
+/// # Cost
+/// One exponential for each logit, and one reading and writing of the row while it is in cache; 16-bit gradients two exponentials, unless a
+/// row of scratch is lent ([`Workspace::scratch`]) or rows are short. On request: the entropy another walk and another exponential
+/// ([`Outputs::entropy`], [`Loss::with_moments`], objectives that ask for it), label smoothing another walk, a soft-cap two exponentials more, the
+/// argmax a scalar walk. Checks look at every entry of the call's rows in targets and side inputs, and at the class weights.
+///
 /// # Errors
 /// Everything is checked before the first write; see [`Error`].
 ///

@@ -1,4 +1,4 @@
-//! The passes over a batch's rows: one for objectives of a token, three for those with a group pass.
+//! The passes over a batch's rows: one for per-token objectives, three for those with a group pass.
 
 use super::context::Context;
 use super::outputs::Outputs;
@@ -6,6 +6,7 @@ use super::workspace::Workspace;
 use crate::element::Element;
 use crate::entry;
 use crate::error::Error;
+use crate::kernel::Base;
 use crate::matrix::{Logits, Matrix};
 use crate::objective::{Group, Objective, Scalars, TokenTerm};
 use crate::reduction::DivisorCursor;
@@ -34,9 +35,16 @@ pub(crate) fn fused<T: Element, G: Element, O: Objective>(
         let (term, weight) = context.term(index, target, &softmax, &Scalars::DROPPED, divisor);
         if second.has_result() {
             let weights = context.extras.class_weights;
-            second.gradient(&context.row_grad(index, target, &softmax, &term, logit, weights));
+            second.gradient(&context.row_grad(
+                index,
+                target,
+                (&softmax, facts.base),
+                &term,
+                logit,
+                weights,
+            ));
         }
-        outputs.put_stats(local, &softmax, facts.argmax);
+        outputs.put_stats(local, &facts.stats, || softmax, facts.argmax);
         outputs.put_term(local, &term, weight);
         totals.count(index, &softmax, &term, context.caller_weight(index, target), divisor);
     };
@@ -82,7 +90,7 @@ pub(crate) fn stats<T: Element, O: Objective>(
         let Item { index, local, row, outputs } = item;
         let column = column_of(context.target(index), &classes);
         let (facts, _) = row.facts(&context.ask(classes.clone(), column, outputs));
-        outputs.put_stats(local, &facts.stats.softmax(), facts.argmax);
+        outputs.put_stats(local, &facts.stats, || facts.stats.softmax(), facts.argmax);
     };
     rows.each(&Scratch::none(), &mut (), &Each(|row| context.counts(row), work));
 }
@@ -149,7 +157,7 @@ pub(crate) fn grad<T: Element, G: Element, O: Objective>(
 ) {
     let classes = matrix.shape().classes();
     let weights = context.extras.class_weights_of(classes.clone());
-    let first = context.batch.range().start;
+    let (first, map) = (context.batch.range().start, context.extras.map());
     let rows = Rows::new(first, matrix, Outputs::new(), context.level);
     let work = |item: Item<'_, '_, T, G>, (): &mut (), _: &mut Totals| {
         let Item { index, row, .. } = item;
@@ -157,8 +165,15 @@ pub(crate) fn grad<T: Element, G: Element, O: Objective>(
         let (Some(class), Some(stats), Some(term)) = known else { return };
         let column = column_of(Some(class), &classes);
         let target = column.and_then(|column| Some((column, row.logit(column)?)));
-        let softmax = stats.softmax();
-        row.second().gradient(&context.row_grad(index, class, &softmax, term, target, weights));
+        let (softmax, base) = (stats.softmax(), Base::of(context.level, &map, stats.max));
+        row.second().gradient(&context.row_grad(
+            index,
+            class,
+            (&softmax, base),
+            term,
+            target,
+            weights,
+        ));
     };
     rows.each(&Scratch::none(), &mut (), &Each(|row| context.counts(row), work));
 }

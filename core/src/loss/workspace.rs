@@ -6,7 +6,7 @@ use crate::stats::RowStats;
 
 /// Memory that a call may use; what it holds afterwards means nothing.
 ///
-/// Objectives with a group pass need [`Workspace::stats`], [`Workspace::terms`] and [`Workspace::scalars`], an entry a row each; those of a token
+/// Objectives with a group pass need [`Workspace::stats`], [`Workspace::terms`] and [`Workspace::scalars`], an entry a row each; per-token ones
 /// leave them alone. Any call may be lent [`Workspace::scratch`]. `OwnedWorkspace` (feature `alloc`) allocates it all.
 ///
 /// ```

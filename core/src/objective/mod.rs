@@ -175,7 +175,7 @@ pub trait Objective: Sync {
         Ok(())
     }
 
-    /// What has to be found out of a whole sequence or batch before a token can be weighed; nothing for objectives of a token.
+    /// What has to be found out of a whole sequence or batch before a token can be weighed; nothing for per-token objectives.
     fn group_pass(&self) -> Option<&dyn GroupPass> {
         None
     }

@@ -53,6 +53,7 @@ impl Ask<'_> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts {
     pub(crate) stats: RowStats,
+    pub(crate) base: Base,
     /// Index of the largest logit; `usize::MAX` where nobody asked.
     pub(crate) argmax: usize,
 }
@@ -102,7 +103,10 @@ impl<'a, T: Kernels, G: Kernels> Row<'a, T, G> {
         let argmax = if ask.argmax { kernel::argmax(logits) } else { usize::MAX };
         let raw_max = known.take().unwrap_or_else(|| T::max(level, logits));
         let max = map.apply(raw_max);
-        let base = Base::new(level, map, max);
+        let base = match map.cap {
+            None => Base::new(level, map, max, raw_max),
+            Some(_) => Base::of(level, map, max),
+        };
         let source = Source { row: logits, target: ask.target.unwrap_or(usize::MAX), next };
         let (mut sum_exp_logits, mut sum_exp_squared) = (f64::NAN, f64::NAN);
         let moments = ask.moments.then(|| T::moments(level, source, &base));
@@ -131,7 +135,7 @@ impl<'a, T: Kernels, G: Kernels> Row<'a, T, G> {
             sum_exp_logits,
             sum_exp_squared,
         };
-        (Facts { stats, argmax }, second)
+        (Facts { stats, base, argmax }, second)
     }
 }
 
