@@ -9,25 +9,30 @@
  *     surprisal_logits z = surprisal_logits_f32(logits, rows, vocab);
  *     surprisal_logits_mut dz = surprisal_logits_mut_f32(dlogits, rows, vocab);
  *     surprisal_report report = SURPRISAL_REPORT_INIT;
- *     surprisal_status status = surprisal_forward_backward(&loss, &batch, &z, &dz, NULL, &report, NULL);
+ *     surprisal_status status = surprisal_forward_backward(&loss, &batch, &z, &dz, NULL, NULL, &report, NULL);
  *
  * What holds for every function:
  *
  * Errors. A function returns SURPRISAL_OK (0) or a negative status. Everything is checked before the first write: after an error nothing has
  *     been written but the detail. `detail` may be NULL; else it tells the argument, the row and the value. Nothing aborts, prints or throws.
  * Memory. Every buffer is the caller's and is used during the call only. Nothing is allocated. Arrays must be aligned to their element type.
- *     What is written may overlap nothing else of the call; only a gradient may lie exactly over its own logits.
+ *     What is written may overlap nothing else of the call; only a gradient may lie exactly over its own logits. What a call needs besides, the
+ *     caller lends it (`surprisal_workspace`).
  * Structs. Those that begin with `struct_size` begin with their _INIT macro (or _init function): they may grow, and older programs go on
  *     working. Structs without it are plain data and stay as they are.
  * Rows and columns. A matrix is row-major, `row_stride` elements from row to row. It may be a part of the batch (`row_start`, `rows_total`) and
- *     of the vocabulary (`vocab_start`, `vocab_total`). All other arrays have one entry for each row of the whole batch, and a call reads and
- *     writes those of its matrix's rows.
+ *     of the vocabulary (`vocab_start`, `vocab_total`). Arrays of an entry a row have one for each row of the whole batch, and a call reads, checks
+ *     and writes those of its matrix's rows and no others. Sequences, pairs and keep flags are those of the whole batch.
  * Threads. Every function is reentrant: no state, no locks, no threads. Calls may run at the same time if what one writes no other uses; so a
- *     caller's threads share a batch by ranges of rows (`surprisal_logits_rows`), with the same `loss`, `batch` and `outputs` (but for
- *     `outputs.scratch`, of which each needs its own), and add their reports (`surprisal_report_merge`). Gradients and per-row outputs have the
- *     same bits however the rows are cut into calls. (A cut of the vocabulary rounds anew: shards agree with whole rows within the accuracy.)
- * Accuracy. Against double precision on the same inputs: -ln p within 2e-7 relative + 2e-7 at any common offset of the logits; an f32 gradient
- *     entry within 2^-23 (2 + |z_j - max|) coef p_j; the target's entry within 4e-7 coef; 16-bit gradients are rounded once.
+ *     caller's threads share a batch by ranges of rows (`surprisal_logits_rows`), with the same `loss`, `batch` and `outputs` and a workspace
+ *     each, and add their reports (`surprisal_report_merge`). What a mean must know of the whole batch is counted once
+ *     (`surprisal_loss_denominator`). Gradients and per-row outputs have the same bits however the rows are cut into calls. (A cut of the
+ *     vocabulary rounds anew: shards agree with whole rows within the accuracy.)
+ * Accuracy. Against double precision on the same inputs, relative to itself: -ln p, and every f32 entry of the gradient, within
+ *     2^-23 (4 + |z_j - max|), z the transformed logit of the target or of the entry's class, at any common offset of the logits; also where p
+ *     is so near to 1 that 1 - p is 1e-12. 16-bit gradients are rounded once. Entries below the smallest normal number may be lost. Label
+ *     smoothing adds 1.5 2^-23 of its uniform part; a soft-cap adds 2^-23 (8 + 4 cap) of an entry and of 1. The coefficient is the one
+ *     computed: where it is steep in ln p, the error of ln p moves it.
  * Special rows. Ignored: loss 0, gradient exactly 0, logits not read. All -inf, any NaN or any +inf: loss and gradient NaN, and the report
  *     names the first such row. An impossible target: +inf, or 0 where the objective's weight vanishes.
  *
@@ -142,6 +147,25 @@ typedef int32_t surprisal_dtype;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
+/// What a call does with the columns past the end of a row that it writes (`row_stride` above `vocab`).
+enum surprisal_padding
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /// They keep their values; the padding past the last row may be missing.
+    SURPRISAL_PADDING_KEEP = 0,
+    /// They become zero, past every row: for a vocabulary that is padded for speed, whose padding a matrix product reads.
+    SURPRISAL_PADDING_ZERO = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum surprisal_padding surprisal_padding;
+#else
+typedef int32_t surprisal_padding;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
 /// Objectives: what a token's surprisal costs. p is the probability of the target, l = -ln p, r = p/p_old, A the advantage, sg(.) a
 /// stop-gradient. Parameters are fields of `surprisal_loss`, with the defaults given here; inputs are fields of `surprisal_batch`. The
 /// numbers never change.
@@ -178,26 +202,30 @@ enum surprisal_objective
     SURPRISAL_DAPO = 11,
     /// sg(min(r, 1 + clip_high)) A l. clip_high 4. Needs `old_log_probs`, `advantages`.
     SURPRISAL_CISPO = 12,
-    /// talr with tau from the batch (`tau_from`) and weights divided by their sum or mean (`normalize`). floor 0.01. Batch scope. Needs sequences.
+    /// talr with tau from the batch (`tau_from`) and weights divided by their sum or mean (`normalize`). floor 0.01. Group scope. Needs sequences.
     SURPRISAL_TALR_AUTO = 13,
-    /// sg(clamp(exp(temperature mean ln(p/p_ref)), 0, max)) l. temperature 1, max 16. Sequence scope. Needs `ref_log_probs`, sequences.
+    /// sg(clamp(exp(temperature mean ln(p/p_ref)), 0, max)) l. temperature 1, max 16. Group scope. Needs `ref_log_probs`, sequences.
     SURPRISAL_IW_SEQUENCE = 14,
-    /// exp(-mean l_ref / tau) l. tau: the batch's median by default. Batch scope. Needs `ref_log_probs`, sequences.
+    /// exp(-mean l_ref / tau) l. tau: the batch's median by default. Group scope. Needs `ref_log_probs`, sequences.
     SURPRISAL_FLOW = 15,
-    /// sg(exp(mean ln p)) l. Sequence scope. Needs sequences.
+    /// sg(exp(mean ln p)) l. Group scope. Needs sequences.
     SURPRISAL_DFT_SEQUENCE = 16,
-    /// ppo with the sequence's ratio exp(mean ln r). clip_low 3e-4, clip_high 4e-4. Sequence scope. Needs `old_log_probs`, `advantages`,
+    /// ppo with the sequence's ratio exp(mean ln r). clip_low 3e-4, clip_high 4e-4. Group scope. Needs `old_log_probs`, `advantages`,
     /// sequences.
     SURPRISAL_GSPO = 17,
-    /// -ln sigma(beta D) per pair, D the difference of the summed log-ratios to the reference. beta 0.1. Sequence scope. Needs
-    /// `ref_log_probs`, sequences, `pairs`, and a reduction of pairs.
+    /// -ln sigma(beta D) per pair, D the difference of the summed log-ratios to the reference. beta 0.1. Group scope. Needs
+    /// `ref_log_probs`, sequences, `pairs`; its reduction is the mean over the pairs, their sum, or `SURPRISAL_BY`.
     SURPRISAL_DPO = 18,
-    /// l on the sequences that are kept. Sequence scope. Needs sequences, `keep`.
+    /// l on the sequences that are kept. Group scope. Needs sequences, `keep`.
     SURPRISAL_RFT = 19,
-    /// l on the share `keep` of the tokens with the largest excess loss l + ln p_ref. keep 0.6. Batch scope. Needs `ref_log_probs`.
+    /// l on the share `keep` of the tokens with the largest excess loss l + ln p_ref. keep 0.6. Group scope. Needs `ref_log_probs`.
     SURPRISAL_RHO1 = 20,
-    /// (1 - lambda) mean l + lambda of the worst group. lambda 0.5. Batch scope. Needs `groups`.
+    /// (1 - lambda) mean l + lambda of the worst group. lambda 0.5. Group scope. Needs `groups`.
     SURPRISAL_SFT_GO = 21,
+    /// sg(min(H / ln classes, 1)^power) l, H the entropy of the row. power 1, classes 20. Another walk over each row.
+    SURPRISAL_EAFT = 22,
+    /// (1 - p^a) / (a + 1e-6), a = sg(sum of p^2 over the row). Another walk over each row.
+    SURPRISAL_DEFT = 23,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -215,10 +243,8 @@ enum surprisal_scope
  {
     /// The token alone: one pass over the logits, any range of rows.
     SURPRISAL_SCOPE_TOKEN = 0,
-    /// All tokens of its sequence (or pair of sequences): two passes over the whole batch, with a workspace.
-    SURPRISAL_SCOPE_SEQUENCE = 1,
-    /// All tokens of the batch: two passes, with a workspace.
-    SURPRISAL_SCOPE_BATCH = 2,
+    /// Other tokens: of its sequence, of a pair of sequences, or of the batch. Two passes over the whole batch, with a workspace.
+    SURPRISAL_SCOPE_GROUP = 1,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -235,18 +261,20 @@ enum surprisal_reduction
   : int32_t
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
+    /// The objective's own: the mean over the tokens; for dpo the mean over the pairs.
+    SURPRISAL_REDUCTION_DEFAULT = 0,
     /// Their sum over the number of tokens.
-    SURPRISAL_MEAN_TOKENS = 0,
+    SURPRISAL_MEAN_TOKENS = 1,
     /// Their sum.
-    SURPRISAL_SUM = 1,
+    SURPRISAL_SUM = 2,
     /// Mean over the sequences of each sequence's mean.
-    SURPRISAL_MEAN_SEQUENCES = 2,
+    SURPRISAL_MEAN_SEQUENCES = 3,
     /// Their sum over the sum of token weight times class weight of the target.
-    SURPRISAL_MEAN_WEIGHTS = 3,
+    SURPRISAL_MEAN_WEIGHTS = 4,
     /// Mean over the preference pairs.
-    SURPRISAL_MEAN_PAIRS = 4,
+    SURPRISAL_MEAN_PAIRS = 5,
     /// Their sum over `reduction_by`: the tokens of all micro-batches and ranks, for instance.
-    SURPRISAL_BY = 5,
+    SURPRISAL_BY = 6,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -366,7 +394,7 @@ typedef struct surprisal_error_detail {
     char message[128];
 } surprisal_error_detail;
 
-/// What to compute. Begin with `SURPRISAL_LOSS_INIT`: plain sft, mean over the tokens, no extras.
+/// What to compute. Begin with `SURPRISAL_LOSS_INIT`: plain sft, the objective's own reduction, no extras.
 ///
 /// With u the token weight, w the class weights, e the label smoothing, c the z-loss and V the vocabulary, a token's loss is
 /// `u ( w_t (1-e) objective(ln p_t) + x ( e/V sum_j w_j (-ln p_j) + c lse^2 ) )`, where x is 1, or the objective's coefficient (`extras_scale`).
@@ -430,6 +458,16 @@ typedef struct surprisal_loss {
     double keep;
     /// sft-go: weight of the worst group, in [0, 1].
     double lambda;
+    /// eaft: exponent of the weight, not negative.
+    double power;
+    /// eaft: number of equally likely classes whose entropy has weight 1, above 1.
+    double classes;
+    /// Multiplies the gradient and nothing else, finite: the factor of loss scaling, or a framework's upstream gradient. Applied before the
+    /// gradient is rounded to its type, so that small f16 entries survive.
+    float grad_scale;
+    /// 1: statistics also hold what `surprisal_stats_entropy` and `surprisal_stats_sum_squares` are made of, for another walk over each row;
+    /// else 0. Objectives that need it ask by themselves.
+    int32_t moments;
 } surprisal_loss;
 
 /// A preference pair: two sequences of the batch, by their index.
@@ -440,12 +478,33 @@ typedef struct surprisal_pair {
     size_t rejected;
 } surprisal_pair;
 
+/// What the means of a loss divide by, for calls on ranges of a batch's rows: counted once for the whole batch by
+/// `surprisal_loss_denominator` and handed to each of them by `batch.denominator`. Begin with `SURPRISAL_DENOMINATOR_INIT`. The fields are the
+/// library's: a caller copies the struct as a whole, and keeps the array that it names.
+typedef struct surprisal_denominator {
+    /// `sizeof(surprisal_denominator)`.
+    size_t struct_size;
+    /// What the loss of every token is divided by; for the mean of the sequences, the number of sequences that have tokens.
+    double value;
+    /// For the mean of the sequences, the caller's array: the tokens of each.
+    const uint32_t *sequence_tokens;
+    /// Entries of `sequence_tokens`.
+    size_t sequence_count;
+    /// The `surprisal_reduction` that it was counted for; 0 for a denominator that was not filled yet.
+    int32_t reduction;
+    /// Zero.
+    int32_t reserved;
+} surprisal_denominator;
+
 /// Targets and side inputs of a whole batch, one entry a row unless said otherwise. Begin with `SURPRISAL_BATCH_INIT`. NULL means that an
 /// input is not given; the table of objectives says which need one.
 ///
 /// A row is a token position (B*T flattened) and its target the id that the position predicts: already aligned, unlike the unshifted labels
 /// of some frameworks. A row whose target is `ignore_index` has loss 0 and gradient exactly 0, its logits are not read, its entries in the
 /// other arrays are not looked at, and it counts nowhere. Any other target outside the vocabulary is an error.
+///
+/// A call on a range of the rows looks at the entries of its own rows and at no others, which may be being written meanwhile. Sequences, pairs and
+/// keep flags are those of the whole batch for every call.
 typedef struct surprisal_batch {
     /// `sizeof(surprisal_batch)`.
     size_t struct_size;
@@ -479,6 +538,9 @@ typedef struct surprisal_batch {
     size_t pair_count;
     /// 1 for each sequence to keep, 0 for the others (rft); one entry a sequence.
     const uint8_t *keep;
+    /// What `surprisal_loss_denominator` counted, for calls on a range of the rows where the reduction is a mean over tokens, weights or
+    /// sequences; other calls do not look at it.
+    const struct surprisal_denominator *denominator;
 } surprisal_batch;
 
 /// Logits `[rows x vocab]` to read, row-major: rows `row_start .. row_start + rows` of a batch, classes `vocab_start .. vocab_start + vocab` of
@@ -487,7 +549,7 @@ typedef struct surprisal_batch {
 typedef struct surprisal_logits {
     /// `sizeof(surprisal_logits)`.
     size_t struct_size;
-    /// First element of the first row. The padding behind the last row is not touched and may be missing.
+    /// First element of the first row. The padding past the last row is not touched and may be missing.
     const void *data;
     /// Rows of this matrix.
     size_t rows;
@@ -509,9 +571,9 @@ typedef struct surprisal_logits {
     int32_t reserved;
 } surprisal_logits;
 
-/// A matrix to write: the gradient of logits, or log-probabilities. The fields are those of `surprisal_logits`. Its rows and columns must be
-/// those of the logits; its element type theirs, or f32. With the logits' own `data`, `row_stride` and `dtype` it is written in place.
-/// The columns behind `vocab` keep their values.
+/// A matrix to write: the gradient of logits, or log-probabilities, in any element type. Most fields are those of `surprisal_logits`. It has
+/// as many rows and columns as the logits, and their place in the batch and the vocabulary: named again, or not at all. With the logits' own
+/// `data`, `row_stride` and `dtype` it is written in place.
 typedef struct surprisal_logits_mut {
     /// `sizeof(surprisal_logits_mut)`.
     size_t struct_size;
@@ -533,53 +595,58 @@ typedef struct surprisal_logits_mut {
     size_t vocab_total;
     /// Element type, a `surprisal_dtype`.
     int32_t dtype;
-    /// Zero.
-    int32_t reserved;
+    /// A `surprisal_padding`.
+    int32_t padding;
 } surprisal_logits_mut;
 
-/// Statistics of one row, or of a part of one: five doubles, which a collective can carry. A monoid under `surprisal_stats_merge`, with
+/// Statistics of one row, or of a part of one: six doubles, which a collective can carry. A monoid under `surprisal_stats_merge`, with
 /// `SURPRISAL_STATS_EMPTY` as identity. Logits are the transformed ones here (after logit scale and soft-cap).
 ///
-/// A part without any finite logit is empty; NaN or +inf among the logits makes `sum_exp` NaN.
+/// The target is left out of the sums over exp(z - max), so that 1 - p is one of them and never a difference: -ln p keeps its digits where p is
+/// near 1.
+///
+/// A part without any finite logit is empty; NaN or +inf among the logits makes `others` NaN.
 typedef struct surprisal_stats {
-    /// Largest logit; `-FLT_MAX` where there is none.
+    /// Largest logit, the target's among them; `-DBL_MAX` where there is none.
     double max;
-    /// Sum of exp(z - max); 0 where no logit is finite.
-    double sum_exp;
+    /// Sum of exp(z - max) over the classes other than the target.
+    double others;
     /// Logit of the target; 0 where the target is in another part.
     double target_logit;
-    /// Sum of class weight times z, for label smoothing; NaN where it was not asked for.
+    /// Sum of class weight times z over all classes, for label smoothing; NaN where it was not asked for.
     double sum_logits;
-    /// Sum of exp(z - max) (z - max), for the entropy; NaN where it was not asked for.
+    /// Sum of exp(z - max) (z - max) over the classes other than the target, for the entropy; NaN where it was not asked for.
     double sum_exp_logits;
+    /// Sum of exp(z - max)^2 over the classes other than the target, for the sum of p^2; NaN where it was not asked for.
+    double sum_exp_squared;
 } surprisal_stats;
 
 /// What a token contributes: the output of `surprisal_token_terms` and an input of `surprisal_logits_grad`.
 typedef struct surprisal_term {
     /// The token's weighted loss, before the reduction divides it.
     double loss;
-    /// -d (reduced loss) / d ln p, all weights and the reduction included.
+    /// -d (reduced loss) / d ln p, all weights, the reduction and `grad_scale` included.
     double coef;
-    /// What multiplies label smoothing and z-loss of the row: token weight and reduction.
+    /// What multiplies label smoothing and z-loss in the gradient of the row: token weight, reduction and `grad_scale`.
     double dense;
 } surprisal_term;
 
-/// Per-row outputs of a call. Begin with `SURPRISAL_OUTPUTS_INIT`. Each array but `scratch` has one entry for each row of the whole batch; a call
-/// writes those of its matrix's rows. NULL means that an output is not wanted.
+/// Per-row outputs of a call. Begin with `SURPRISAL_OUTPUTS_INIT`. Each array has one entry for each row of the whole batch; a call writes those of
+/// its matrix's rows. NULL means that an output is not wanted.
 ///
 /// Ignored rows get `SURPRISAL_STATS_EMPTY`, a term of zeros, 0, `UINT32_MAX` (argmax) and 0 (correct).
 typedef struct surprisal_outputs {
     /// `sizeof(surprisal_outputs)`.
     size_t struct_size;
-    /// Row statistics; objectives of a sequence or the batch need them as workspace.
+    /// Row statistics.
     struct surprisal_stats *stats;
-    /// Loss and gradient coefficient; objectives of a sequence or the batch need them as workspace.
+    /// Loss and gradient coefficient.
     struct surprisal_term *terms;
     /// -ln p of the target, in nats.
     float *nll;
     /// ln p of the target, in nats.
     float *log_probs;
-    /// Entropy of the row, in nats. Costs a second pass over the row while it is in cache.
+    /// Entropy of the row, in nats. Costs another walk over the row while it is in cache.
     float *entropy;
     /// The objective's weight -d loss / d ln p, without token weight and reduction: p for dft, 1 for sft.
     float *weights;
@@ -587,13 +654,21 @@ typedef struct surprisal_outputs {
     uint32_t *argmax;
     /// 1 where the target has the largest logit (ties count), else 0.
     uint8_t *correct;
-    /// Workspace of `scratch_len` entries, at least `vocab` of them, so that no exponential is computed twice. It speeds up 16-bit gradients
-    /// (f32 ones need none) and changes no bit of a result. What it holds afterwards means nothing. Calls at the same time need one each, and so
-    /// structs of their own.
-    float *scratch;
-    /// Entries of `scratch`; 0 with NULL. More than `vocab` are of no further use.
-    size_t scratch_len;
 } surprisal_outputs;
+
+/// Memory that a call may use: as much as `surprisal_workspace_size` says. Begin with `SURPRISAL_WORKSPACE_INIT`. What it holds, before and
+/// after, means nothing. Calls at the same time need one each.
+///
+/// Objectives of group scope need it for the loss, between their two passes. To the others it is a row of the vocabulary in f32, so that no exponential
+/// is computed twice: it makes 16-bit gradients faster (f32 ones need none) and changes no bit of a result.
+typedef struct surprisal_workspace {
+    /// `sizeof(surprisal_workspace)`.
+    size_t struct_size;
+    /// The memory, at an address that is a multiple of 8 (that of any malloc).
+    void *data;
+    /// Its bytes; 0 with NULL.
+    size_t size;
+} surprisal_workspace;
 
 /// What a call computes besides gradients. An output: begin with `SURPRISAL_REPORT_INIT`.
 ///
@@ -607,7 +682,7 @@ typedef struct surprisal_report {
     size_t correct;
     /// Zero.
     size_t reserved;
-    /// The reduced loss: what the gradient is the gradient of. Of a range of rows, its share.
+    /// The reduced loss: what the gradient is the gradient of, but for `grad_scale`. Of a range of rows, its share.
     double loss;
     /// Sum of the tokens' weighted losses.
     double loss_sum;
@@ -618,6 +693,8 @@ typedef struct surprisal_report {
     /// The first row without a softmax (NaN or +inf among its logits, or nothing finite), whose loss and gradient are NaN; -1 where there is
     /// none.
     int64_t invalid_row;
+    /// The temperature that the objective found in the batch (talr-auto, flow); 0 for objectives that look for none.
+    double tau;
 } surprisal_report;
 
 /// A function whose gradient is checked: of an array, with the caller's own data. It must return (no exception, no longjmp).
@@ -685,6 +762,26 @@ SURPRISAL_NODISCARD
 surprisal_status surprisal_batch_init(struct surprisal_batch *batch,
                                       size_t struct_size);
 
+/// Fills a denominator with its initial values, as `SURPRISAL_DENOMINATOR_INIT` does.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+surprisal_status surprisal_denominator_init(struct surprisal_denominator *denominator,
+                                            size_t struct_size);
+
+/// Counts the denominators of a whole batch, for calls on ranges of its rows. Looks at every row's target and weight, and at no
+/// `batch.denominator`. `vocab_total` is the whole vocabulary.
+///
+/// `sequence_tokens` has one entry a sequence and is written for `SURPRISAL_MEAN_SEQUENCES` alone, else it may be NULL; it must live as long as `out`
+/// is used. Objectives of group scope need no denominator: their terms hold it.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+surprisal_status surprisal_loss_denominator(const struct surprisal_loss *loss,
+                                            const struct surprisal_batch *batch,
+                                            size_t vocab_total,
+                                            uint32_t *sequence_tokens,
+                                            struct surprisal_denominator *out,
+                                            struct surprisal_error_detail *detail);
+
 /// Fills a matrix with its initial values, as `SURPRISAL_LOGITS_INIT` does.
 SURPRISAL_API
 SURPRISAL_NODISCARD
@@ -702,6 +799,21 @@ SURPRISAL_API
 SURPRISAL_NODISCARD
 surprisal_status surprisal_outputs_init(struct surprisal_outputs *outputs,
                                         size_t struct_size);
+
+/// Fills a workspace with its initial values, as `SURPRISAL_WORKSPACE_INIT` does.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+surprisal_status surprisal_workspace_init(struct surprisal_workspace *workspace,
+                                          size_t struct_size);
+
+/// Writes to `size` how many bytes of workspace a call on `rows` rows of `vocab` columns takes with this loss.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+surprisal_status surprisal_workspace_size(const struct surprisal_loss *loss,
+                                          size_t rows,
+                                          size_t vocab,
+                                          size_t *size,
+                                          struct surprisal_error_detail *detail);
 
 /// Fills a report with its initial values, as `SURPRISAL_REPORT_INIT` does: the report of no rows.
 SURPRISAL_API
@@ -731,20 +843,23 @@ SURPRISAL_API SURPRISAL_NODISCARD double surprisal_report_accuracy(const struct 
 
 /// Loss only, of the matrix's rows, with per-row outputs on request.
 ///
-/// `outputs` may be NULL, but objectives of a sequence or the batch need `outputs.stats` and `outputs.terms` as workspace, and all rows.
+/// `outputs` and `workspace` may be NULL, but objectives of group scope need a workspace, and all rows. A range of rows takes a `batch.denominator`
+/// where the reduction is a mean over tokens, weights or sequences.
 SURPRISAL_API
 SURPRISAL_NODISCARD
 surprisal_status surprisal_forward(const struct surprisal_loss *loss,
                                    const struct surprisal_batch *batch,
                                    const struct surprisal_logits *logits,
                                    const struct surprisal_outputs *outputs,
+                                   const struct surprisal_workspace *workspace,
                                    struct surprisal_report *report,
                                    struct surprisal_error_detail *detail);
 
-/// Loss of the matrix's rows, and its gradient with respect to the raw logits into `dlogits`: in the logits' type or in f32, or over the logits
-/// themselves. One pass over memory for objectives of a token, two for the others.
+/// Loss of the matrix's rows, and its gradient with respect to the raw logits into `dlogits`: in any element type, or over the logits
+/// themselves. One pass over memory for objectives of token scope, two for the others.
 ///
-/// `outputs` may be NULL, but objectives of a sequence or the batch need `outputs.stats` and `outputs.terms` as workspace, and all rows.
+/// `outputs` and `workspace` may be NULL, but objectives of group scope need a workspace, and all rows. A range of rows takes a `batch.denominator`
+/// where the reduction is a mean over tokens, weights or sequences.
 SURPRISAL_API
 SURPRISAL_NODISCARD
 surprisal_status surprisal_forward_backward(const struct surprisal_loss *loss,
@@ -752,6 +867,7 @@ surprisal_status surprisal_forward_backward(const struct surprisal_loss *loss,
                                             const struct surprisal_logits *logits,
                                             const struct surprisal_logits_mut *dlogits,
                                             const struct surprisal_outputs *outputs,
+                                            const struct surprisal_workspace *workspace,
                                             struct surprisal_report *report,
                                             struct surprisal_error_detail *detail);
 
@@ -777,21 +893,36 @@ surprisal_status surprisal_stats_rebase(struct surprisal_stats *stats,
                                         size_t count,
                                         struct surprisal_error_detail *detail);
 
-/// -ln p of the target, in nats, from the statistics of a whole row. NaN for a row without a softmax and for NULL.
-SURPRISAL_API SURPRISAL_NODISCARD double surprisal_stats_nll(const struct surprisal_stats *stats);
+/// -ln p of the target, in nats, from the statistics of a whole row. Never negative, and accurate relative to itself however near p is to 1.
+/// NaN for a row without a softmax and for NULL.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+double surprisal_stats_nll(const struct surprisal_stats *stats);
+
+/// 1 - p of the target: the probability of all other classes, accurate relative to itself. NaN for a row without a softmax and for NULL.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+double surprisal_stats_miss(const struct surprisal_stats *stats);
 
 /// ln of the sum of exp(z). NaN for a row without a softmax and for NULL.
 SURPRISAL_API SURPRISAL_NODISCARD double surprisal_stats_log_sum_exp(const struct surprisal_stats *stats);
 
-/// Entropy of the row, in nats, from the statistics of a call that was asked for it (`outputs.entropy`); NaN for others, for a row without a softmax and for NULL.
+/// Entropy of the row, in nats, from the statistics of a call that was asked for it (`loss.moments` or `outputs.entropy`); NaN for others, for a row
+/// without a softmax and for NULL.
 SURPRISAL_API
 SURPRISAL_NODISCARD
 double surprisal_stats_entropy(const struct surprisal_stats *stats);
 
+/// Sum of p^2 over the classes of the row: the probability that two draws agree. From the statistics of a call that was asked for it, as
+/// `surprisal_stats_entropy`; NaN for others, for a row without a softmax and for NULL.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+double surprisal_stats_sum_squares(const struct surprisal_stats *stats);
+
 /// Stage 1: statistics of the matrix's rows, of whole rows or of a vocabulary shard.
 ///
 /// `stats` has one entry for each row of the whole batch; those of the matrix's rows are written. A target outside the shard contributes 0 to
-/// `target_logit`. Merge shards with `surprisal_stats_merge`.
+/// `target_logit`. `loss.moments` asks for the sums of entropy and p^2. Merge shards with `surprisal_stats_merge`.
 SURPRISAL_API
 SURPRISAL_NODISCARD
 surprisal_status surprisal_row_stats(const struct surprisal_loss *loss,
@@ -802,8 +933,9 @@ surprisal_status surprisal_row_stats(const struct surprisal_loss *loss,
 
 /// Stage 2: the group pass, the denominators, and the term of each of `rows` rows from `row_start` on, from merged statistics.
 ///
-/// `stats` and `terms` have one entry for each row of the whole batch; those of the range are read and written. Objectives of a sequence or
-/// the batch need all rows at once; it takes some hundred nanoseconds a row. `vocab_total` is the whole vocabulary.
+/// `stats` and `terms` have one entry for each row of the whole batch; those of the range are read and written. Objectives of group scope need all
+/// rows at once, and a workspace; it takes some hundred nanoseconds a row. Others need none: `workspace` may be NULL. `vocab_total` is the whole
+/// vocabulary. A range of rows takes a `batch.denominator` where the reduction is a mean over tokens, weights or sequences.
 SURPRISAL_API
 SURPRISAL_NODISCARD
 surprisal_status surprisal_token_terms(const struct surprisal_loss *loss,
@@ -813,6 +945,7 @@ surprisal_status surprisal_token_terms(const struct surprisal_loss *loss,
                                        size_t rows,
                                        const struct surprisal_stats *stats,
                                        struct surprisal_term *terms,
+                                       const struct surprisal_workspace *workspace,
                                        struct surprisal_report *report,
                                        struct surprisal_error_detail *detail);
 
@@ -830,7 +963,7 @@ surprisal_status surprisal_logits_grad(const struct surprisal_loss *loss,
                                        const struct surprisal_logits_mut *dlogits,
                                        struct surprisal_error_detail *detail);
 
-/// Log-probabilities of every class: `out[j] = (z[j] - max) - ln sum exp(z - max)`, in nats; in the logits' type or f32, or in place.
+/// Log-probabilities of every class: `out[j] = (z[j] - max) - ln sum exp(z - max)`, in nats; in any element type, or in place.
 ///
 /// Within 2 ULP of the result plus 2e-7, whatever common offset the logits have. A row with NaN or +inf, or without a finite logit, is NaN; -inf
 /// among finite logits stays.
@@ -1010,22 +1143,26 @@ const char *surprisal_simd_level(void);
 
 #define SURPRISAL_ERROR_DETAIL_INIT {sizeof(surprisal_error_detail), -1, 0.0, 0, 0, {0}, {0}}
 #define SURPRISAL_LOGITS_INIT {sizeof(surprisal_logits), NULL, 0, 0, 0, 0, 0, 0, 0, SURPRISAL_F32, 0}
-#define SURPRISAL_LOGITS_MUT_INIT {sizeof(surprisal_logits_mut), NULL, 0, 0, 0, 0, 0, 0, 0, SURPRISAL_F32, 0}
+#define SURPRISAL_LOGITS_MUT_INIT                                                                                     \
+    {sizeof(surprisal_logits_mut), NULL, 0, 0, 0, 0, 0, 0, 0, SURPRISAL_F32, SURPRISAL_PADDING_KEEP}
 #define SURPRISAL_BATCH_INIT                                                                                          \
-    {sizeof(surprisal_batch), 0,    NULL, NULL, SURPRISAL_IGNORE_INDEX, NULL, NULL, NULL,                            \
-     NULL,                    NULL, 0,    NULL, NULL,                   NULL, 0,    NULL}
-#define SURPRISAL_OUTPUTS_INIT {sizeof(surprisal_outputs), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0}
-#define SURPRISAL_REPORT_INIT {sizeof(surprisal_report), 0, 0, 0, 0.0, 0.0, 0.0, 0.0, -1}
+    {sizeof(surprisal_batch), 0,    NULL, NULL, SURPRISAL_IGNORE_INDEX, NULL, NULL, NULL, NULL,                      \
+     NULL,                    0,    NULL, NULL, NULL,                   0,    NULL, NULL}
+#define SURPRISAL_DENOMINATOR_INIT {sizeof(surprisal_denominator), 0.0, NULL, 0, SURPRISAL_REDUCTION_DEFAULT, 0}
+#define SURPRISAL_OUTPUTS_INIT {sizeof(surprisal_outputs), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL}
+#define SURPRISAL_WORKSPACE_INIT {sizeof(surprisal_workspace), NULL, 0}
+#define SURPRISAL_REPORT_INIT {sizeof(surprisal_report), 0, 0, 0, 0.0, 0.0, 0.0, 0.0, -1, 0.0}
 #define SURPRISAL_LOSS_INIT                                                                                           \
-    {sizeof(surprisal_loss), NULL,              SURPRISAL_SFT,     SURPRISAL_MEAN_TOKENS, SURPRISAL_DEFAULT,          \
-     0.0f,                   0.0f,              1.0f,              0.0f,                  SURPRISAL_EXTRAS_ONE,       \
+    {sizeof(surprisal_loss), NULL,              SURPRISAL_SFT,     SURPRISAL_REDUCTION_DEFAULT, SURPRISAL_DEFAULT,    \
+     0.0f,                   0.0f,              1.0f,              0.0f,                        SURPRISAL_EXTRAS_ONE, \
      SURPRISAL_KL_DEFAULT,   SURPRISAL_TAU_FROM_DEFAULT,           SURPRISAL_NORMALIZE_DEFAULT,                       \
-     SURPRISAL_DEFAULT,      SURPRISAL_DEFAULT, SURPRISAL_DEFAULT, SURPRISAL_DEFAULT,     SURPRISAL_DEFAULT,          \
-     SURPRISAL_DEFAULT,      SURPRISAL_DEFAULT, SURPRISAL_DEFAULT, SURPRISAL_DEFAULT,     SURPRISAL_DEFAULT,          \
-     SURPRISAL_DEFAULT,      SURPRISAL_DEFAULT, SURPRISAL_DEFAULT, SURPRISAL_DEFAULT,     SURPRISAL_DEFAULT}
+     SURPRISAL_DEFAULT,      SURPRISAL_DEFAULT, SURPRISAL_DEFAULT, SURPRISAL_DEFAULT,           SURPRISAL_DEFAULT,    \
+     SURPRISAL_DEFAULT,      SURPRISAL_DEFAULT, SURPRISAL_DEFAULT, SURPRISAL_DEFAULT,           SURPRISAL_DEFAULT,    \
+     SURPRISAL_DEFAULT,      SURPRISAL_DEFAULT, SURPRISAL_DEFAULT, SURPRISAL_DEFAULT,           SURPRISAL_DEFAULT,    \
+     SURPRISAL_DEFAULT,      SURPRISAL_DEFAULT, 1.0f,              0}
 
 /** Statistics of no logits at all: the identity of surprisal_stats_merge. */
-#define SURPRISAL_STATS_EMPTY {-3.4028234663852886e38, 0.0, 0.0, 0.0, 0.0}
+#define SURPRISAL_STATS_EMPTY {-1.7976931348623157e308, 0.0, 0.0, 0.0, 0.0, 0.0}
 
 /* Matrices from typed pointers. */
 

@@ -263,6 +263,13 @@ public:
     {
         return LogitsMut(surprisal_logits_mut_shard(c_, vocab_start, vocab_total));
     }
+    /// Sets the columns past the vocabulary to zero, in every row that a call writes.
+    LogitsMut zero_padding() const
+    {
+        LogitsMut copy = *this;
+        copy.c_.padding = SURPRISAL_PADDING_ZERO;
+        return copy;
+    }
     const surprisal_logits_mut &c() const { return c_; }
     /// The same matrix to read: with it a call works in place.
     Logits read() const { return Logits(surprisal_logits_of_mut(c_)); }
@@ -296,6 +303,11 @@ private:
     Span<const std::int64_t> wide_;
 };
 
+/// What the means of a loss divide by, for calls on ranges of a batch's rows. Filled by `denominator`.
+struct Denominator : surprisal_denominator {
+    Denominator() : surprisal_denominator(SURPRISAL_DENOMINATOR_INIT) {}
+};
+
 /// Targets and side inputs of a batch, one entry a row unless said otherwise. What is not set is not given.
 struct Batch {
     explicit Batch(Ids ids) : targets(ids) {}
@@ -312,11 +324,13 @@ struct Batch {
     Span<const Pair> pairs;
     /// One flag a sequence.
     Span<const std::uint8_t> keep;
+    /// For calls on ranges of the rows where the reduction is a mean over tokens, weights or sequences.
+    const Denominator *denominator = nullptr;
 
     std::size_t rows() const { return targets.size(); }
 };
 
-/// Per-row outputs, and the workspace of objectives of a group; each but the last has one entry for each row of the whole batch.
+/// Per-row outputs; each has one entry for each row of the whole batch.
 struct Outputs {
     Span<Stats> stats;
     Span<Term> terms;
@@ -326,8 +340,27 @@ struct Outputs {
     Span<float> weights;
     Span<std::uint32_t> argmax;
     Span<std::uint8_t> correct;
-    /// At least vocab entries, which make 16-bit gradients faster; calls at the same time need one each.
-    Span<float> scratch;
+};
+
+/// Memory that a call may use: `workspace_size` bytes, at an address that is a multiple of 8. Calls at the same time need one each.
+class Workspace {
+public:
+    Workspace() = default;
+    Workspace(void *data, std::size_t size)
+    {
+        c_.data = data;
+        c_.size = size;
+    }
+    /// Anything that has data() and size(), as std::vector<double>.
+    template <class C, class T = std::remove_pointer_t<decltype(std::declval<C &>().data())>>
+    Workspace(C &container) : Workspace(container.data(), container.size() * sizeof(T))
+    {
+    }
+
+    const surprisal_workspace &c() const { return c_; }
+
+private:
+    surprisal_workspace c_ = SURPRISAL_WORKSPACE_INIT;
 };
 
 namespace detail {
@@ -378,6 +411,7 @@ public:
         c.pairs = batch.pairs.data();
         c.pair_count = batch.pairs.size();
         c.keep = of_length("keep", batch.keep, c.sequence_count);
+        c.denominator = batch.denominator;
         return c;
     }
 
@@ -392,11 +426,6 @@ public:
         c.weights = per_row("weights", outputs.weights);
         c.argmax = per_row("argmax", outputs.argmax);
         c.correct = per_row("correct", outputs.correct);
-        if (outputs.scratch.given() && outputs.scratch.size() == 0 && ok()) {
-            error_ = Error::length("scratch", 0);
-        }
-        c.scratch = outputs.scratch.data();
-        c.scratch_len = outputs.scratch.size();
         return c;
     }
 
@@ -430,36 +459,60 @@ private:
 
 } // namespace detail
 
-/// Loss only.
-inline Result<Report> forward(const Loss &loss, const Batch &batch, Logits logits, const Outputs &outputs = {})
+/// Bytes of workspace that a call on `rows` rows of `vocab` columns takes with this loss.
+inline Result<std::size_t> workspace_size(const Loss &loss, std::size_t rows, std::size_t vocab)
+{
+    std::size_t size = 0;
+    return detail::Call(0).run(size, [&](surprisal_error_detail *detail) {
+        return surprisal_workspace_size(&loss, rows, vocab, &size, detail);
+    });
+}
+
+/// Counts the denominators of a whole batch, for calls on ranges of its rows. `sequence_tokens`, an entry a sequence, is for the mean of the
+/// sequences alone, and must live as long as the result is used.
+inline Result<Denominator> denominator(const Loss &loss, const Batch &batch, std::size_t vocab_total,
+                                       Span<std::uint32_t> sequence_tokens = {})
+{
+    detail::Call call(batch.rows());
+    const surprisal_batch b = call.batch(batch);
+    std::uint32_t *tokens = call.of_length("sequence_tokens", sequence_tokens, b.sequence_count);
+    Denominator out;
+    return call.run(out, [&](surprisal_error_detail *detail) {
+        return surprisal_loss_denominator(&loss, &b, vocab_total, tokens, &out, detail);
+    });
+}
+
+/// Loss only. Objectives of group scope need a workspace.
+inline Result<Report> forward(const Loss &loss, const Batch &batch, Logits logits, const Outputs &outputs = {},
+                              Workspace workspace = {})
 {
     detail::Call call(batch.rows());
     const surprisal_batch b = call.batch(batch);
     const surprisal_outputs o = call.outputs(outputs);
     Report report;
     return call.run(report, [&](surprisal_error_detail *detail) {
-        return surprisal_forward(&loss, &b, &logits.c(), &o, &report, detail);
+        return surprisal_forward(&loss, &b, &logits.c(), &o, &workspace.c(), &report, detail);
     });
 }
 
 /// Loss, and its gradient into `dlogits`.
 inline Result<Report> forward_backward(const Loss &loss, const Batch &batch, Logits logits, LogitsMut dlogits,
-                                       const Outputs &outputs = {})
+                                       const Outputs &outputs = {}, Workspace workspace = {})
 {
     detail::Call call(batch.rows());
     const surprisal_batch b = call.batch(batch);
     const surprisal_outputs o = call.outputs(outputs);
     Report report;
     return call.run(report, [&](surprisal_error_detail *detail) {
-        return surprisal_forward_backward(&loss, &b, &logits.c(), &dlogits.c(), &o, &report, detail);
+        return surprisal_forward_backward(&loss, &b, &logits.c(), &dlogits.c(), &o, &workspace.c(), &report, detail);
     });
 }
 
 /// Loss, and its gradient over the logits themselves.
 inline Result<Report> forward_backward_in_place(const Loss &loss, const Batch &batch, LogitsMut logits,
-                                                const Outputs &outputs = {})
+                                                const Outputs &outputs = {}, Workspace workspace = {})
 {
-    return forward_backward(loss, batch, logits.read(), logits, outputs);
+    return forward_backward(loss, batch, logits.read(), logits, outputs, workspace);
 }
 
 /// Stage 1: statistics of the matrix's rows.
@@ -475,7 +528,7 @@ inline Result<Unit> row_stats(const Loss &loss, const Batch &batch, Logits logit
 
 /// Stage 2: the terms of rows `row_start .. row_start + rows`, from merged statistics.
 inline Result<Report> token_terms(const Loss &loss, const Batch &batch, std::size_t vocab_total, std::size_t row_start,
-                                  std::size_t rows, Span<const Stats> stats, Span<Term> terms)
+                                  std::size_t rows, Span<const Stats> stats, Span<Term> terms, Workspace workspace = {})
 {
     detail::Call call(batch.rows());
     const surprisal_batch b = call.batch(batch);
@@ -483,15 +536,15 @@ inline Result<Report> token_terms(const Loss &loss, const Batch &batch, std::siz
     Term *t = call.per_row("terms", terms);
     Report report;
     return call.run(report, [&](surprisal_error_detail *detail) {
-        return surprisal_token_terms(&loss, &b, vocab_total, row_start, rows, s, t, &report, detail);
+        return surprisal_token_terms(&loss, &b, vocab_total, row_start, rows, s, t, &workspace.c(), &report, detail);
     });
 }
 
 /// Stage 2 of the whole batch.
 inline Result<Report> token_terms(const Loss &loss, const Batch &batch, std::size_t vocab_total, Span<const Stats> stats,
-                                  Span<Term> terms)
+                                  Span<Term> terms, Workspace workspace = {})
 {
-    return token_terms(loss, batch, vocab_total, 0, batch.rows(), stats, terms);
+    return token_terms(loss, batch, vocab_total, 0, batch.rows(), stats, terms, workspace);
 }
 
 /// Stage 3: the gradient of the matrix's rows.

@@ -57,8 +57,8 @@ typedef struct surprisal_gpu_info {
 /// A matrix `[rows x vocab]` in a buffer, row-major: logits or their gradient. Begin with `SURPRISAL_GPU_MATRIX_INIT` or with
 /// `surprisal_gpu_matrix_of(buffer, dtype, rows, vocab)`.
 ///
-/// A gradient has the rows and columns of the logits, and their element type or f32. With their `buffer`, `offset`, `row_stride` and `dtype` it
-/// is written in place; otherwise it needs a buffer of its own. The columns behind `vocab` keep their values.
+/// A gradient has the rows and columns of the logits, in any element type. With their `buffer`, `offset`, `row_stride` and `dtype` it is written in
+/// place; otherwise it needs a buffer of its own. The columns past `vocab` keep their values.
 typedef struct surprisal_gpu_matrix {
     /// `sizeof(surprisal_gpu_matrix)`.
     size_t struct_size;
@@ -167,8 +167,7 @@ surprisal_status surprisal_gpu_matrix_init(struct surprisal_gpu_matrix *matrix,
 
 /// Loss only, with per-row outputs on request. Waits for the device.
 ///
-/// `outputs` may be NULL; its arrays are memory of the host. No objective needs a workspace here; those of a sequence or the batch have no
-/// `outputs.weights`. Nothing looks at `outputs.scratch`.
+/// `outputs` may be NULL; its arrays are memory of the host. No objective needs a workspace here; those of a group have no `outputs.weights`.
 SURPRISAL_API
 SURPRISAL_NODISCARD
 surprisal_status surprisal_gpu_forward(const struct surprisal_gpu *gpu,
@@ -179,7 +178,7 @@ surprisal_status surprisal_gpu_forward(const struct surprisal_gpu *gpu,
                                        surprisal_report *report,
                                        surprisal_error_detail *detail);
 
-/// Loss, and its gradient with respect to the raw logits into `dlogits`: in the logits' type or in f32, or over the logits themselves. Waits for
+/// Loss, and its gradient with respect to the raw logits into `dlogits`: in any element type, or over the logits themselves. Waits for
 /// the loss; the gradient may be on its way when the call returns, which calls with its buffer wait for.
 ///
 /// `outputs` as in `surprisal_gpu_forward`.

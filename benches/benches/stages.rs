@@ -6,19 +6,46 @@ use std::time::{Duration, Instant};
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
-use fearless_simd::{Simd, dispatch, f32x16, prelude::*};
 use surprisal::objective::{Builtin, Sft, TokenTerm};
 // `default_level` is for the tests of `exp`.
 use surprisal::{
-    Batch, Level, Logits, LogitsMut, Loss, RowStats, bf16, default_level, f16, log_softmax,
+    Batch, Logits, LogitsMut, Loss, OwnedWorkspace, RowStats, Softmax, Workspace, bf16,
+    default_level, f16,
 };
 use surprisal_benches::data::{Data, Dtype};
 use surprisal_benches::level::{level_name, levels};
 use surprisal_benches::shape::Shape;
 
-#[path = "../../core/src/kernel/exp.rs"]
 #[allow(dead_code, unused_qualifications, reason = "its tests are compiled for a benchmark too")]
-mod exp;
+#[allow(unexpected_cfgs, reason = "the feature for the scalar level is the library's")]
+#[path = "../../core/src/kernel"]
+mod kernel {
+    //! The library's exponential, which it does not export.
+
+    mod exp;
+    pub(crate) mod level;
+
+    use fearless_simd::{Level, Simd, f32x16, prelude::*};
+
+    /// e^x, four vectors at once, as the kernels do it.
+    pub(crate) fn exp(level: Level, x: &[f32], y: &mut [f32]) {
+        level::dispatch!(level, simd => exp_all(simd, x, y));
+    }
+
+    #[inline(always)]
+    fn exp_all<S: Simd>(simd: S, x: &[f32], y: &mut [f32]) {
+        for (x, y) in x.as_chunks::<64>().0.iter().zip(y.as_chunks_mut::<64>().0) {
+            let mut block = [simd.splat_f32x16(0.0); 4];
+            for (z, x) in block.iter_mut().zip(x.as_chunks::<16>().0) {
+                *z = f32x16::from_slice(simd, x);
+            }
+            let block = exp::Exponent::NATURAL.exp(simd, block);
+            for (z, y) in block.into_iter().zip(y.as_chunks_mut::<16>().0) {
+                z.store_slice(y);
+            }
+        }
+    }
+}
 
 /// 128 KiB of f32, and as much again for a result.
 const SHAPE: Shape = Shape { rows: 8, vocab: 4096 };
@@ -59,7 +86,7 @@ fn exponential(criterion: &mut Criterion) {
     throughput(&mut group, x.len(), 2 * size_of::<f32>());
     for level in levels() {
         group.bench_function(BenchmarkId::new("exp", level_name(level)), |bencher| {
-            bencher.iter(|| dispatch!(level, simd => exp_all(simd, black_box(&x), &mut y)));
+            bencher.iter(|| kernel::exp(level, black_box(&x), &mut y));
         });
     }
     group.bench_function(BenchmarkId::new("exp", "libm"), |bencher| {
@@ -71,20 +98,6 @@ fn exponential(criterion: &mut Criterion) {
     });
 }
 
-#[inline(always)]
-fn exp_all<S: Simd>(simd: S, x: &[f32], y: &mut [f32]) {
-    // Four vectors at once, as the kernels do.
-    for (x, y) in x.as_chunks::<64>().0.iter().zip(y.as_chunks_mut::<64>().0) {
-        let mut block = [simd.splat_f32x16(0.0); 4];
-        for (z, x) in block.iter_mut().zip(x.as_chunks::<16>().0) {
-            *z = f32x16::from_slice(simd, x);
-        }
-        for (z, y) in exp::exp(simd, block).into_iter().zip(y.as_chunks_mut::<16>().0) {
-            z.store_slice(y);
-        }
-    }
-}
-
 /// What is done for each class, in logits of one type.
 fn logits<T: Dtype>(criterion: &mut Criterion) -> Done {
     let Shape { rows, vocab } = SHAPE;
@@ -93,12 +106,13 @@ fn logits<T: Dtype>(criterion: &mut Criterion) -> Done {
     let mut terms = vec![TokenTerm::default(); rows];
     let (loss, batch) = (Loss::new(Sft), Batch::new(&data.targets));
     loss.row_stats(Logits::new(&data.logits, rows, vocab)?, &batch, &mut stats)?;
-    loss.token_terms(&stats, &batch, vocab, &mut terms)?;
+    loss.token_terms(&stats, &batch, vocab, &mut terms, Workspace::none())?;
 
     let mut group = criterion.benchmark_group(T::NAME);
     for level in levels() {
         let id = |stage| BenchmarkId::new(stage, level_name(level));
-        let logits = Logits::new(&data.logits, rows, vocab)?.level(level);
+        let (loss, softmax) = (loss.level(level), Softmax::at(level));
+        let logits = Logits::new(&data.logits, rows, vocab)?;
         throughput(&mut group, SHAPE.len(), size_of::<T>());
         let mut fresh = stats.clone();
         group.bench_function(id("row_stats"), |bencher| {
@@ -107,7 +121,7 @@ fn logits<T: Dtype>(criterion: &mut Criterion) -> Done {
         throughput(&mut group, SHAPE.len(), 2 * size_of::<T>());
         group.bench_function(id("logits_grad"), |bencher| {
             bencher.iter(|| {
-                let output = result(&mut output, level);
+                let output = result(&mut output);
                 loss.logits_grad(black_box(logits), &batch, &stats, &terms, output).expect("sound");
             });
         });
@@ -118,7 +132,7 @@ fn logits<T: Dtype>(criterion: &mut Criterion) -> Done {
                     // Not the gradient of a gradient.
                     output.copy_from_slice(&data.logits);
                     let begin = Instant::now();
-                    let logits = result(black_box(&mut output), level);
+                    let logits = result(black_box(&mut output));
                     loss.logits_grad_in_place(logits, &batch, &stats, &terms).expect("sound");
                     time += begin.elapsed();
                 }
@@ -127,15 +141,15 @@ fn logits<T: Dtype>(criterion: &mut Criterion) -> Done {
         });
         group.bench_function(id("log_softmax"), |bencher| {
             bencher.iter(|| {
-                log_softmax(black_box(logits), result(&mut output, level)).expect("sound");
+                softmax.log_softmax(black_box(logits), result(&mut output)).expect("sound");
             });
         });
     }
     Ok(())
 }
 
-fn result<T: Dtype>(output: &mut [T], level: Level) -> LogitsMut<'_, T> {
-    LogitsMut::new(output, SHAPE.rows, SHAPE.vocab).expect("sound").level(level)
+fn result<T: Dtype>(output: &mut [T]) -> LogitsMut<'_, T> {
+    LogitsMut::new(output, SHAPE.rows, SHAPE.vocab).expect("sound")
 }
 
 /// What is done for each token, in f64 and without SIMD.
@@ -149,6 +163,7 @@ fn tokens(criterion: &mut Criterion) -> Done {
     // The other half of each row has another maximum.
     let others: Vec<RowStats> = stats.iter().rev().copied().collect();
     let mut merged = stats.clone();
+    let mut workspace = OwnedWorkspace::new();
 
     let mut group = criterion.benchmark_group("token");
     throughput(&mut group, rows, 3 * size_of::<RowStats>());
@@ -170,7 +185,9 @@ fn tokens(criterion: &mut Criterion) -> Done {
         let loss = Loss::new(Builtin::from_name(name).ok_or(name)?);
         group.bench_function(BenchmarkId::new("token_terms", name), |bencher| {
             bencher.iter(|| {
-                loss.token_terms(black_box(&stats), &batch, vocab, &mut terms).expect("sound")
+                let workspace = workspace.lend(rows, vocab);
+                let stats = black_box(&stats);
+                loss.token_terms(stats, &batch, vocab, &mut terms, workspace).expect("sound")
             });
         });
     }

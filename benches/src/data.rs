@@ -84,15 +84,15 @@ fn target<T: Dtype>(logits: &[T], shape: Shape, row: usize) -> i32 {
     i32::try_from(class).unwrap_or(i32::MAX)
 }
 
-/// `SplitMix64`.
-struct Random(u64);
+/// `SplitMix64`, from its state.
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     fn new(seed: usize) -> Self {
         Self((seed as u64).wrapping_mul(0xd134_2543_de82_ef95))
     }
 
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -2,7 +2,7 @@
 
 use surprisal::{Level, default_level};
 
-/// The levels of this machine, best first.
+/// The levels of this machine that the library has kernels for, best first.
 #[must_use]
 pub fn levels() -> Vec<Level> {
     let best = default_level();
@@ -10,7 +10,6 @@ pub fn levels() -> Vec<Level> {
     #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
     {
         levels.extend(best.as_avx2().map(Level::Avx2));
-        levels.extend(best.as_sse4_2().map(Level::Sse4_2));
         levels.extend(best.as_sse2().map(Level::Sse2));
     }
     levels.dedup_by_key(|level| level_name(*level));
@@ -22,6 +21,18 @@ pub fn levels() -> Vec<Level> {
 pub fn level_name(level: Level) -> String {
     let debug = format!("{level:?}").to_lowercase();
     debug.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default().to_owned()
+}
+
+/// The level of this machine that has this name.
+///
+/// # Errors
+/// Says which ones there are.
+pub fn level_named(name: &str) -> Result<Level, String> {
+    let known = levels();
+    known.iter().copied().find(|level| level_name(*level) == name).ok_or_else(|| {
+        let names: Vec<String> = known.into_iter().map(level_name).collect();
+        format!("no level {name:?} here, but {}", names.join(", "))
+    })
 }
 
 #[cfg(test)]
@@ -37,6 +48,8 @@ mod tests {
                 name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !name.is_empty()
             );
             assert!(!names[..index].contains(name), "{names:?}");
+            assert_eq!(level_named(name).map(level_name).as_ref(), Ok(name));
         }
+        assert!(level_named("sse4_2").is_err_and(|error| error.contains(&names[0])));
     }
 }

@@ -1,7 +1,7 @@
 //! The ways through the library that are measured: an objective, and where its gradient goes.
 
-use surprisal::objective::{Builtin, Sft, TalrAuto, TokenTerm};
-use surprisal::{Batch, Level, Logits, LogitsMut, Loss, LossReport, Outputs, RowStats};
+use surprisal::objective::{Builtin, Sft, TalrAuto};
+use surprisal::{Batch, Level, Logits, LogitsMut, Loss, LossReport, Outputs, OwnedWorkspace};
 
 use crate::data::{Data, Dtype};
 use crate::shape::Shape;
@@ -43,24 +43,20 @@ pub struct Path {
     pub level: Level,
 }
 
-/// What the caller owns besides the logits.
+/// What the caller owns besides the logits, allocated before the first call.
 #[derive(Debug)]
 pub struct Workspace {
-    stats: Vec<RowStats>,
-    terms: Vec<TokenTerm>,
-    /// A row for each thread.
-    scratch: Vec<f32>,
+    owned: OwnedWorkspace,
+    threads: usize,
 }
 
 impl Workspace {
     /// For this matrix and this many threads.
     #[must_use]
     pub fn new(Shape { rows, vocab }: Shape, threads: usize) -> Self {
-        Self {
-            stats: vec![RowStats::EMPTY; rows],
-            terms: vec![TokenTerm::default(); rows],
-            scratch: vec![0.0; vocab * threads],
-        }
+        let mut owned = OwnedWorkspace::new();
+        let _ = owned.lend_to(threads, rows, vocab);
+        Self { owned, threads }
     }
 }
 
@@ -114,25 +110,23 @@ impl Path {
         workspace: &mut Workspace,
     ) -> Result<LossReport, surprisal::Error> {
         let (rows, vocab) = (data.shape.rows, data.shape.vocab);
-        let loss = Loss::new(self.class.objective());
+        let loss = Loss::new(self.class.objective()).level(self.level);
         let batch = Batch::new(&data.targets).sequences(&data.sequences);
-        let outputs = match self.class {
-            Class::Token => Outputs::new().scratch(&mut workspace.scratch),
-            Class::Batch => Outputs::new().stats(&mut workspace.stats).terms(&mut workspace.terms),
-        };
+        let (outputs, Workspace { owned, threads }) = (Outputs::new(), workspace);
+        let workspace = owned.lend_to(*threads, rows, vocab);
         match self.target {
             Target::Forward => {
-                let logits = Logits::new(logits, rows, vocab)?.level(self.level);
-                loss.forward_with(logits, &batch, outputs)
+                let logits = Logits::new(logits, rows, vocab)?;
+                loss.forward_with(logits, &batch, outputs, workspace)
             }
             Target::InPlace => {
-                let logits = LogitsMut::new(logits, rows, vocab)?.level(self.level);
-                loss.forward_backward_in_place_with(logits, &batch, outputs)
+                let logits = LogitsMut::new(logits, rows, vocab)?;
+                loss.forward_backward_in_place_with(logits, &batch, outputs, workspace)
             }
             Target::Separate => {
-                let logits = Logits::new(logits, rows, vocab)?.level(self.level);
-                let output = LogitsMut::new(output, rows, vocab)?.level(self.level);
-                loss.forward_backward_with(logits, &batch, output, outputs)
+                let logits = Logits::new(logits, rows, vocab)?;
+                let output = LogitsMut::new(output, rows, vocab)?;
+                loss.forward_backward_with(logits, &batch, output, outputs, workspace)
             }
         }
     }

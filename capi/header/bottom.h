@@ -3,22 +3,26 @@
 
 #define SURPRISAL_ERROR_DETAIL_INIT {sizeof(surprisal_error_detail), -1, 0.0, 0, 0, {0}, {0}}
 #define SURPRISAL_LOGITS_INIT {sizeof(surprisal_logits), NULL, 0, 0, 0, 0, 0, 0, 0, SURPRISAL_F32, 0}
-#define SURPRISAL_LOGITS_MUT_INIT {sizeof(surprisal_logits_mut), NULL, 0, 0, 0, 0, 0, 0, 0, SURPRISAL_F32, 0}
+#define SURPRISAL_LOGITS_MUT_INIT                                                                                     \
+    {sizeof(surprisal_logits_mut), NULL, 0, 0, 0, 0, 0, 0, 0, SURPRISAL_F32, SURPRISAL_PADDING_KEEP}
 #define SURPRISAL_BATCH_INIT                                                                                          \
-    {sizeof(surprisal_batch), 0,    NULL, NULL, SURPRISAL_IGNORE_INDEX, NULL, NULL, NULL,                            \
-     NULL,                    NULL, 0,    NULL, NULL,                   NULL, 0,    NULL}
-#define SURPRISAL_OUTPUTS_INIT {sizeof(surprisal_outputs), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0}
-#define SURPRISAL_REPORT_INIT {sizeof(surprisal_report), 0, 0, 0, 0.0, 0.0, 0.0, 0.0, -1}
+    {sizeof(surprisal_batch), 0,    NULL, NULL, SURPRISAL_IGNORE_INDEX, NULL, NULL, NULL, NULL,                      \
+     NULL,                    0,    NULL, NULL, NULL,                   0,    NULL, NULL}
+#define SURPRISAL_DENOMINATOR_INIT {sizeof(surprisal_denominator), 0.0, NULL, 0, SURPRISAL_REDUCTION_DEFAULT, 0}
+#define SURPRISAL_OUTPUTS_INIT {sizeof(surprisal_outputs), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL}
+#define SURPRISAL_WORKSPACE_INIT {sizeof(surprisal_workspace), NULL, 0}
+#define SURPRISAL_REPORT_INIT {sizeof(surprisal_report), 0, 0, 0, 0.0, 0.0, 0.0, 0.0, -1, 0.0}
 #define SURPRISAL_LOSS_INIT                                                                                           \
-    {sizeof(surprisal_loss), NULL,              SURPRISAL_SFT,     SURPRISAL_MEAN_TOKENS, SURPRISAL_DEFAULT,          \
-     0.0f,                   0.0f,              1.0f,              0.0f,                  SURPRISAL_EXTRAS_ONE,       \
+    {sizeof(surprisal_loss), NULL,              SURPRISAL_SFT,     SURPRISAL_REDUCTION_DEFAULT, SURPRISAL_DEFAULT,    \
+     0.0f,                   0.0f,              1.0f,              0.0f,                        SURPRISAL_EXTRAS_ONE, \
      SURPRISAL_KL_DEFAULT,   SURPRISAL_TAU_FROM_DEFAULT,           SURPRISAL_NORMALIZE_DEFAULT,                       \
-     SURPRISAL_DEFAULT,      SURPRISAL_DEFAULT, SURPRISAL_DEFAULT, SURPRISAL_DEFAULT,     SURPRISAL_DEFAULT,          \
-     SURPRISAL_DEFAULT,      SURPRISAL_DEFAULT, SURPRISAL_DEFAULT, SURPRISAL_DEFAULT,     SURPRISAL_DEFAULT,          \
-     SURPRISAL_DEFAULT,      SURPRISAL_DEFAULT, SURPRISAL_DEFAULT, SURPRISAL_DEFAULT,     SURPRISAL_DEFAULT}
+     SURPRISAL_DEFAULT,      SURPRISAL_DEFAULT, SURPRISAL_DEFAULT, SURPRISAL_DEFAULT,           SURPRISAL_DEFAULT,    \
+     SURPRISAL_DEFAULT,      SURPRISAL_DEFAULT, SURPRISAL_DEFAULT, SURPRISAL_DEFAULT,           SURPRISAL_DEFAULT,    \
+     SURPRISAL_DEFAULT,      SURPRISAL_DEFAULT, SURPRISAL_DEFAULT, SURPRISAL_DEFAULT,           SURPRISAL_DEFAULT,    \
+     SURPRISAL_DEFAULT,      SURPRISAL_DEFAULT, 1.0f,              0}
 
 /** Statistics of no logits at all: the identity of surprisal_stats_merge. */
-#define SURPRISAL_STATS_EMPTY {-3.4028234663852886e38, 0.0, 0.0, 0.0, 0.0}
+#define SURPRISAL_STATS_EMPTY {-1.7976931348623157e308, 0.0, 0.0, 0.0, 0.0, 0.0}
 
 /* Matrices from typed pointers. */
 

@@ -9,25 +9,30 @@
  *     surprisal_logits z = surprisal_logits_f32(logits, rows, vocab);
  *     surprisal_logits_mut dz = surprisal_logits_mut_f32(dlogits, rows, vocab);
  *     surprisal_report report = SURPRISAL_REPORT_INIT;
- *     surprisal_status status = surprisal_forward_backward(&loss, &batch, &z, &dz, NULL, &report, NULL);
+ *     surprisal_status status = surprisal_forward_backward(&loss, &batch, &z, &dz, NULL, NULL, &report, NULL);
  *
  * What holds for every function:
  *
  * Errors. A function returns SURPRISAL_OK (0) or a negative status. Everything is checked before the first write: after an error nothing has
  *     been written but the detail. `detail` may be NULL; else it tells the argument, the row and the value. Nothing aborts, prints or throws.
  * Memory. Every buffer is the caller's and is used during the call only. Nothing is allocated. Arrays must be aligned to their element type.
- *     What is written may overlap nothing else of the call; only a gradient may lie exactly over its own logits.
+ *     What is written may overlap nothing else of the call; only a gradient may lie exactly over its own logits. What a call needs besides, the
+ *     caller lends it (`surprisal_workspace`).
  * Structs. Those that begin with `struct_size` begin with their _INIT macro (or _init function): they may grow, and older programs go on
  *     working. Structs without it are plain data and stay as they are.
  * Rows and columns. A matrix is row-major, `row_stride` elements from row to row. It may be a part of the batch (`row_start`, `rows_total`) and
- *     of the vocabulary (`vocab_start`, `vocab_total`). All other arrays have one entry for each row of the whole batch, and a call reads and
- *     writes those of its matrix's rows.
+ *     of the vocabulary (`vocab_start`, `vocab_total`). Arrays of an entry a row have one for each row of the whole batch, and a call reads, checks
+ *     and writes those of its matrix's rows and no others. Sequences, pairs and keep flags are those of the whole batch.
  * Threads. Every function is reentrant: no state, no locks, no threads. Calls may run at the same time if what one writes no other uses; so a
- *     caller's threads share a batch by ranges of rows (`surprisal_logits_rows`), with the same `loss`, `batch` and `outputs` (but for
- *     `outputs.scratch`, of which each needs its own), and add their reports (`surprisal_report_merge`). Gradients and per-row outputs have the
- *     same bits however the rows are cut into calls. (A cut of the vocabulary rounds anew: shards agree with whole rows within the accuracy.)
- * Accuracy. Against double precision on the same inputs: -ln p within 2e-7 relative + 2e-7 at any common offset of the logits; an f32 gradient
- *     entry within 2^-23 (2 + |z_j - max|) coef p_j; the target's entry within 4e-7 coef; 16-bit gradients are rounded once.
+ *     caller's threads share a batch by ranges of rows (`surprisal_logits_rows`), with the same `loss`, `batch` and `outputs` and a workspace
+ *     each, and add their reports (`surprisal_report_merge`). What a mean must know of the whole batch is counted once
+ *     (`surprisal_loss_denominator`). Gradients and per-row outputs have the same bits however the rows are cut into calls. (A cut of the
+ *     vocabulary rounds anew: shards agree with whole rows within the accuracy.)
+ * Accuracy. Against double precision on the same inputs, relative to itself: -ln p, and every f32 entry of the gradient, within
+ *     2^-23 (4 + |z_j - max|), z the transformed logit of the target or of the entry's class, at any common offset of the logits; also where p
+ *     is so near to 1 that 1 - p is 1e-12. 16-bit gradients are rounded once. Entries below the smallest normal number may be lost. Label
+ *     smoothing adds 1.5 2^-23 of its uniform part; a soft-cap adds 2^-23 (8 + 4 cap) of an entry and of 1. The coefficient is the one
+ *     computed: where it is steep in ln p, the error of ln p moves it.
  * Special rows. Ignored: loss 0, gradient exactly 0, logits not read. All -inf, any NaN or any +inf: loss and gradient NaN, and the report
  *     names the first such row. An impossible target: +inf, or 0 where the objective's weight vanishes.
  *

@@ -2,7 +2,8 @@
 
 use surprisal::Batch;
 
-use crate::batch::{BatchInput, surprisal_batch};
+use crate::batch::surprisal_batch;
+use crate::batch_input::BatchInput;
 use crate::detail::{finish, surprisal_error_detail};
 use crate::memory::Memory;
 use crate::status::Failure;
@@ -23,8 +24,8 @@ pub unsafe extern "C" fn surprisal_histogram(
     let call = |mut memory: Memory| {
         // SAFETY: the C caller's structs and arrays.
         let (batch, log_probs, bins) = unsafe {
-            let batch = BatchInput::read(batch, &mut memory)?;
-            let log_probs = memory.input("log_probs", log_probs, batch.rows)?;
+            let batch = BatchInput::whole(batch, &mut memory)?;
+            let log_probs = memory.input("log_probs", log_probs, batch.rows.len())?;
             (batch, log_probs, memory.output("bins", bins, bin_count)?)
         };
         if bin_count == 0 {
@@ -96,8 +97,8 @@ unsafe fn figure(
 ) -> Result<(), Failure> {
     // SAFETY: passed on.
     let (batch, values, out) = unsafe {
-        let batch = BatchInput::read(batch, &mut memory)?;
-        let values = memory.input(argument, values, batch.rows)?;
+        let batch = BatchInput::whole(batch, &mut memory)?;
+        let values = memory.input(argument, values, batch.rows.len())?;
         (batch, values, memory.output("out", out, 1)?)
     };
     let checked = memory.check()?;

@@ -23,13 +23,19 @@ mod detail;
 
 mod objective;
 
+mod choices;
+
 mod loss;
 
 mod batch;
 
+mod denominator;
+
 mod logits;
 
 mod outputs;
+
+mod workspace;
 
 mod report;
 
@@ -54,11 +60,15 @@ mod probe;
 #[cfg(feature = "gpu")]
 mod gpu;
 
+mod batch_input;
 mod matrix;
 mod memory;
+mod place;
 mod versioned;
 
 pub use batch::*;
+pub use choices::*;
+pub use denominator::*;
 pub use detail::*;
 pub use diagnose::*;
 pub use forward::*;
@@ -77,6 +87,7 @@ pub use stages::*;
 pub use stats::*;
 pub use status::*;
 pub use version::*;
+pub use workspace::*;
 
 /// A `no_std` library must have one. Nothing calls it: the tests look for panics in the linked library.
 #[cfg(not(feature = "std"))]

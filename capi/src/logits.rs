@@ -18,6 +18,16 @@ pub enum surprisal_dtype {
     SURPRISAL_F16 = 2,
 }
 
+/// What a call does with the columns past the end of a row that it writes (`row_stride` above `vocab`).
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum surprisal_padding {
+    /// They keep their values; the padding past the last row may be missing.
+    SURPRISAL_PADDING_KEEP = 0,
+    /// They become zero, past every row: for a vocabulary that is padded for speed, whose padding a matrix product reads.
+    SURPRISAL_PADDING_ZERO = 1,
+}
+
 /// Logits `[rows x vocab]` to read, row-major: rows `row_start .. row_start + rows` of a batch, classes `vocab_start .. vocab_start + vocab` of
 /// a vocabulary. Begin with `surprisal_logits_f32(data, rows, vocab)` or one of its siblings, or with `SURPRISAL_LOGITS_INIT`; cut with
 /// `surprisal_logits_rows` and `surprisal_logits_shard`.
@@ -26,7 +36,7 @@ pub enum surprisal_dtype {
 pub struct surprisal_logits {
     /// `sizeof(surprisal_logits)`.
     pub struct_size: usize,
-    /// First element of the first row. The padding behind the last row is not touched and may be missing.
+    /// First element of the first row. The padding past the last row is not touched and may be missing.
     pub data: *const c_void,
     /// Rows of this matrix.
     pub rows: usize,
@@ -62,9 +72,9 @@ versioned!(surprisal_logits: "logits", surprisal_logits {
     reserved: 0,
 });
 
-/// A matrix to write: the gradient of logits, or log-probabilities. The fields are those of `surprisal_logits`. Its rows and columns must be
-/// those of the logits; its element type theirs, or f32. With the logits' own `data`, `row_stride` and `dtype` it is written in place.
-/// The columns behind `vocab` keep their values.
+/// A matrix to write: the gradient of logits, or log-probabilities, in any element type. Most fields are those of `surprisal_logits`. It has
+/// as many rows and columns as the logits, and their place in the batch and the vocabulary: named again, or not at all. With the logits' own
+/// `data`, `row_stride` and `dtype` it is written in place.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct surprisal_logits_mut {
@@ -88,8 +98,8 @@ pub struct surprisal_logits_mut {
     pub vocab_total: usize,
     /// Element type, a `surprisal_dtype`.
     pub dtype: i32,
-    /// Zero.
-    pub reserved: i32,
+    /// A `surprisal_padding`.
+    pub padding: i32,
 }
 
 versioned!(surprisal_logits_mut: "dlogits", surprisal_logits_mut {
@@ -103,7 +113,7 @@ versioned!(surprisal_logits_mut: "dlogits", surprisal_logits_mut {
     vocab_start: 0,
     vocab_total: 0,
     dtype: surprisal_dtype::SURPRISAL_F32 as i32,
-    reserved: 0,
+    padding: surprisal_padding::SURPRISAL_PADDING_KEEP as i32,
 });
 
 /// Fills a matrix with its initial values, as `SURPRISAL_LOGITS_INIT` does.

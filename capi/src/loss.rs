@@ -2,93 +2,23 @@
 
 use core::ptr;
 
-use surprisal::objective::{Builtin, Value};
+use surprisal::objective::{Builtin, Objective, Value};
 use surprisal::{ExtrasScale, Loss, Reduction};
 
+use crate::choices::{
+    surprisal_extras_scale, surprisal_kl, surprisal_normalize, surprisal_reduction,
+    surprisal_tau_from,
+};
 use crate::memory::{Checked, Input, Memory};
 use crate::objective::{name, surprisal_objective};
+use crate::probe;
 use crate::status::{Failure, surprisal_status};
 use crate::versioned::{Versioned, versioned};
-
-/// How the losses of a batch's tokens become one number. Ignored and dropped tokens count nowhere; where nothing counts, loss and gradient
-/// are 0.
-#[repr(i32)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum surprisal_reduction {
-    /// Their sum over the number of tokens.
-    SURPRISAL_MEAN_TOKENS = 0,
-    /// Their sum.
-    SURPRISAL_SUM = 1,
-    /// Mean over the sequences of each sequence's mean.
-    SURPRISAL_MEAN_SEQUENCES = 2,
-    /// Their sum over the sum of token weight times class weight of the target.
-    SURPRISAL_MEAN_WEIGHTS = 3,
-    /// Mean over the preference pairs.
-    SURPRISAL_MEAN_PAIRS = 4,
-    /// Their sum over `reduction_by`: the tokens of all micro-batches and ranks, for instance.
-    SURPRISAL_BY = 5,
-}
-
-/// What multiplies label smoothing and z-loss besides the token weight.
-#[repr(i32)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum surprisal_extras_scale {
-    /// Nothing.
-    SURPRISAL_EXTRAS_ONE = 0,
-    /// The objective's coefficient, detached.
-    SURPRISAL_EXTRAS_OBJECTIVE = 1,
-}
-
-/// Estimators of grpo's KL term, with k = ln p_ref - ln p.
-#[repr(i32)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum surprisal_kl {
-    /// The objective's default: k3.
-    SURPRISAL_KL_DEFAULT = 0,
-    /// -k.
-    SURPRISAL_KL_K1 = 1,
-    /// k^2 / 2.
-    SURPRISAL_KL_K2 = 2,
-    /// e^k - k - 1.
-    SURPRISAL_KL_K3 = 3,
-    /// r times k3, for tokens that the old policy sampled.
-    SURPRISAL_KL_K3_CORRECTED = 4,
-    /// k3 with k limited to +-20 and the value to 10.
-    SURPRISAL_KL_K3_CLAMPED = 5,
-}
-
-/// Where talr-auto's temperature comes from.
-#[repr(i32)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum surprisal_tau_from {
-    /// The objective's default: the sequences' median.
-    SURPRISAL_TAU_FROM_DEFAULT = 0,
-    /// Median over the sequences of their mean l.
-    SURPRISAL_TAU_FROM_SEQUENCE_MEDIAN = 1,
-    /// Median of the tokens' l.
-    SURPRISAL_TAU_FROM_TOKEN_MEDIAN = 2,
-}
-
-/// What talr-auto's weights are divided by.
-#[repr(i32)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum surprisal_normalize {
-    /// The objective's default: nothing.
-    SURPRISAL_NORMALIZE_DEFAULT = 0,
-    /// Nothing.
-    SURPRISAL_NORMALIZE_NONE = 1,
-    /// Their sum over the sequence.
-    SURPRISAL_NORMALIZE_SUM1_SEQUENCE = 2,
-    /// Their sum over the batch.
-    SURPRISAL_NORMALIZE_SUM1_BATCH = 3,
-    /// Their mean over the batch.
-    SURPRISAL_NORMALIZE_MEAN1_BATCH = 4,
-}
 
 /// The value of `SURPRISAL_DEFAULT` in the header.
 const DEFAULT: f64 = -1e300;
 
-/// What to compute. Begin with `SURPRISAL_LOSS_INIT`: plain sft, mean over the tokens, no extras.
+/// What to compute. Begin with `SURPRISAL_LOSS_INIT`: plain sft, the objective's own reduction, no extras.
 ///
 /// With u the token weight, w the class weights, e the label smoothing, c the z-loss and V the vocabulary, a token's loss is
 /// `u ( w_t (1-e) objective(ln p_t) + x ( e/V sum_j w_j (-ln p_j) + c lse^2 ) )`, where x is 1, or the objective's coefficient (`extras_scale`).
@@ -154,13 +84,23 @@ pub struct surprisal_loss {
     pub keep: f64,
     /// sft-go: weight of the worst group, in [0, 1].
     pub lambda: f64,
+    /// eaft: exponent of the weight, not negative.
+    pub power: f64,
+    /// eaft: number of equally likely classes whose entropy has weight 1, above 1.
+    pub classes: f64,
+    /// Multiplies the gradient and nothing else, finite: the factor of loss scaling, or a framework's upstream gradient. Applied before the
+    /// gradient is rounded to its type, so that small f16 entries survive.
+    pub grad_scale: f32,
+    /// 1: statistics also hold what `surprisal_stats_entropy` and `surprisal_stats_sum_squares` are made of, for another walk over each row;
+    /// else 0. Objectives that need it ask by themselves.
+    pub moments: i32,
 }
 
-versioned!(surprisal_loss: "loss", surprisal_loss {
+versioned!(surprisal_loss: "loss" then power, surprisal_loss {
     struct_size: size_of::<surprisal_loss>(),
     class_weights: ptr::null(),
     objective: surprisal_objective::SURPRISAL_SFT as i32,
-    reduction: surprisal_reduction::SURPRISAL_MEAN_TOKENS as i32,
+    reduction: surprisal_reduction::SURPRISAL_REDUCTION_DEFAULT as i32,
     reduction_by: DEFAULT,
     label_smoothing: 0.0,
     z_loss: 0.0,
@@ -185,6 +125,10 @@ versioned!(surprisal_loss: "loss", surprisal_loss {
     beta: DEFAULT,
     keep: DEFAULT,
     lambda: DEFAULT,
+    power: DEFAULT,
+    classes: DEFAULT,
+    grad_scale: 1.0,
+    moments: 0,
 });
 
 /// Fills a loss with its initial values, as `SURPRISAL_LOSS_INIT` does.
@@ -200,8 +144,8 @@ pub unsafe extern "C" fn surprisal_loss_init(
 
 /// A caller's loss whose arrays are declared.
 pub(crate) struct LossInput<'call> {
-    objective: Builtin,
-    reduction: Reduction,
+    pub(crate) objective: Builtin,
+    pub(crate) reduction: Reduction,
     options: surprisal_loss,
     extras_scale: ExtrasScale,
     class_weights: Option<Input<'call, f32>>,
@@ -219,9 +163,14 @@ impl<'call> LossInput<'call> {
     ) -> Result<Self, Failure> {
         // SAFETY: passed on.
         let options = unsafe { memory.read_struct(surprisal_loss::NAME, loss) }?;
+        let objective = options.objective()?;
+        if !(0..=1).contains(&options.moments) {
+            let failure = Failure::option("moments", "is neither 0 nor 1");
+            return Err(failure.value(f64::from(options.moments)));
+        }
         Ok(Self {
-            objective: options.objective()?,
-            reduction: options.reduction()?,
+            objective,
+            reduction: options.reduction(&objective)?,
             extras_scale: options.extras_scale()?,
             // SAFETY: passed on.
             class_weights: unsafe {
@@ -239,7 +188,12 @@ impl<'call> LossInput<'call> {
             .label_smoothing(options.label_smoothing)
             .z_loss(options.z_loss)
             .logit_scale(options.logit_scale)
-            .extras_scale(self.extras_scale);
+            .extras_scale(self.extras_scale)
+            .grad_scale(options.grad_scale)
+            .level(probe::level());
+        if options.moments == 1 {
+            loss = loss.with_moments();
+        }
         if options.softcap != 0.0 {
             loss = loss.softcap(options.softcap);
         }
@@ -252,7 +206,7 @@ impl<'call> LossInput<'call> {
 
 impl surprisal_loss {
     /// Every number that may be a parameter, by name.
-    fn numbers(&self) -> [(&'static str, f64); 15] {
+    fn numbers(&self) -> [(&'static str, f64); 17] {
         [
             ("tau", self.tau),
             ("floor", self.floor),
@@ -269,6 +223,8 @@ impl surprisal_loss {
             ("beta", self.beta),
             ("keep", self.keep),
             ("lambda", self.lambda),
+            ("power", self.power),
+            ("classes", self.classes),
         ]
     }
 
@@ -310,30 +266,29 @@ impl surprisal_loss {
         Ok(objective)
     }
 
-    fn reduction(&self) -> Result<Reduction, Failure> {
-        let given = self.reduction_by != DEFAULT;
+    fn reduction(&self, objective: &Builtin) -> Result<Reduction, Failure> {
+        let by = self.reduction_by;
         let reduction = match self.reduction {
-            0 => Reduction::MeanTokens,
-            1 => Reduction::Sum,
-            2 => Reduction::MeanSequences,
-            3 => Reduction::MeanWeights,
-            4 => Reduction::MeanPairs,
-            5 if self.reduction_by > 0.0 && self.reduction_by.is_finite() => {
-                return Ok(Reduction::By(self.reduction_by));
-            }
-            5 if !given => return Err(Failure::option("reduction_by", "is not set")),
-            5 => {
+            0 => objective.reduction(),
+            1 => Reduction::MeanTokens,
+            2 => Reduction::Sum,
+            3 => Reduction::MeanSequences,
+            4 => Reduction::MeanWeights,
+            5 => Reduction::MeanPairs,
+            6 if by > 0.0 && by.is_finite() => return Ok(Reduction::By(by)),
+            6 if by == DEFAULT => return Err(Failure::option("reduction_by", "is not set")),
+            6 => {
                 let failure = Failure::option("reduction_by", "expected a finite number > 0");
-                return Err(failure.value(self.reduction_by));
+                return Err(failure.value(by));
             }
             other => {
                 let failure = Failure::option("reduction", "is not a surprisal_reduction");
                 return Err(failure.value(f64::from(other)));
             }
         };
-        if given {
+        if by != DEFAULT {
             let failure = Failure::option("reduction_by", "is set, but reduction is not BY");
-            return Err(failure.value(self.reduction_by));
+            return Err(failure.value(by));
         }
         Ok(reduction)
     }

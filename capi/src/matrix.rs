@@ -1,12 +1,13 @@
 //! Matrices inside the crate: read, checked, declared, and made into views of their element type.
 
 use core::ffi::c_void;
+use core::mem::offset_of;
 
-use surprisal::{Batch, Element, Error, Logits, LogitsMut, bf16, f16};
+use surprisal::{Element, Error, Logits, LogitsMut, bf16, f16};
 
-use crate::logits::{surprisal_dtype, surprisal_logits, surprisal_logits_mut};
+use crate::logits::{surprisal_dtype, surprisal_logits, surprisal_logits_mut, surprisal_padding};
 use crate::memory::{Checked, Input, Memory, Output};
-use crate::probe;
+use crate::place::Place;
 use crate::status::Failure;
 use crate::status::surprisal_status::{
     SURPRISAL_ERROR_EXTENT, SURPRISAL_ERROR_OVERLAP, SURPRISAL_ERROR_SHAPE,
@@ -15,38 +16,8 @@ use crate::status::surprisal_status::{
 pub(crate) const F32: i32 = surprisal_dtype::SURPRISAL_F32 as i32;
 pub(crate) const BF16: i32 = surprisal_dtype::SURPRISAL_BF16 as i32;
 pub(crate) const F16: i32 = surprisal_dtype::SURPRISAL_F16 as i32;
-
-/// Where a matrix lies in its batch and vocabulary, with the defaults filled in.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) rows: usize,
-    pub(crate) vocab: usize,
-    pub(crate) row_start: usize,
-    pub(crate) rows_total: usize,
-    pub(crate) vocab_start: usize,
-    pub(crate) vocab_total: usize,
-}
-
-impl Place {
-    /// The rows of the batch, of the call's batch-wide arrays.
-    pub(crate) fn check_batch(&self, rows: usize) -> Result<(), Failure> {
-        if self.rows_total == rows {
-            return Ok(());
-        }
-        let message = "rows_total (or rows, where it is 0) differs from the batch's rows";
-        let failure = Failure::new(SURPRISAL_ERROR_SHAPE, "logits", message);
-        Err(failure.value(self.rows_total as f64))
-    }
-
-    /// The part of the batch's rows that a call over this matrix works on.
-    pub(crate) fn of<'a>(&self, batch: Batch<'a>) -> Batch<'a> {
-        if self.rows == self.rows_total {
-            batch
-        } else {
-            batch.row_range(self.row_start..self.row_start.saturating_add(self.rows))
-        }
-    }
-}
+const KEEP: i32 = surprisal_padding::SURPRISAL_PADDING_KEEP as i32;
+const ZERO: i32 = surprisal_padding::SURPRISAL_PADDING_ZERO as i32;
 
 /// A matrix as a call has it: of either struct.
 #[derive(Clone, Copy)]
@@ -55,21 +26,63 @@ pub(crate) struct Matrix {
     dtype: i32,
     row_stride: usize,
     pub(crate) place: Place,
+    zero_padding: bool,
 }
 
-// One reader serves both structs: they differ in the constness of `data` alone.
-const _: () = assert!(size_of::<surprisal_logits>() == size_of::<surprisal_logits_mut>());
+// One reader serves both structs: they differ in the constness of `data`, and in what the last field means.
+const _: () = assert!(
+    size_of::<surprisal_logits>() == size_of::<surprisal_logits_mut>()
+        && offset_of!(surprisal_logits, reserved) == offset_of!(surprisal_logits_mut, padding)
+);
 
 impl Matrix {
-    /// Reads a caller's struct; a `surprisal_logits_mut` may be cast to this type.
+    /// Reads a caller's logits.
     ///
     /// # Safety
     /// As [`Memory::read_struct`].
     pub(crate) unsafe fn read(
-        pointer: *const surprisal_logits,
+        logits: *const surprisal_logits,
+        memory: &mut Memory,
+    ) -> Result<Self, Failure> {
+        // SAFETY: passed on.
+        let (matrix, reserved) = unsafe { Self::read_any(logits, "logits", memory) }?;
+        if reserved != 0 {
+            return Err(Failure::option("logits", "reserved is not 0"));
+        }
+        Ok(matrix)
+    }
+
+    /// Reads a caller's matrix to write.
+    ///
+    /// # Safety
+    /// As [`Memory::read_struct`].
+    pub(crate) unsafe fn read_mut(
+        result: *const surprisal_logits_mut,
         argument: &'static str,
         memory: &mut Memory,
     ) -> Result<Self, Failure> {
+        // SAFETY: passed on; the structs have the same layout (asserted above).
+        let (matrix, padding) = unsafe { Self::read_any(result.cast(), argument, memory) }?;
+        let zero_padding = match padding {
+            KEEP => false,
+            ZERO => true,
+            other => {
+                let failure = Failure::option("padding", "is not a surprisal_padding");
+                return Err(failure.value(f64::from(other)));
+            }
+        };
+        Ok(Self { zero_padding, ..matrix })
+    }
+
+    /// Reads either struct, and its last field.
+    ///
+    /// # Safety
+    /// As [`Memory::read_struct`].
+    unsafe fn read_any(
+        pointer: *const surprisal_logits,
+        argument: &'static str,
+        memory: &mut Memory,
+    ) -> Result<(Self, i32), Failure> {
         // SAFETY: passed on.
         let m = unsafe { memory.read_struct(argument, pointer) }?;
         let or = |value: usize, default: usize| if value == 0 { default } else { value };
@@ -82,17 +95,14 @@ impl Matrix {
             vocab_total: or(m.vocab_total, m.vocab),
         };
         let row_stride = or(m.row_stride, m.vocab);
-        let matrix = Self { data: m.data, dtype: m.dtype, row_stride, place };
-        matrix.check(argument, m.reserved)
+        let matrix = Self { data: m.data, dtype: m.dtype, row_stride, place, zero_padding: false };
+        Ok((matrix.check(argument)?, m.reserved))
     }
 
     /// What can be said without the data.
-    fn check(self, argument: &'static str, reserved: i32) -> Result<Self, Failure> {
+    fn check(self, argument: &'static str) -> Result<Self, Failure> {
         let place = self.place;
         let shape = |message| Err(Failure::new(SURPRISAL_ERROR_SHAPE, argument, message));
-        if reserved != 0 {
-            return Err(Failure::option(argument, "reserved is not 0"));
-        }
         if ![F32, BF16, F16].contains(&self.dtype) {
             let failure = Failure::option("dtype", "is not a surprisal_dtype");
             return Err(failure.value(f64::from(self.dtype)));
@@ -112,10 +122,11 @@ impl Matrix {
         Ok(self)
     }
 
-    /// Elements from the first to behind the last.
+    /// Elements from the first to past the end of the last: of its padding, where that is written.
     fn len(&self, argument: &'static str) -> Result<usize, Failure> {
         let Some(before) = self.place.rows.checked_sub(1) else { return Ok(0) };
-        let len = before.checked_mul(self.row_stride).and_then(|n| n.checked_add(self.place.vocab));
+        let last = if self.zero_padding { self.row_stride } else { self.place.vocab };
+        let len = before.checked_mul(self.row_stride).and_then(|n| n.checked_add(last));
         len.ok_or(Failure::new(SURPRISAL_ERROR_EXTENT, argument, "its size overflows"))
     }
 
@@ -164,7 +175,7 @@ impl Matrix {
     fn view<'call, T: Element>(&self, data: &'call [T]) -> Result<Logits<'call, T>, Error> {
         let p = &self.place;
         let view = Logits::strided(data, p.rows, p.vocab, self.row_stride)?;
-        Ok(view.shard(p.vocab_start, p.vocab_total)?.level(probe::level()))
+        view.shard(p.vocab_start, p.vocab_total)
     }
 
     fn view_mut<'call, T: Element>(
@@ -173,15 +184,17 @@ impl Matrix {
     ) -> Result<LogitsMut<'call, T>, Error> {
         let p = &self.place;
         let view = LogitsMut::strided(data, p.rows, p.vocab, self.row_stride)?;
-        Ok(view.shard(p.vocab_start, p.vocab_total)?.level(probe::level()))
+        let view = view.shard(p.vocab_start, p.vocab_total)?;
+        Ok(if self.zero_padding { view.zero_padding() } else { view })
+    }
+
+    /// This result where the logits are, whose place it need not name.
+    fn placed_as(&self, logits: &Self) -> Self {
+        Self { place: logits.place, ..*self }
     }
 
     /// Whether `result` overwrites these logits. The same address with another stride or type is an overlap.
     fn is_in_place(&self, result: &Self, argument: &'static str) -> Result<bool, Failure> {
-        if self.place != result.place {
-            let message = "differs from logits in rows, vocab or place";
-            return Err(Failure::new(SURPRISAL_ERROR_SHAPE, argument, message));
-        }
         if self.data != result.data || self.data.is_null() {
             return Ok(false);
         }
@@ -210,10 +223,9 @@ impl<'call> Operands<'call> {
         argument: &'static str,
         memory: &mut Memory,
     ) -> Result<Self, Failure> {
-        if result.dtype != logits.dtype && result.dtype != F32 {
-            return Err(unknown_result(result.dtype));
-        }
-        let in_place = logits.is_in_place(result, argument)?;
+        logits.place.check_result(&result.place, argument)?;
+        let result = result.placed_as(logits);
+        let in_place = logits.is_in_place(&result, argument)?;
         // SAFETY: passed on.
         unsafe {
             let output = result.output(argument, memory)?;
@@ -268,11 +280,6 @@ impl<'call> LogitsOutput<'call> {
     }
 }
 
-pub(crate) fn unknown_result(dtype: i32) -> Failure {
-    Failure::option("dtype", "of the result is neither that of the logits nor f32")
-        .value(f64::from(dtype))
-}
-
 /// Runs an expression on logits of any type.
 macro_rules! with_logits {
     ($logits:expr, |$z:ident| $body:expr) => {
@@ -285,19 +292,13 @@ macro_rules! with_logits {
 }
 pub(crate) use with_logits;
 
-/// Runs an expression on logits of any type and a result of the same type or f32.
+/// Runs an expression on logits of any type and a result of any type.
 macro_rules! with_result {
     ($logits:expr, $result:expr, |$z:ident, $dz:ident| $body:expr) => {{
-        use $crate::matrix::Any;
-        match ($logits, $result) {
-            (Any::F32($z), Any::F32($dz)) => $body,
-            (Any::Bf16($z), Any::Bf16($dz)) => $body,
-            (Any::Bf16($z), Any::F32($dz)) => $body,
-            (Any::F16($z), Any::F16($dz)) => $body,
-            (Any::F16($z), Any::F32($dz)) => $body,
-            // Refused when they were declared.
-            _ => return Err($crate::matrix::unknown_result(-1)),
-        }
+        let result = $result;
+        $crate::matrix::with_logits!($logits, |$z| {
+            $crate::matrix::with_logits!(result, |$dz| $body)
+        })
     }};
 }
 pub(crate) use with_result;

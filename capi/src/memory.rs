@@ -1,6 +1,7 @@
 //! The caller's arrays: declared, checked as addresses, and only then made into slices. The only place where a pointer becomes a reference.
 
 use core::marker::PhantomData;
+use core::ops::Range;
 use core::slice;
 
 use crate::status::Failure;
@@ -10,7 +11,7 @@ use crate::status::surprisal_status::{
 use crate::versioned::{self, Out, Versioned};
 
 /// More arrays than any call has.
-const MOST: usize = 32;
+const MOST: usize = 40;
 
 /// The memory of one array.
 #[derive(Clone, Copy)]
@@ -83,7 +84,7 @@ impl Memory {
     /// Declares an array to write. Without elements it may be NULL.
     ///
     /// # Safety
-    /// Where `pointer` is not NULL, the caller has `len` elements there, and nobody else uses them during `'call`.
+    /// Where `pointer` is not NULL, the caller has `len` elements there, which nobody else uses during `'call`. Any bytes are a value of `T`.
     pub(crate) unsafe fn output<'call, T>(
         &mut self,
         argument: &'static str,
@@ -141,23 +142,71 @@ impl Memory {
         Ok(out)
     }
 
-    /// Declares a struct that is filled behind the call.
+    /// Declares a struct that is filled at the end of the call.
     pub(crate) fn declare_out<T: Versioned>(&mut self, out: &Out<T>) -> Result<(), Failure> {
         let (pointer, bytes) = out.bytes();
         self.declare(T::NAME, pointer, bytes, true)
     }
 
-    /// An entry of a caller's array, where its address exists.
-    pub(crate) fn entry<T>(
+    /// Declares the entries of some rows of an array that has one for each row of a batch; `None` for NULL. The others are none of the call's
+    /// business: calls on other rows may be writing them.
+    ///
+    /// # Safety
+    /// As [`Memory::input`], for the entries of the rows.
+    pub(crate) unsafe fn optional_rows_input<'call, T>(
+        &mut self,
         argument: &'static str,
-        array: *const T,
-        index: usize,
-    ) -> Result<*const T, Failure> {
-        let bytes = index.checked_mul(size_of::<T>());
-        match bytes.and_then(|bytes| array.addr().checked_add(bytes)) {
-            Some(_) => Ok(array.wrapping_add(index)),
-            None => Err(too_large(argument)),
-        }
+        batch_wide: *const T,
+        rows: &Range<usize>,
+    ) -> Result<Option<Input<'call, T>>, Failure> {
+        let Some(first) = first_of(argument, batch_wide, rows)? else { return Ok(None) };
+        // SAFETY: passed on.
+        unsafe { self.input(argument, first, rows.len()) }.map(Some)
+    }
+
+    /// As [`Memory::optional_rows_input`], of an array that is needed.
+    ///
+    /// # Safety
+    /// As there.
+    pub(crate) unsafe fn rows_input<'call, T>(
+        &mut self,
+        argument: &'static str,
+        batch_wide: *const T,
+        rows: &Range<usize>,
+    ) -> Result<Input<'call, T>, Failure> {
+        // SAFETY: passed on.
+        unsafe { self.optional_rows_input(argument, batch_wide, rows) }?
+            .ok_or(Failure::missing(argument))
+    }
+
+    /// As [`Memory::optional_rows_input`], of an array to write.
+    ///
+    /// # Safety
+    /// As [`Memory::output`], for the entries of the rows.
+    pub(crate) unsafe fn optional_rows_output<'call, T>(
+        &mut self,
+        argument: &'static str,
+        batch_wide: *mut T,
+        rows: &Range<usize>,
+    ) -> Result<Option<Output<'call, T>>, Failure> {
+        let Some(first) = first_of(argument, batch_wide, rows)? else { return Ok(None) };
+        // SAFETY: passed on; the pointer came from a mutable one.
+        unsafe { self.output(argument, first.cast_mut(), rows.len()) }.map(Some)
+    }
+
+    /// As [`Memory::optional_rows_output`], of an array that is needed.
+    ///
+    /// # Safety
+    /// As there.
+    pub(crate) unsafe fn rows_output<'call, T>(
+        &mut self,
+        argument: &'static str,
+        batch_wide: *mut T,
+        rows: &Range<usize>,
+    ) -> Result<Output<'call, T>, Failure> {
+        // SAFETY: passed on.
+        unsafe { self.optional_rows_output(argument, batch_wide, rows) }?
+            .ok_or(Failure::missing(argument))
     }
 
     fn declare<T>(
@@ -205,6 +254,22 @@ impl Memory {
     }
 }
 
+/// The first entry of some rows of a caller's array, where its address exists; `None` for NULL.
+fn first_of<T>(
+    argument: &'static str,
+    array: *const T,
+    rows: &Range<usize>,
+) -> Result<Option<*const T>, Failure> {
+    if array.is_null() {
+        return Ok(None);
+    }
+    let bytes = rows.start.checked_mul(size_of::<T>());
+    match bytes.and_then(|bytes| array.addr().checked_add(bytes)) {
+        Some(_) => Ok(Some(array.wrapping_add(rows.start))),
+        None => Err(too_large(argument)),
+    }
+}
+
 fn too_large(argument: &'static str) -> Failure {
     Failure::new(SURPRISAL_ERROR_EXTENT, argument, "its size overflows the address space")
 }
@@ -228,7 +293,8 @@ impl<'call, T> Output<'call, T> {
             return &mut [];
         }
         // SAFETY: not NULL, aligned and at most isize::MAX bytes (declared), apart from all other arrays of this call (checked), the caller's
-        // alone during the call (its promise when it was declared). `self` is used up: there is one reference.
+        // alone during the call (its promise when it was declared); whatever its bytes are, they are values of `T`. `self` is used up: there is
+        // one reference.
         unsafe { slice::from_raw_parts_mut(self.pointer, self.len) }
     }
 }

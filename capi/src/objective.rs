@@ -3,7 +3,7 @@
 use core::ffi::{CStr, c_char};
 use core::ptr;
 
-use surprisal::objective::{Builtin, Objective, Scope};
+use surprisal::objective::{Builtin, Objective};
 
 use crate::status::surprisal_status::{SURPRISAL_ERROR_MISSING, SURPRISAL_ERROR_OPTION};
 
@@ -41,26 +41,30 @@ pub enum surprisal_objective {
     SURPRISAL_DAPO = 11,
     /// sg(min(r, 1 + clip_high)) A l. clip_high 4. Needs `old_log_probs`, `advantages`.
     SURPRISAL_CISPO = 12,
-    /// talr with tau from the batch (`tau_from`) and weights divided by their sum or mean (`normalize`). floor 0.01. Batch scope. Needs sequences.
+    /// talr with tau from the batch (`tau_from`) and weights divided by their sum or mean (`normalize`). floor 0.01. Group scope. Needs sequences.
     SURPRISAL_TALR_AUTO = 13,
-    /// sg(clamp(exp(temperature mean ln(p/p_ref)), 0, max)) l. temperature 1, max 16. Sequence scope. Needs `ref_log_probs`, sequences.
+    /// sg(clamp(exp(temperature mean ln(p/p_ref)), 0, max)) l. temperature 1, max 16. Group scope. Needs `ref_log_probs`, sequences.
     SURPRISAL_IW_SEQUENCE = 14,
-    /// exp(-mean l_ref / tau) l. tau: the batch's median by default. Batch scope. Needs `ref_log_probs`, sequences.
+    /// exp(-mean l_ref / tau) l. tau: the batch's median by default. Group scope. Needs `ref_log_probs`, sequences.
     SURPRISAL_FLOW = 15,
-    /// sg(exp(mean ln p)) l. Sequence scope. Needs sequences.
+    /// sg(exp(mean ln p)) l. Group scope. Needs sequences.
     SURPRISAL_DFT_SEQUENCE = 16,
-    /// ppo with the sequence's ratio exp(mean ln r). clip_low 3e-4, clip_high 4e-4. Sequence scope. Needs `old_log_probs`, `advantages`,
+    /// ppo with the sequence's ratio exp(mean ln r). clip_low 3e-4, clip_high 4e-4. Group scope. Needs `old_log_probs`, `advantages`,
     /// sequences.
     SURPRISAL_GSPO = 17,
-    /// -ln sigma(beta D) per pair, D the difference of the summed log-ratios to the reference. beta 0.1. Sequence scope. Needs
-    /// `ref_log_probs`, sequences, `pairs`, and a reduction of pairs.
+    /// -ln sigma(beta D) per pair, D the difference of the summed log-ratios to the reference. beta 0.1. Group scope. Needs
+    /// `ref_log_probs`, sequences, `pairs`; its reduction is the mean over the pairs, their sum, or `SURPRISAL_BY`.
     SURPRISAL_DPO = 18,
-    /// l on the sequences that are kept. Sequence scope. Needs sequences, `keep`.
+    /// l on the sequences that are kept. Group scope. Needs sequences, `keep`.
     SURPRISAL_RFT = 19,
-    /// l on the share `keep` of the tokens with the largest excess loss l + ln p_ref. keep 0.6. Batch scope. Needs `ref_log_probs`.
+    /// l on the share `keep` of the tokens with the largest excess loss l + ln p_ref. keep 0.6. Group scope. Needs `ref_log_probs`.
     SURPRISAL_RHO1 = 20,
-    /// (1 - lambda) mean l + lambda of the worst group. lambda 0.5. Batch scope. Needs `groups`.
+    /// (1 - lambda) mean l + lambda of the worst group. lambda 0.5. Group scope. Needs `groups`.
     SURPRISAL_SFT_GO = 21,
+    /// sg(min(H / ln classes, 1)^power) l, H the entropy of the row. power 1, classes 20. Another walk over each row.
+    SURPRISAL_EAFT = 22,
+    /// (1 - p^a) / (a + 1e-6), a = sg(sum of p^2 over the row). Another walk over each row.
+    SURPRISAL_DEFT = 23,
 }
 
 /// How much of a batch an objective must know before it can weigh a token.
@@ -69,14 +73,12 @@ pub enum surprisal_objective {
 pub enum surprisal_scope {
     /// The token alone: one pass over the logits, any range of rows.
     SURPRISAL_SCOPE_TOKEN = 0,
-    /// All tokens of its sequence (or pair of sequences): two passes over the whole batch, with a workspace.
-    SURPRISAL_SCOPE_SEQUENCE = 1,
-    /// All tokens of the batch: two passes, with a workspace.
-    SURPRISAL_SCOPE_BATCH = 2,
+    /// Other tokens: of its sequence, of a pair of sequences, or of the batch. Two passes over the whole batch, with a workspace.
+    SURPRISAL_SCOPE_GROUP = 1,
 }
 
 /// Names of the objectives, in the order of their numbers; those of the core, for C.
-const NAMES: [&CStr; 22] = [
+const NAMES: [&CStr; 24] = [
     c"sft",
     c"dft",
     c"talr",
@@ -99,6 +101,8 @@ const NAMES: [&CStr; 22] = [
     c"rft",
     c"rho1",
     c"sft-go",
+    c"eaft",
+    c"deft",
 ];
 
 pub(crate) fn name(objective: i32) -> Option<&'static CStr> {
@@ -117,10 +121,9 @@ pub extern "C" fn surprisal_objective_name(objective: i32) -> *const c_char {
 #[must_use]
 pub extern "C" fn surprisal_objective_scope(objective: i32) -> i32 {
     let name = name(objective).and_then(|name| name.to_str().ok());
-    match name.and_then(Builtin::from_name).map(|objective| objective.scope()) {
-        Some(Scope::Token) => surprisal_scope::SURPRISAL_SCOPE_TOKEN as i32,
-        Some(Scope::Sequence) => surprisal_scope::SURPRISAL_SCOPE_SEQUENCE as i32,
-        Some(Scope::Batch) => surprisal_scope::SURPRISAL_SCOPE_BATCH as i32,
+    match name.and_then(Builtin::from_name).map(|objective| objective.group_pass().is_some()) {
+        Some(false) => surprisal_scope::SURPRISAL_SCOPE_TOKEN as i32,
+        Some(true) => surprisal_scope::SURPRISAL_SCOPE_GROUP as i32,
         None => SURPRISAL_ERROR_OPTION as i32,
     }
 }
@@ -146,8 +149,13 @@ mod tests {
 
     #[test]
     fn every_objective_of_the_core_has_its_number_and_name() {
-        let names: Vec<_> = NAMES.iter().map(|name| name.to_str().unwrap()).collect();
-        assert_eq!(names, Builtin::NAMES);
-        assert_eq!(surprisal_objective::SURPRISAL_SFT_GO as usize, NAMES.len() - 1);
+        // Numbers stay: a newer objective has the next one, wherever the documentation has it.
+        let sorted = |mut names: Vec<&'static str>| {
+            names.sort_unstable();
+            names
+        };
+        let names = NAMES.iter().map(|name| name.to_str().unwrap()).collect();
+        assert_eq!(sorted(names), sorted(Builtin::NAMES.to_vec()));
+        assert_eq!(surprisal_objective::SURPRISAL_DEFT as usize, NAMES.len() - 1);
     }
 }

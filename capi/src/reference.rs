@@ -4,7 +4,8 @@ use core::ffi::c_void;
 
 use surprisal::reference;
 
-use crate::batch::{BatchInput, surprisal_batch};
+use crate::batch::surprisal_batch;
+use crate::batch_input::BatchInput;
 use crate::detail::{finish, surprisal_error_detail};
 use crate::loss::{LossInput, surprisal_loss};
 use crate::memory::Memory;
@@ -48,14 +49,14 @@ pub unsafe extern "C" fn surprisal_reference_forward_backward(
         // SAFETY: the C caller's structs and arrays.
         let (loss, batch, logits, dlogits, report) = unsafe {
             let loss = LossInput::read(loss, vocab, &mut memory)?;
-            let batch = BatchInput::read(batch, &mut memory)?;
-            let len = matrix_len(batch.rows, vocab)?;
+            let batch = BatchInput::whole(batch, &mut memory)?;
+            let len = matrix_len(batch.rows.len(), vocab)?;
             let logits = memory.input("logits", logits, len)?;
             let dlogits = memory.optional_output("dlogits", dlogits, len)?;
             (loss, batch, logits, dlogits, memory.write_struct(report)?)
         };
         let checked = memory.check()?;
-        let (loss, rows, z) = (loss.get(&checked), batch.rows, logits.get(&checked));
+        let (loss, rows, z) = (loss.get(&checked), batch.rows.len(), logits.get(&checked));
         let batch = batch.get(&checked)?;
         let computed = match dlogits.map(|dlogits| dlogits.get(&checked)) {
             None => reference::forward(&loss, z, rows, vocab, &batch),
@@ -85,14 +86,14 @@ pub unsafe extern "C" fn surprisal_reference_surrogate(
         // SAFETY: the C caller's structs and arrays.
         let (loss, batch, logits, at, out) = unsafe {
             let loss = LossInput::read(loss, vocab, &mut memory)?;
-            let batch = BatchInput::read(batch, &mut memory)?;
-            let len = matrix_len(batch.rows, vocab)?;
+            let batch = BatchInput::whole(batch, &mut memory)?;
+            let len = matrix_len(batch.rows.len(), vocab)?;
             let logits = memory.input("logits", logits, len)?;
             let at = memory.input("at", at, len)?;
             (loss, batch, logits, at, memory.output("out", out, 1)?)
         };
         let checked = memory.check()?;
-        let (loss, rows) = (loss.get(&checked), batch.rows);
+        let (loss, rows) = (loss.get(&checked), batch.rows.len());
         let (z, at) = (logits.get(&checked), at.get(&checked));
         let value = reference::surrogate(&loss, z, at, rows, vocab, &batch.get(&checked)?)?;
         out.get(&checked).fill(value);

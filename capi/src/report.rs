@@ -21,7 +21,7 @@ pub struct surprisal_report {
     pub correct: usize,
     /// Zero.
     pub reserved: usize,
-    /// The reduced loss: what the gradient is the gradient of. Of a range of rows, its share.
+    /// The reduced loss: what the gradient is the gradient of, but for `grad_scale`. Of a range of rows, its share.
     pub loss: f64,
     /// Sum of the tokens' weighted losses.
     pub loss_sum: f64,
@@ -32,9 +32,11 @@ pub struct surprisal_report {
     /// The first row without a softmax (NaN or +inf among its logits, or nothing finite), whose loss and gradient are NaN; -1 where there is
     /// none.
     pub invalid_row: i64,
+    /// The temperature that the objective found in the batch (talr-auto, flow); 0 for objectives that look for none.
+    pub tau: f64,
 }
 
-versioned!(surprisal_report: "report", surprisal_report {
+versioned!(surprisal_report: "report" then tau, surprisal_report {
     struct_size: size_of::<surprisal_report>(),
     tokens: 0,
     correct: 0,
@@ -44,6 +46,7 @@ versioned!(surprisal_report: "report", surprisal_report {
     nll_sum: 0.0,
     weight_sum: 0.0,
     invalid_row: -1,
+    tau: 0.0,
 });
 
 impl From<LossReport> for surprisal_report {
@@ -56,22 +59,25 @@ impl From<LossReport> for surprisal_report {
             nll_sum: report.nll_sum,
             weight_sum: report.weight_sum,
             invalid_row: report.invalid_row.and_then(|row| i64::try_from(row).ok()).unwrap_or(-1),
+            // A temperature is above 0.
+            tau: report.tau.unwrap_or(0.0),
             ..Self::INIT
         }
     }
 }
 
 impl From<surprisal_report> for LossReport {
-    fn from(report: surprisal_report) -> Self {
-        Self {
-            loss: report.loss,
-            loss_sum: report.loss_sum,
-            nll_sum: report.nll_sum,
-            weight_sum: report.weight_sum,
-            tokens: report.tokens,
-            correct: report.correct,
-            invalid_row: usize::try_from(report.invalid_row).ok(),
-        }
+    fn from(from: surprisal_report) -> Self {
+        let mut report = Self::default();
+        report.loss = from.loss;
+        report.loss_sum = from.loss_sum;
+        report.nll_sum = from.nll_sum;
+        report.weight_sum = from.weight_sum;
+        report.tokens = from.tokens;
+        report.correct = from.correct;
+        report.invalid_row = usize::try_from(from.invalid_row).ok();
+        report.tau = (from.tau != 0.0).then_some(from.tau);
+        report
     }
 }
 

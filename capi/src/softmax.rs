@@ -1,13 +1,18 @@
 //! Conveniences over the same kernels: log-softmax, log-sum-exp, entropy, log-probabilities of the targets.
 
-use crate::batch::{BatchInput, surprisal_batch};
+use surprisal::objective::Sft;
+use surprisal::{Loss, Outputs, Reduction, Softmax, Workspace};
+
+use crate::batch::surprisal_batch;
+use crate::batch_input::BatchInput;
 use crate::detail::{finish, surprisal_error_detail};
 use crate::logits::{surprisal_logits, surprisal_logits_mut};
 use crate::matrix::{LogitsInput, Matrix, Operands, with_logits, with_result};
 use crate::memory::{Memory, Output};
+use crate::probe;
 use crate::status::{Failure, surprisal_status};
 
-/// Log-probabilities of every class: `out[j] = (z[j] - max) - ln sum exp(z - max)`, in nats; in the logits' type or f32, or in place.
+/// Log-probabilities of every class: `out[j] = (z[j] - max) - ln sum exp(z - max)`, in nats; in any element type, or in place.
 ///
 /// Within 2 ULP of the result plus 2e-7, whatever common offset the logits have. A row with NaN or +inf, or without a finite logit, is NaN; -inf
 /// among finite logits stays.
@@ -21,20 +26,20 @@ pub unsafe extern "C" fn surprisal_log_softmax(
     let call = |mut memory: Memory| {
         // SAFETY: the C caller's structs.
         let (matrix, result) = unsafe {
-            let matrix = Matrix::read(logits, "logits", &mut memory)?;
-            (matrix, Matrix::read(out.cast(), "out", &mut memory)?)
+            let matrix = Matrix::read(logits, &mut memory)?;
+            (matrix, Matrix::read_mut(out, "out", &mut memory)?)
         };
         // SAFETY: the C caller's matrices.
         let operands = unsafe { Operands::declare(&matrix, &result, "out", &mut memory) }?;
-        let checked = memory.check()?;
+        let (softmax, checked) = (Softmax::at(probe::level()), memory.check()?);
         match operands {
             Operands::Split(logits, out) => {
                 with_result!(logits.view(&checked)?, out.view(&checked)?, |z, out| {
-                    surprisal::log_softmax(z, out)?;
+                    softmax.log_softmax(z, out)?;
                 });
             }
             Operands::InPlace(logits) => {
-                with_logits!(logits.view(&checked)?, |z| surprisal::log_softmax_in_place(z)?);
+                with_logits!(logits.view(&checked)?, |z| softmax.log_softmax_in_place(z)?);
             }
         }
         Ok(())
@@ -56,9 +61,9 @@ pub unsafe extern "C" fn surprisal_log_sum_exp(
     let call = |mut memory: Memory| {
         // SAFETY: the C caller's struct and array.
         let (_, logits, out) = unsafe { per_row(logits, out, &mut memory) }?;
-        let checked = memory.check()?;
+        let (softmax, checked) = (Softmax::at(probe::level()), memory.check()?);
         let out = out.get(&checked);
-        with_logits!(logits.view(&checked)?, |z| surprisal::log_sum_exp(z, out)?);
+        with_logits!(logits.view(&checked)?, |z| softmax.log_sum_exp(z, out)?);
         Ok(())
     };
     // SAFETY: the C caller's struct.
@@ -78,9 +83,9 @@ pub unsafe extern "C" fn surprisal_entropy(
     let call = |mut memory: Memory| {
         // SAFETY: the C caller's struct and array.
         let (_, logits, out) = unsafe { per_row(logits, out, &mut memory) }?;
-        let checked = memory.check()?;
+        let (softmax, checked) = (Softmax::at(probe::level()), memory.check()?);
         let out = out.get(&checked);
-        with_logits!(logits.view(&checked)?, |z| surprisal::entropy(z, out)?);
+        with_logits!(logits.view(&checked)?, |z| softmax.entropy(z, out)?);
         Ok(())
     };
     // SAFETY: the C caller's struct.
@@ -99,14 +104,21 @@ pub unsafe extern "C" fn surprisal_token_log_probs(
 ) -> surprisal_status {
     let call = |mut memory: Memory| {
         // SAFETY: the C caller's structs and arrays.
-        let (matrix, logits, out, batch) = unsafe {
+        let (logits, out, batch) = unsafe {
             let (matrix, logits, out) = per_row(logits, out, &mut memory)?;
-            (matrix, logits, out, BatchInput::read(batch, &mut memory)?)
+            (logits, out, BatchInput::of_matrix(batch, &matrix.place, None, &mut memory)?)
         };
-        matrix.place.check_batch(batch.rows)?;
         let checked = memory.check()?;
-        let (batch, out) = (matrix.place.of(batch.get(&checked)?), out.get(&checked));
-        with_logits!(logits.view(&checked)?, |z| surprisal::token_log_probs(z, &batch, out)?);
+        let (batch, out) = (batch.get(&checked)?, out.get(&checked));
+        // Of a range of rows a mean would want a denominator; the report is not asked for.
+        let loss = Loss::new(Sft).reduction(Reduction::Sum).level(probe::level());
+        let outputs = Outputs::new().log_probs(out);
+        with_logits!(logits.view(&checked)?, |z| loss.forward_with(
+            z,
+            &batch,
+            outputs,
+            Workspace::none()
+        )?);
         Ok(())
     };
     // SAFETY: the C caller's struct.
@@ -124,9 +136,8 @@ unsafe fn per_row<'call>(
 ) -> Result<(Matrix, LogitsInput<'call>, Output<'call, f32>), Failure> {
     // SAFETY: passed on.
     unsafe {
-        let matrix = Matrix::read(logits, "logits", memory)?;
+        let matrix = Matrix::read(logits, memory)?;
         let logits = matrix.input("logits", memory)?;
-        let out = matrix.place.output(memory, "out", out)?.ok_or(Failure::missing("out"))?;
-        Ok((matrix, logits, out))
+        Ok((matrix, logits, memory.rows_output("out", out, &matrix.place.range())?))
     }
 }

@@ -100,6 +100,16 @@ impl Failure {
         Self::new(SURPRISAL_ERROR_OPTION, argument, message)
     }
 
+    /// A result whose place in the batch or the vocabulary is not that of the logits.
+    pub(crate) fn other_place(argument: &'static str, of: &'static str) -> Self {
+        let message = if of == "rows" {
+            "names other rows of the batch than the logits"
+        } else {
+            "names another shard of the vocabulary than the logits"
+        };
+        Self::new(SURPRISAL_ERROR_SHAPE, argument, message)
+    }
+
     pub(crate) fn value(self, value: f64) -> Self {
         Self { value, ..self }
     }
@@ -129,6 +139,10 @@ impl From<Error> for Failure {
             Error::Shape { argument } => {
                 new(SURPRISAL_ERROR_SHAPE, argument.name(), "differs from logits in rows or vocab")
             }
+            Error::OtherShard { argument, vocab_start, .. } => {
+                Self::other_place(argument.name(), "vocab").value(vocab_start as f64)
+            }
+            Error::ExtraInputs { name } => Self::option(name, "there is no room for it"),
             Error::Stride { argument, row_stride, .. } => {
                 new(SURPRISAL_ERROR_SHAPE, argument.name(), "row_stride is below vocab")
                     .value(row_stride as f64)

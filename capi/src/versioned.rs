@@ -140,7 +140,7 @@ impl<T: Versioned> Out<T> {
 
 /// Implements [`Versioned`] for a struct of plain fields: integers, floats, pointers and arrays of them.
 ///
-/// Where fields were added to it, the first one of each version stands behind its name, in their order.
+/// Where fields were added to it, the first one of each version follows its name, in their order.
 macro_rules! versioned {
     ($type:ident: $name:literal $(then $field:ident)*, $init:expr) => {
         // SAFETY: every struct of the ABI is `repr(C)`, begins with `struct_size` (tested below) and has plain fields only.

@@ -69,6 +69,7 @@ fn header_is_current() {
     let enums = [
         "surprisal_status",
         "surprisal_dtype",
+        "surprisal_padding",
         "surprisal_objective",
         "surprisal_scope",
         "surprisal_reduction",

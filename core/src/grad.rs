@@ -173,30 +173,23 @@ impl RowGrad<'_> {
         }
     }
 
-    /// The exponentials of a tile of logits computed again, by the same arithmetic as the first time, and what is left to be done to make
-    /// them entries. `start` is the tile's first column.
+    /// Makes entries of a part of a row from its logits. `start` is the part's first column.
     pub(crate) fn again<T: Kernels>(
         &self,
         level: Level,
+        at_max: f64,
         start: usize,
         logits: &[T],
-        tile: &mut [f32],
-    ) -> Affine<'_> {
-        let source = Source { row: logits, target: usize::MAX, next: &[] };
-        let at_max = T::parked(level, source, &self.base, tile).at_max;
-        match self.affine(at_max) {
-            Some(affine) if self.map.cap.is_none() => return affine.from(start),
-            Some(affine) => {
-                kernel::finish_in_place(level, tile, affine.from(start));
-                T::slopes(level, logits, &self.base, tile);
-            }
-            None => {
-                for (j, (e, z)) in tile.iter_mut().zip(logits).enumerate() {
-                    *e = self.double(at_max, start + j, *e, self.map.slope(z.lane_f32()));
-                }
-            }
+        out: &mut [f32],
+    ) {
+        if let Some(affine) = self.affine(at_max) {
+            return T::entries(level, logits, &self.base, out, affine.from(start));
         }
-        Affine::IDENTITY
+        let source = Source { row: logits, target: usize::MAX, next: &[] };
+        T::parked(level, source, &self.base, out);
+        for (j, (e, z)) in out.iter_mut().zip(logits).enumerate() {
+            *e = self.double(at_max, start + j, *e, self.map.slope(z.lane_f32()));
+        }
     }
 
     /// Overwrites the target's entry.

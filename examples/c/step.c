@@ -18,6 +18,7 @@ batch batch_create(const model *m, size_t rows, size_t length)
     b.a.logits = allocate(rows * m->vocab, sizeof *b.a.logits);
     b.stats = allocate(rows, sizeof *b.stats);
     b.terms = allocate(rows, sizeof *b.terms);
+    b.sequence_tokens = allocate(b.sequences, sizeof *b.sequence_tokens);
     for (size_t i = 0; i <= b.sequences; i++) {
         b.offsets[i] = (int32_t)(i * length < rows ? i * length : rows);
     }
@@ -35,6 +36,7 @@ void batch_free(batch *b)
     free(b->a.logits);
     free(b->stats);
     free(b->terms);
+    free(b->sequence_tokens);
 }
 
 surprisal_batch batch_inputs(const batch *b)
@@ -54,6 +56,7 @@ typedef struct pass {
     const batch *b;
     const surprisal_loss *loss;
     surprisal_batch inputs;
+    surprisal_denominator denominator;
     struct result {
         surprisal_status status;
         surprisal_report report;
@@ -69,6 +72,14 @@ static pass begin_pass(model *m, const batch *b, const surprisal_loss *loss)
     }
     model_begin(m);
     return p;
+}
+
+/* Counts what a mean must know of the whole batch, for threads that work on parts of it. */
+static surprisal_status count_denominator(pass *p, surprisal_error_detail *detail)
+{
+    p->denominator = (surprisal_denominator)SURPRISAL_DENOMINATOR_INIT;
+    p->inputs.denominator = &p->denominator;
+    return surprisal_loss_denominator(p->loss, &p->inputs, p->m->vocab, p->b->sequence_tokens, &p->denominator, detail);
 }
 
 /* The sum of the threads' reports, or the first of their errors. */
@@ -104,7 +115,7 @@ static surprisal_logits_mut dlogits_of(const pass *p, size_t begin, size_t end)
     return surprisal_logits_mut_rows(all, begin, end);
 }
 
-/* Objectives of a token: a thread takes its rows through the model, the library and back, and waits for nobody. */
+/* Objectives of token scope: a thread takes its rows through the model, the library and back, and waits for nobody. */
 static void token_rows(void *user, size_t thread, size_t begin, size_t end)
 {
     pass *p = user;
@@ -112,13 +123,13 @@ static void token_rows(void *user, size_t thread, size_t begin, size_t end)
     const surprisal_logits z = logits_of(p, begin, end);
     const surprisal_logits_mut dz = dlogits_of(p, begin, end);
     model_forward(p->m, &p->b->a, begin, end);
-    r->status = surprisal_forward_backward(p->loss, &p->inputs, &z, &dz, NULL, &r->report, &r->detail);
+    r->status = surprisal_forward_backward(p->loss, &p->inputs, &z, &dz, NULL, NULL, &r->report, &r->detail);
     if (r->status == SURPRISAL_OK) {
         model_backward(p->m, &p->b->a, begin, end);
     }
 }
 
-/* Objectives of a sequence or the batch, before all rows meet: logits and their statistics. */
+/* Objectives of group scope, before all rows meet: logits and their statistics. */
 static void statistics_rows(void *user, size_t thread, size_t begin, size_t end)
 {
     pass *p = user;
@@ -128,7 +139,7 @@ static void statistics_rows(void *user, size_t thread, size_t begin, size_t end)
     r->status = surprisal_row_stats(p->loss, &p->inputs, &z, p->b->stats, &r->detail);
 }
 
-/* And behind: from each row's term to the gradients. */
+/* And after that: from each row's term to the gradients. */
 static void gradient_rows(void *user, size_t thread, size_t begin, size_t end)
 {
     pass *p = user;
@@ -148,7 +159,7 @@ static void loss_rows(void *user, size_t thread, size_t begin, size_t end)
     struct result *r = &p->results[thread];
     const surprisal_logits z = logits_of(p, begin, end);
     model_forward(p->m, &p->b->a, begin, end);
-    r->status = surprisal_forward(p->loss, &p->inputs, &z, NULL, &r->report, &r->detail);
+    r->status = surprisal_forward(p->loss, &p->inputs, &z, NULL, NULL, &r->report, &r->detail);
 }
 
 static bool is_of_token(int32_t objective)
@@ -156,22 +167,35 @@ static bool is_of_token(int32_t objective)
     return surprisal_objective_scope(objective) == SURPRISAL_SCOPE_TOKEN;
 }
 
-/* The three stages. Between the two that the threads share by rows, one looks at the whole batch: it reads the five
+/* The terms of all rows, with the memory that this takes. */
+static surprisal_status terms_of_batch(const pass *p, surprisal_report *report, surprisal_error_detail *detail)
+{
+    const batch *b = p->b;
+    surprisal_workspace workspace = SURPRISAL_WORKSPACE_INIT;
+    surprisal_status status = surprisal_workspace_size(p->loss, b->rows, p->m->vocab, &workspace.size, detail);
+    if (status != SURPRISAL_OK) {
+        return status;
+    }
+    workspace.data = allocate(workspace.size, 1);
+    status = surprisal_token_terms(p->loss, &p->inputs, p->m->vocab, 0, b->rows, b->stats, b->terms, &workspace, report,
+                                   detail);
+    free(workspace.data);
+    return status;
+}
+
+/* The three stages. Between the two that the threads share by rows, one looks at the whole batch: it reads the six
  * statistics of each row and takes no time to speak of. */
 static surprisal_status staged(pass *p, size_t threads, surprisal_report *report, surprisal_error_detail *detail)
 {
-    const batch *b = p->b;
-    parallel_for(threads, b->rows, statistics_rows, p);
+    parallel_for(threads, p->b->rows, statistics_rows, p);
     surprisal_status status = end_pass(p, threads, report, detail);
+    if (status == SURPRISAL_OK) {
+        status = terms_of_batch(p, &p->results[0].report, detail);
+    }
     if (status != SURPRISAL_OK) {
         return status;
     }
-    status = surprisal_token_terms(p->loss, &p->inputs, p->m->vocab, 0, b->rows, b->stats, b->terms,
-                                   &p->results[0].report, detail);
-    if (status != SURPRISAL_OK) {
-        return status;
-    }
-    parallel_for(threads, b->rows, gradient_rows, p);
+    parallel_for(threads, p->b->rows, gradient_rows, p);
     return end_pass(p, threads, report, detail);
 }
 
@@ -181,8 +205,11 @@ surprisal_status batch_gradient(model *m, const batch *b, const surprisal_loss *
     pass p = begin_pass(m, b, loss);
     surprisal_status status;
     if (is_of_token(loss->objective)) {
-        parallel_for(threads, b->rows, token_rows, &p);
-        status = end_pass(&p, threads, report, detail);
+        status = count_denominator(&p, detail);
+        if (status == SURPRISAL_OK) {
+            parallel_for(threads, b->rows, token_rows, &p);
+            status = end_pass(&p, threads, report, detail);
+        }
     } else {
         status = staged(&p, threads, report, detail);
     }
@@ -196,6 +223,10 @@ surprisal_status batch_loss(model *m, const batch *b, const surprisal_loss *loss
                             surprisal_report *report, surprisal_error_detail *detail)
 {
     pass p = begin_pass(m, b, loss);
+    const surprisal_status status = count_denominator(&p, detail);
+    if (status != SURPRISAL_OK) {
+        return status;
+    }
     parallel_for(threads, b->rows, loss_rows, &p);
     return end_pass(&p, threads, report, detail);
 }

@@ -14,8 +14,9 @@ typedef struct batch {
     int32_t *offsets; /* [sequences + 1] */
     float *ref_log_probs; /* [rows] of the target under a reference model */
     activations a;
-    surprisal_stats *stats; /* [rows] workspace of the stages */
+    surprisal_stats *stats; /* [rows] what the stages hand to each other */
     surprisal_term *terms; /* [rows] likewise */
+    uint32_t *sequence_tokens; /* [sequences] of the denominator */
 } batch;
 
 /* A batch of zeros: sequences of `length` rows, the last of which may be shorter. */
@@ -30,7 +31,7 @@ surprisal_batch batch_inputs(const batch *b);
 surprisal_status batch_gradient(model *m, const batch *b, const surprisal_loss *loss, size_t threads,
                                 surprisal_report *report, surprisal_error_detail *detail);
 
-/* The loss alone, for objectives of a token. */
+/* The loss alone, for objectives of token scope. */
 surprisal_status batch_loss(model *m, const batch *b, const surprisal_loss *loss, size_t threads,
                             surprisal_report *report, surprisal_error_detail *detail);
 

@@ -1,4 +1,4 @@
-/* The text to model: ids of its bytes, cut into a training part and the validation part behind it. */
+/* The text to model: ids of its bytes, cut into a training part and the validation part after it. */
 #ifndef TEXT_H
 #define TEXT_H
 

@@ -7,7 +7,7 @@
  *   - The gradient overwrites the logits: a batch needs one [rows x vocab] matrix and not two.
  *   - Each thread makes one call for its rows of the batch, and the reports are merged. The library starts no threads,
  *     allocates nothing and keeps no state: how a batch is shared is the trainer's business.
- *   - Objectives of a sequence or the batch (talr-auto, dft-sequence, flow, ...) take the three stages: statistics by
+ *   - Objectives of group scope (talr-auto, dft-sequence, flow, ...) take the three stages: statistics by
  *     the threads, the terms of all rows at once, the gradient by the threads again.
  *   - The objective is data: but for its scope, no line here knows one from another.
  *

@@ -90,7 +90,10 @@ surprisal::Report evaluate(const surprisal::Loss &loss, const Text &text, const 
     }
     const std::size_t rows = positions.size();
     logits.resize(rows * text.vocab);
-    const surprisal::Batch batch(targets);
+    surprisal::Batch batch(targets);
+    // What a mean must know of the whole batch, for threads that work on parts of it.
+    const surprisal::Denominator denominator = surprisal::denominator(loss, batch, text.vocab).value();
+    batch.denominator = &denominator;
     const surprisal::LogitsMut all(logits.data(), rows, text.vocab);
 
     std::vector<surprisal::Result<surprisal::Report>> results(threads, surprisal::Report());

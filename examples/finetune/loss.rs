@@ -9,18 +9,21 @@ use crate::pack::Tokens;
 use crate::tensor::contiguous;
 use candle_core::{CpuStorage, CustomOp1, Device, Error, Layout, Result, Shape, Tensor};
 use std::sync::{Arc, Mutex};
-use surprisal::objective::{Builtin, Objective as _, Sft, TokenTerm};
+use surprisal::objective::{Builtin, Input, Objective as _, Sft};
 use surprisal::{
-    Argument, Batch, Logits, LogitsMut, Loss, LossReport, Outputs, Reduction, RowStats,
+    Batch, Logits, LogitsMut, Loss, LossReport, Outputs, OwnedWorkspace, Reduction, Workspace,
 };
 
 /// What this program can tell the loss besides the targets.
-const SUPPLIED: [Argument; 5] = [
-    Argument::RefLogProbs,
-    Argument::OldLogProbs,
-    Argument::Advantages,
-    Argument::Sequences,
-    Argument::Groups,
+const SUPPLIED: [Input; 7] = [
+    Input::RefLogProbs,
+    Input::OldLogProbs,
+    Input::Advantages,
+    Input::Sequences,
+    Input::Groups,
+    // These two the library computes.
+    Input::Entropy,
+    Input::SumSquares,
 ];
 
 /// An objective that this program has all inputs for.
@@ -150,8 +153,9 @@ pub(crate) fn observe(logits: &Tensor, known: &Known) -> Result<Observed> {
     let logits = Logits::new(contiguous(storage, layout)?, rows, vocab).map_err(Error::wrap)?;
     let (mut log_probs, mut answers) = (vec![0.0; rows], vec![0; rows]);
     let outputs = Outputs::new().log_probs(&mut log_probs).argmax(&mut answers);
-    let report =
-        Loss::new(Sft).forward_with(logits, &known.batch(), outputs).map_err(Error::wrap)?;
+    let report = Loss::new(Sft)
+        .forward_with(logits, &known.batch(), outputs, Workspace::none())
+        .map_err(Error::wrap)?;
     // Not `report.correct`, where ties count: a model whose logits have all become equal is not right.
     let right = |(&answer, &target): (&u32, &i32)| i64::from(answer) == i64::from(target);
     let correct = answers.iter().zip(&known.targets).filter(|&pair| right(pair)).count();
@@ -182,16 +186,16 @@ impl CustomOp1 for LossOp {
         let z = contiguous(storage, layout)?;
         let (rows, vocab) = layout.shape().dims2()?;
         let mut dz = vec![0.0; z.len()];
-        // The workspace of objectives that look at a whole sequence or batch; the others leave it alone.
-        let (mut stats, mut terms) =
-            (vec![RowStats::EMPTY; rows], vec![TokenTerm::default(); rows]);
+        // For objectives that look at a whole sequence or batch; the others leave it alone.
+        let mut workspace = OwnedWorkspace::new();
         let report = Loss::new(self.objective.0)
             .reduction(self.reduction)
             .forward_backward_with(
                 Logits::new(z, rows, vocab).map_err(Error::wrap)?,
                 &self.known.batch(),
                 LogitsMut::new(&mut dz, rows, vocab).map_err(Error::wrap)?,
-                Outputs::new().stats(&mut stats).terms(&mut terms),
+                Outputs::new(),
+                workspace.lend(rows, vocab),
             )
             .map_err(Error::wrap)?;
         let dlogits = Tensor::from_vec(dz, (rows, vocab), &Device::Cpu)?;

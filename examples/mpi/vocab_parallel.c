@@ -1,7 +1,7 @@
 /*
  * The loss of tensor parallelism: each rank has all rows of the logits and a shard of the vocabulary.
  *
- * The statistics of a row (five doubles) are a monoid, so that one collective over them makes the loss whole. After it
+ * The statistics of a row (six doubles) are a monoid, so that one collective over them makes the loss whole. After it
  * each rank has the terms of all rows, and the gradient of its shard is local, in place of its logits. Two ways to
  * combine the statistics:
  *
@@ -29,6 +29,9 @@
 
 enum { ROWS = 128, VOCAB = 32000, SEQUENCES = 4 };
 
+/* Doubles that a row's statistics have. */
+enum { DOUBLES = sizeof(surprisal_stats) / sizeof(double) };
+
 /* A rank's part of the vocabulary, and the whole of it to compare with. */
 typedef struct shard {
     int rank, ranks;
@@ -48,6 +51,7 @@ static const struct example {
     {SURPRISAL_SFT, 0.1f, 5},
     {SURPRISAL_DFT, 0.0f, 0},
     {SURPRISAL_TALR_AUTO, 0.0f, 0},
+    {SURPRISAL_EAFT, 0.0f, 0}, /* the statistics hold the entropy, too */
 };
 
 /* How a result differs from the unsharded one. */
@@ -118,7 +122,7 @@ static void combine_by_merge(surprisal_stats *stats)
 {
     MPI_Datatype type;
     MPI_Op op;
-    MPI_Type_contiguous(5, MPI_DOUBLE, &type);
+    MPI_Type_contiguous(DOUBLES, MPI_DOUBLE, &type);
     MPI_Type_commit(&type);
     MPI_Op_create(merge_op, 1, &op);
     MPI_Allreduce(MPI_IN_PLACE, stats, ROWS, type, op, MPI_COMM_WORLD);
@@ -136,10 +140,23 @@ static void combine_by_rebase(surprisal_stats *stats)
     MPI_Allreduce(MPI_IN_PLACE, max, ROWS, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
     surprisal_error_detail detail = SURPRISAL_ERROR_DETAIL_INIT;
     expect_ok(surprisal_stats_rebase(stats, max, ROWS, &detail), &detail);
-    MPI_Allreduce(MPI_IN_PLACE, stats, 5 * ROWS, MPI_DOUBLE, MPI_SUM, MPI_COMM_WORLD);
+    MPI_Allreduce(MPI_IN_PLACE, stats, DOUBLES * ROWS, MPI_DOUBLE, MPI_SUM, MPI_COMM_WORLD);
     for (size_t row = 0; row < ROWS; row++) {
         stats[row].max = max[row];
     }
+}
+
+/* Memory for objectives of the batch, as much as they take. */
+static surprisal_workspace lend(const surprisal_loss *loss)
+{
+    static double memory[12 * ROWS + VOCAB / 2];
+    surprisal_workspace workspace = {sizeof workspace, memory, 0};
+    surprisal_error_detail detail = SURPRISAL_ERROR_DETAIL_INIT;
+    expect_ok(surprisal_workspace_size(loss, ROWS, VOCAB, &workspace.size, &detail), &detail);
+    if (workspace.size > sizeof memory) {
+        stop("the workspace is too small");
+    }
+    return workspace;
 }
 
 typedef void combine_function(surprisal_stats *stats);
@@ -155,7 +172,9 @@ static surprisal_report sharded(shard *s, const surprisal_loss *loss, const surp
     surprisal_error_detail detail = SURPRISAL_ERROR_DETAIL_INIT;
     expect_ok(surprisal_row_stats(loss, batch, &z, s->stats, &detail), &detail);
     combine(s->stats);
-    expect_ok(surprisal_token_terms(loss, batch, VOCAB, 0, ROWS, s->stats, s->terms, &report, &detail), &detail);
+    const surprisal_workspace workspace = lend(loss);
+    expect_ok(surprisal_token_terms(loss, batch, VOCAB, 0, ROWS, s->stats, s->terms, &workspace, &report, &detail),
+              &detail);
     expect_ok(surprisal_logits_grad(loss, batch, &z, s->stats, s->terms, &dz, &detail), &detail);
     return report;
 }
@@ -163,35 +182,36 @@ static surprisal_report sharded(shard *s, const surprisal_loss *loss, const surp
 /* The same without shards. */
 static surprisal_report unsharded(shard *s, const surprisal_loss *loss, const surprisal_batch *batch)
 {
-    static surprisal_stats stats[ROWS];
-    static surprisal_term terms[ROWS];
     const surprisal_logits z = surprisal_logits_f32(s->whole, ROWS, VOCAB);
     const surprisal_logits_mut dz = surprisal_logits_mut_f32(s->dwhole, ROWS, VOCAB);
-    surprisal_outputs outputs = SURPRISAL_OUTPUTS_INIT; /* workspace of the objectives of the batch */
-    outputs.stats = stats;
-    outputs.terms = terms;
+    const surprisal_workspace workspace = lend(loss);
     surprisal_report report = SURPRISAL_REPORT_INIT;
     surprisal_error_detail detail = SURPRISAL_ERROR_DETAIL_INIT;
-    expect_ok(surprisal_forward_backward(loss, batch, &z, &dz, &outputs, &report, &detail), &detail);
+    expect_ok(surprisal_forward_backward(loss, batch, &z, &dz, NULL, &workspace, &report, &detail), &detail);
     return report;
 }
 
+/* The logits of a row lie within this of each other. */
+static const double SPREAD = 32.0;
+
 /* What rounding may make of a loss. Exponentials are taken in f32, and where the vocabulary is cut decides how they
- * round: either result has -ln p within 2e-7 relative + 2e-7, and no objective here moves by more than -ln p does. */
+ * round: either result has -ln p within the library's bound, and no objective here moves by more than -ln p does. */
 static double allowed_of_loss(const surprisal_report *report)
 {
-    return 2.0 * 2e-7 * (1.0 + surprisal_report_mean_nll(report) + fabs(report->loss));
+    return 2.0 * 0x1p-23 * (4.0 + SPREAD) * (surprisal_report_mean_nll(report) + fabs(report->loss));
 }
 
-/* And of a gradient entry: the library's bound, for either result; an ulp of the entry for label smoothing; and what is
- * left where all of that vanishes. */
-static double allowed_of_gradient(const shard *s, size_t row, size_t class, bool is_target)
+/* And of a gradient entry: the library's bound for either result, of the entry and of the uniform part that label
+ * smoothing takes from it; what the error of ln p does to a coefficient that follows p; and what is left where all of
+ * that vanishes. */
+static double allowed_of_gradient(const shard *s, const struct example *example, size_t row, size_t class)
 {
+    const surprisal_stats *stats = &s->stats[row];
     const double z = s->whole[row * VOCAB + class], entry = fabs((double)s->dwhole[row * VOCAB + class]);
-    const double coef = fabs(s->terms[row].coef) + fabs(s->terms[row].dense);
-    const double p = exp(z - surprisal_stats_log_sum_exp(&s->stats[row]));
-    const double bound = 0x1p-23 * ((2.0 + fabs(z - s->stats[row].max)) * coef * p + entry) + 1e-38;
-    return 2.0 * (is_target ? fmax(bound, 4e-7 * coef) : bound);
+    const double uniform = (double)example->label_smoothing * fabs(s->terms[row].dense) / VOCAB;
+    const double of_p = (4.0 + stats->max - stats->target_logit) * surprisal_stats_nll(stats);
+    const double moved = example->objective == SURPRISAL_SFT ? 0.0 : of_p;
+    return 2.0 * 0x1p-23 * (4.0 + fabs(z - stats->max) + moved) * (entry + uniform) + 1e-38;
 }
 
 /* 1 at the limit; NaN is as far apart as can be. */
@@ -200,14 +220,13 @@ static double share_of(double apart, double most)
     return apart == 0.0 ? 0.0 : apart <= most ? apart / most : INFINITY;
 }
 
-static void compare_gradients(const shard *s, const int32_t *targets, difference *d)
+static void compare_gradients(const shard *s, const struct example *example, const int32_t *targets, difference *d)
 {
     for (size_t row = 0; row < ROWS; row++) {
         for (size_t j = 0; j < s->vocab; j++) {
             const size_t class = s->begin + j;
-            const bool is_target = class == target_of(row);
             const double apart = fabs((double)s->logits[row * s->vocab + j] - (double)s->dwhole[row * VOCAB + class]);
-            const double most = targets[row] < 0 ? 0.0 : allowed_of_gradient(s, row, class, is_target);
+            const double most = targets[row] < 0 ? 0.0 : allowed_of_gradient(s, example, row, class);
             d->gradient = fmax(d->gradient, apart);
             d->share = fmax(d->share, share_of(apart, most));
         }
@@ -218,7 +237,7 @@ static void compare_statistics(const shard *s, difference *d)
 {
     surprisal_stats first[ROWS];
     memcpy(first, s->stats, sizeof first);
-    MPI_Bcast(first, 5 * ROWS, MPI_DOUBLE, 0, MPI_COMM_WORLD);
+    MPI_Bcast(first, DOUBLES * ROWS, MPI_DOUBLE, 0, MPI_COMM_WORLD);
     for (size_t row = 0; row < ROWS; row++) {
         d->stats += memcmp(&first[row], &s->stats[row], sizeof first[row]) != 0;
     }
@@ -249,7 +268,7 @@ static bool run(shard *s, const struct example *example, const char *way, combin
     const surprisal_report found = sharded(s, &loss, &batch, combine);
     difference d = {.loss = fabs(found.loss - expected.loss)};
     d.share = share_of(d.loss, allowed_of_loss(&expected));
-    compare_gradients(s, targets, &d);
+    compare_gradients(s, example, targets, &d);
     compare_statistics(s, &d);
     MPI_Allreduce(MPI_IN_PLACE, &d, 4, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
     const bool is_right = d.share <= 1.0 && d.stats == 0.0;

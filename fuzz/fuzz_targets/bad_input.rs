@@ -2,15 +2,15 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use surprisal::objective::TokenTerm;
-use surprisal::{Error, Logits, LogitsMut, Outputs, RowStats, log_softmax, log_sum_exp};
+use surprisal::objective::{Scalars, TokenTerm};
+use surprisal::{Error, Logits, LogitsMut, Outputs, RowStats, Workspace, log_softmax, log_sum_exp};
 use surprisal_fuzz::call::{Call, Shape};
 use surprisal_fuzz::validity;
 
 /// What stands in every buffer before a call.
 const CANARY: f32 = 1536.0;
-const STATS: RowStats = RowStats { max: 1536.0, sum_exp: 2.0, ..RowStats::EMPTY };
-const TERM: TokenTerm = TokenTerm::scalars(1536.0, 1536.0);
+const STATS: RowStats = RowStats { max: 1536.0, others: 2.0, ..RowStats::EMPTY };
+const TERM: TokenTerm = TokenTerm { loss: 1536.0, coef: 1536.0, dense: 1536.0 };
 
 /// The buffers that a call may write.
 #[derive(Clone, PartialEq)]
@@ -44,6 +44,31 @@ impl Buffers {
             outputs = outputs.nll(nll);
         }
         (&mut self.matrix, outputs)
+    }
+}
+
+/// What a call is lent; it may write there whatever becomes of it.
+struct Room {
+    stats: Vec<RowStats>,
+    terms: Vec<TokenTerm>,
+    scalars: Vec<Scalars>,
+    scratch: Vec<f32>,
+}
+
+impl Room {
+    fn new(call: &Call) -> Self {
+        let [stats, terms, scalars] = call.workspace;
+        Self {
+            stats: vec![STATS; stats],
+            terms: vec![TERM; terms],
+            scalars: vec![Scalars::DROPPED; scalars],
+            scratch: vec![CANARY; call.scratch],
+        }
+    }
+
+    fn lend(&mut self) -> Workspace<'_> {
+        let workspace = Workspace::none().stats(&mut self.stats).terms(&mut self.terms);
+        workspace.scalars(&mut self.scalars).scratch(&mut self.scratch)
     }
 }
 
@@ -100,34 +125,37 @@ fn is_whole(call: &Call) -> bool {
 
 fn same_shape(call: &Call) -> bool {
     (call.logits.rows, call.logits.vocab) == (call.dlogits.rows, call.dlogits.vocab)
+        && validity::same_place(call.dlogits, call.logits)
 }
 
 /// The calls that compose all stages.
 fn composed(call: &Call, z: &[f32], out: &[f32], writes: bool) {
     let (loss, batch, rows) = (call.problem.loss(), call.problem.batch(), call.logits.rows);
     let is_right = |len: Option<usize>| len.is_none_or(|len| len == rows);
-    let workspace = call.stats.is_some() && call.terms.is_some();
     let right = is_whole(call) && validity::problem(&call.problem, rows, call.logits.vocab);
     let group = validity::is_group(&call.problem.objective);
     let outputs = [call.stats, call.terms, call.nll].into_iter().all(is_right);
-    let with = right && outputs && (workspace || !group);
+    let (vocab, scratch) = (call.logits.vocab, call.scratch);
+    let with = right && outputs && validity::workspace(call.workspace, scratch, rows, vocab, group);
+    let without = right && (rows == 0 || !group);
 
+    let mut room = Room::new(call);
     let source = || view(z, call.logits).unwrap();
     let buffers = || Buffers::new(call, out.to_vec());
-    expect("forward", right && !group, buffers(), |_| loss.forward(source(), &batch).map(|_| ()));
+    expect("forward", without, buffers(), |_| loss.forward(source(), &batch).map(|_| ()));
     expect("forward_with", with, buffers(), |buffers| {
-        loss.forward_with(source(), &batch, buffers.split().1).map(|_| ())
+        loss.forward_with(source(), &batch, buffers.split().1, room.lend()).map(|_| ())
     });
     expect("in place", with, Buffers::new(call, z.to_vec()), |buffers| {
         let (matrix, outputs) = buffers.split();
         let view = view_mut(matrix, call.logits).unwrap();
-        loss.forward_backward_in_place_with(view, &batch, outputs).map(|_| ())
+        loss.forward_backward_in_place_with(view, &batch, outputs, room.lend()).map(|_| ())
     });
     if writes {
         expect("forward_backward", with && same_shape(call), buffers(), |buffers| {
             let (matrix, outputs) = buffers.split();
             let view = view_mut(matrix, call.dlogits).unwrap();
-            loss.forward_backward_with(source(), &batch, view, outputs).map(|_| ())
+            loss.forward_backward_with(source(), &batch, view, outputs, room.lend()).map(|_| ())
         });
     }
 }
@@ -162,11 +190,13 @@ fn stages(call: &Call, z: &[f32], out: &[f32], writes: bool) {
 fn stage_2(call: &Call) {
     let stats = vec![STATS; call.stats.unwrap_or(0)];
     let right = validity::problem(&call.problem, stats.len(), call.vocab_total)
-        && call.terms.unwrap_or(0) == stats.len();
+        && call.terms.unwrap_or(0) == stats.len()
+        && (!validity::is_group(&call.problem.objective) || call.workspace[2] >= stats.len());
+    let mut room = Room::new(call);
     let (loss, batch) = (call.problem.loss(), call.problem.batch());
     expect("token_terms", right, Buffers::new(call, Vec::new()), |buffers| {
         let terms = buffers.terms.as_deref_mut().unwrap_or_default();
-        loss.token_terms(&stats, &batch, call.vocab_total, terms).map(|_| ())
+        loss.token_terms(&stats, &batch, call.vocab_total, terms, room.lend()).map(|_| ())
     });
 }
 

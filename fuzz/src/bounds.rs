@@ -5,60 +5,20 @@
 //! runs over exact statistics, and again with ln p of one row moved by twice its bound, up and down. Values are never taken from there,
 //! only how far they move.
 
-use surprisal::objective::{Builtin, TokenTerm};
-use surprisal::{LossReport, Reduction, RowStats};
+use surprisal::objective::{Builtin, Input, Objective, TokenTerm};
+use surprisal::{LossReport, OwnedWorkspace, Reduction, RowStats};
 use surprisal_tests::compare::{assert_close, close};
 use surprisal_tests::problem::{Outcome, Problem};
 
+use crate::exact::{Row, class_weight, smoothing_per_class, weight_sum, z_loss};
 use crate::rounding::Rounding;
-
-/// ULP of 1 in f32.
-const ULP: f64 = 1.0 / (1 << 23) as f64;
-/// What ln p may be off by, relative and absolute.
-const LOG_P: f64 = 2e-7;
-
-/// A row that is not ignored, in f64.
-struct Row {
-    target: usize,
-    /// Transformed logits.
-    mapped: Vec<f64>,
-    stats: RowStats,
-    /// What ln p may be off by.
-    slack: f64,
-    /// What a transformed logit may be off by; 0 where it is not transformed.
-    mapping: f64,
-}
-
-impl Row {
-    fn new(problem: &Problem, row: usize) -> Option<Self> {
-        let target = usize::try_from(problem.batch().target(row)?).ok()?;
-        let z = &problem.logits[row * problem.vocab..][..problem.vocab];
-        let mapped: Vec<f64> = z.iter().map(|&z| problem.mapped(f64::from(z))).collect();
-        let max = mapped.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let weighted = mapped.iter().enumerate().map(|(j, z)| class_weight(problem, j) * z);
-        let stats = RowStats {
-            max,
-            sum_exp: mapped.iter().map(|z| (z - max).exp()).sum(),
-            target_logit: mapped[target],
-            sum_logits: weighted.sum(),
-            sum_exp_logits: f64::NAN,
-        };
-        let largest = mapped.iter().fold(0.0_f64, |a, z| a.max(z.abs()));
-        let is_mapped = problem.extras.logit_scale != 1.0 || problem.extras.softcap.is_some();
-        let mapping = if is_mapped { 2.0 * ULP * largest } else { 0.0 };
-        let slack = LOG_P * (1.0 + stats.nll().abs()) + mapping;
-        Some(Self { target, mapped, stats, slack, mapping })
-    }
-}
-
-fn class_weight(problem: &Problem, class: usize) -> f64 {
-    problem.extras.class_weights.as_ref().map_or(1.0, |weights| f64::from(weights[class]))
-}
 
 /// Stage 2 under one reduction: the exact terms, and how far they and the report move.
 struct Terms {
     exact: Vec<TokenTerm>,
     moved: Vec<TokenTerm>,
+    /// What multiplies the dense extras in the loss, where `grad_scale` is no factor.
+    dense: Vec<f64>,
     report_moved: LossReport,
 }
 
@@ -67,17 +27,15 @@ impl Terms {
         let stats: Vec<RowStats> =
             rows.iter().map(|row| row.as_ref().map_or(RowStats::EMPTY, |row| row.stats)).collect();
         let (exact, report) = stage_2(problem, &stats);
+        let mut unscaled = problem.clone();
+        unscaled.extras.grad_scale = 1.0;
+        let dense = stage_2(&unscaled, &stats).0.iter().map(|term| term.dense.abs()).collect();
         let mut moved = vec![TokenTerm::default(); rows.len()];
         let mut sums = LossReport::default();
-        for together in moves(problem, rows) {
+        for together in moves(problem, rows, &stats) {
             let mut worst = vec![TokenTerm::default(); rows.len()];
             let mut worst_report = LossReport::default();
-            for steps in together {
-                let step = |(stats, step): (&RowStats, f64)| RowStats {
-                    target_logit: stats.target_logit + step,
-                    ..*stats
-                };
-                let stats: Vec<RowStats> = stats.iter().zip(steps).map(step).collect();
+            for stats in together {
                 let (terms, other) = stage_2(problem, &stats);
                 for (worst, (a, b)) in worst.iter_mut().zip(terms.iter().zip(&exact)) {
                     worst.loss = worst.loss.max((a.loss - b.loss).abs());
@@ -100,21 +58,18 @@ impl Terms {
             sums.nll_sum += worst_report.nll_sum;
             sums.weight_sum += worst_report.weight_sum;
         }
-        Self { exact, moved, report_moved: sums }
+        Self { exact, moved, dense, report_moved: sums }
     }
 
     /// What the dense extras of all rows may be off by.
     fn dense_slack(&self, problem: &Problem, rows: &[Option<Row>]) -> f64 {
-        let per_class = smoothing_per_class(problem);
-        let weights = weight_sum(problem);
-        let of_row = |row: &Row, term: &TokenTerm| {
-            let lse = LOG_P + row.mapping;
-            let smoothing = per_class * weights * (lse + row.mapping);
-            let z_loss = 2.0 * z_loss(problem) * row.stats.log_sum_exp().abs() * lse;
-            term.dense.abs() * (smoothing + z_loss)
+        let smoothing = smoothing_per_class(problem) * weight_sum(problem);
+        let of_row = |row: &Row, dense: &f64| {
+            let z_loss = 2.0 * z_loss(problem) * row.stats.log_sum_exp().abs() * row.sums();
+            dense * (smoothing * row.smoothed() + z_loss)
         };
-        let rows = rows.iter().zip(&self.exact);
-        rows.filter_map(|(row, term)| Some(of_row(row.as_ref()?, term))).sum()
+        let rows = rows.iter().zip(&self.dense);
+        rows.filter_map(|(row, dense)| Some(of_row(row.as_ref()?, dense))).sum()
     }
 
     /// Rounding of f64 sums.
@@ -123,47 +78,41 @@ impl Terms {
     }
 }
 
-/// Ways to move ln p of the rows, in sets: of a set the worst counts, and sets add up.
+/// Statistics of all rows with those of some moved, in sets: of a set the worst counts, and sets add up.
 ///
 /// Each row by itself, up and down. Where objectives select by ln p, moves do not add up (two rows may tie for one place): there all rows
 /// move, in every pattern.
-fn moves(problem: &Problem, rows: &[Option<Row>]) -> Vec<Vec<Vec<f64>>> {
-    let steps: Vec<f64> =
-        rows.iter().map(|row| row.as_ref().map_or(0.0, |row| 2.0 * row.slack)).collect();
-    let moving: Vec<usize> = (0..rows.len()).filter(|&row| rows[row].is_some()).collect();
+fn moves(problem: &Problem, rows: &[Option<Row>], exact: &[RowStats]) -> Vec<Vec<Vec<RowStats>>> {
+    let asks = |input| problem.objective.inputs().contains(&input);
+    let moments = asks(Input::Entropy) || asks(Input::SumSquares);
     if matches!(problem.objective, Builtin::Rho1(_) | Builtin::SftGo(_)) {
         let pattern = |bits: usize| {
-            let signed =
-                |(row, step): (usize, &f64)| if bits >> row & 1 == 0 { *step } else { -step };
-            steps.iter().enumerate().map(signed).collect()
+            let moved = |(index, row): (usize, &Option<Row>)| {
+                let row = row.as_ref().map(|row| row.moved(false)[0][bits >> index & 1]);
+                row.unwrap_or(RowStats::EMPTY)
+            };
+            rows.iter().enumerate().map(moved).collect()
         };
         return vec![(0..1 << rows.len()).map(pattern).collect()];
     }
-    let alone = |row: usize, step: f64| {
-        let mut steps = vec![0.0; rows.len()];
-        steps[row] = step;
-        steps
+    let alone = |index: usize, moved: RowStats| {
+        let mut stats = exact.to_vec();
+        stats[index] = moved;
+        stats
     };
-    moving.into_iter().map(|row| vec![alone(row, steps[row]), alone(row, -steps[row])]).collect()
+    let rows = rows.iter().enumerate().filter_map(|(index, row)| Some((index, row.as_ref()?)));
+    rows.flat_map(|(index, row)| row.moved(moments).into_iter().map(move |both| (index, both)))
+        .map(|(index, both)| both.map(|moved| alone(index, moved)).to_vec())
+        .collect()
 }
 
 fn stage_2(problem: &Problem, stats: &[RowStats]) -> (Vec<TokenTerm>, LossReport) {
     let mut terms = vec![TokenTerm::default(); stats.len()];
     let (loss, batch) = (problem.loss(), problem.batch());
-    let report = loss.token_terms(stats, &batch, problem.vocab, &mut terms).unwrap();
+    let mut workspace = OwnedWorkspace::new();
+    let workspace = workspace.lend(stats.len(), 0);
+    let report = loss.token_terms(stats, &batch, problem.vocab, &mut terms, workspace).unwrap();
     (terms, report)
-}
-
-fn smoothing_per_class(problem: &Problem) -> f64 {
-    f64::from(problem.extras.label_smoothing) / problem.vocab as f64
-}
-
-fn weight_sum(problem: &Problem) -> f64 {
-    (0..problem.vocab).map(|class| class_weight(problem, class)).sum()
-}
-
-fn z_loss(problem: &Problem) -> f64 {
-    f64::from(problem.extras.z_loss)
 }
 
 /// Bounds of one problem, for all its runs.
@@ -199,7 +148,7 @@ impl Bounds {
         r: Rounding,
     ) {
         self.check_report(what, problem, &actual.report, &oracle.report);
-        let nll_bound = |row: usize| self.rows[row].as_ref().map_or(0.0, |row| row.slack);
+        let nll_bound = |row: usize| self.rows[row].as_ref().map_or(0.0, Row::nll);
         assert_close(&format!("{what} nll"), &actual.nll, &oracle.nll, nll_bound);
         for (index, row) in self.rows.iter().enumerate() {
             let range = index * problem.vocab..(index + 1) * problem.vocab;
@@ -207,19 +156,29 @@ impl Bounds {
                 all[range.clone()].iter().map(|d| d.clamp(-r.largest, r.largest)).collect()
             };
             let (found, expected) = (clamped(&actual.dlogits), clamped(&oracle.dlogits));
-            match row {
-                None => assert!(found.iter().all(|d| d.to_bits() == 0), "{what}: ignored {index}"),
-                Some(row) => assert_close(&format!("{what} row {index}"), &found, &expected, |j| {
-                    let stored = r.relative * expected[j].abs() + r.absolute;
-                    self.entry(problem, index, row, j) + stored
-                }),
+            let Some(row) = row else {
+                assert!(found.iter().all(|d| d.to_bits() == 0), "{what}: ignored {index}");
+                continue;
+            };
+            assert_close(&format!("{what} row {index}"), &found, &expected, |j| {
+                let stored = r.relative * expected[j].abs() + r.absolute;
+                self.entry(problem, index, row, j) + stored
+            });
+            if r.relative == 0.0 && sums_to_zero(problem) {
+                let largest = found.iter().fold(0.0_f64, |a, d| a.max(d.abs()));
+                let lost = self.lost(problem, index) * problem.vocab as f64;
+                let sum: f64 = found.iter().sum();
+                assert!(
+                    close(sum, 0.0, 1e-6 * largest + lost),
+                    "{what}: row {index} sums to {sum:e}, its largest entry is {largest:e}"
+                );
             }
         }
     }
 
     fn check_report(&self, what: &str, problem: &Problem, a: &LossReport, e: &LossReport) {
         assert_eq!((a.tokens, a.invalid_row), (e.tokens, e.invalid_row), "{what}: tokens");
-        let nll: f64 = self.rows.iter().flatten().map(|row| row.slack).sum();
+        let nll: f64 = self.rows.iter().flatten().map(Row::nll).sum();
         let (terms, sum) = (&self.terms, &self.sum);
         let bound =
             |t: &Terms, moved: f64| moved + t.dense_slack(problem, &self.rows) + t.rounding();
@@ -246,47 +205,36 @@ impl Bounds {
     /// What one entry of the gradient may be off by.
     fn entry(&self, problem: &Problem, index: usize, row: &Row, class: usize) -> f64 {
         let (term, moved) = (&self.terms.exact[index], &self.terms.moved[index]);
-        let distance = row.stats.max - row.mapped[class];
-        let p = (-distance).exp() / row.stats.sum_exp;
-        let lse = row.stats.log_sum_exp().abs();
-        let uniform = smoothing_per_class(problem) * class_weight(problem, class);
-        let dense =
-            smoothing_per_class(problem) * weight_sum(problem) + 2.0 * z_loss(problem) * lse;
         // What the coefficients may be at most.
-        let (most, most_dense) = (term.coef.abs() + moved.coef, term.dense.abs() + moved.dense);
-        let total = most + most_dense * dense;
-        let scale = f64::from(problem.extras.logit_scale);
-        if total == 0.0 && most_dense == 0.0 {
+        let (coef, dense) = (term.coef.abs() + moved.coef, term.dense.abs() + moved.dense);
+        if coef == 0.0 && dense == 0.0 {
             return 0.0;
         }
-        if scale * total > f64::from(f32::MAX) {
-            // The kernels multiply by an f32: a coefficient beyond (GRPO's K3 far from its reference) saturates.
-            return f64::INFINITY;
-        }
-        // The contract of `Loss`.
-        let mut bound = ULP * (2.0 + distance) * total * p;
-        bound += row.mapping * total * p;
-        if class == row.target {
-            bound += 4e-7 * total;
-        }
-        // The dense extras: a part that follows no p, and one that follows lse.
-        // Half an ULP each for the f32 factor, its product with the class weight, and the difference.
-        bound += 1.5 * ULP * most_dense * uniform;
-        bound += most_dense * 2.0 * z_loss(problem) * (LOG_P + row.mapping) * p;
+        let p = row.p(class);
+        let from_target = if class == row.target { row.miss } else { p };
+        let uniform = smoothing_per_class(problem) * class_weight(problem, class);
+        let squared = 2.0 * z_loss(problem);
+        let extras = smoothing_per_class(problem) * weight_sum(problem)
+            + squared * row.stats.log_sum_exp().abs();
+        // The contract of `Loss`: relative to each of the parts, the uniform one of which has its own ULPs.
+        let mut bound = row.entry(class) * (coef * from_target + dense * extras * p);
+        bound += row.uniform(class) * dense * uniform;
+        bound += dense * squared * row.sums() * p;
         // ln p within its bound.
-        let from_target = if class == row.target { 1.0 - p } else { p };
-        bound += moved.coef * from_target + moved.dense * (dense * p + uniform);
-        bound += self.slope(problem, index, class, total * p + most_dense * uniform);
-        // An exponential below the smallest normal is 0: what it would have been multiplied by counts. So does what f32 cannot hold.
-        scale * bound + f64::from(f32::MIN_POSITIVE) * (scale * total).max(1.0)
+        bound += moved.coef * from_target + moved.dense * (extras * p + uniform);
+        f64::from(problem.extras.logit_scale) * bound + self.lost(problem, index)
     }
 
-    /// What the soft-cap's slope 4e/(1+e)², e = exp(−2|u|), may be off by: u has two roundings, which e doubles, and there are a few more.
-    fn slope(&self, problem: &Problem, index: usize, class: usize, entry: f64) -> f64 {
-        problem.extras.softcap.map_or(0.0, |cap| {
-            let z = problem.logits[index * problem.vocab + class];
-            let u = f64::from(problem.extras.logit_scale) * f64::from(z) / f64::from(cap);
-            ULP * (4.0 + 2.0 * u.abs()) * entry / u.cosh().powi(2)
-        })
+    /// An exponential below the smallest normal is 0: what it would have been multiplied by counts. So does what f32 cannot hold.
+    fn lost(&self, problem: &Problem, index: usize) -> f64 {
+        let (term, moved) = (&self.terms.exact[index], &self.terms.moved[index]);
+        let coef = term.coef.abs() + moved.coef + term.dense.abs() + moved.dense;
+        f64::from(f32::MIN_POSITIVE) * (f64::from(problem.extras.logit_scale) * coef).max(1.0)
     }
+}
+
+/// Whether the entries of a row cancel: they do for every objective, but neither under z-loss nor under a soft-cap's slopes.
+fn sums_to_zero(problem: &Problem) -> bool {
+    let extras = &problem.extras;
+    extras.label_smoothing == 0.0 && extras.z_loss == 0.0 && extras.softcap.is_none()
 }

@@ -2,7 +2,7 @@
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use surprisal::objective::{
-    Builtin, Cispo, Dapo, Dpo, Flow, Focal, FocalDetached, Grpo, Gspo, InfoSft, IwSequence,
+    Builtin, Cispo, Dapo, Dpo, Eaft, Flow, Focal, FocalDetached, Grpo, Gspo, InfoSft, IwSequence,
     IwToken, Power, Ppo, Psft, Rho1, SftGo, Talr, TalrAuto,
 };
 use surprisal::{Pair, Reduction};
@@ -30,10 +30,13 @@ pub struct Call {
     pub dlogits: Shape,
     /// The vocabulary that stage 2 is told of.
     pub vocab_total: usize,
-    /// Lengths of statistics and terms, where they are given, and of one output.
+    /// Lengths of statistics, terms and one more output, where they are given.
     pub stats: Option<usize>,
     pub terms: Option<usize>,
     pub nll: Option<usize>,
+    /// Lengths of what the workspace has for each row, and of its scratch.
+    pub workspace: [usize; 3],
+    pub scratch: usize,
 }
 
 impl<'a> Arbitrary<'a> for Call {
@@ -50,6 +53,8 @@ impl<'a> Arbitrary<'a> for Call {
             stats: Some(rows),
             terms: Some(rows),
             nll: Some(rows),
+            workspace: [rows; 3],
+            scratch: 0,
         };
         for _ in 0..u.int_in_range(0..=3)? {
             fault(u, &mut call)?;
@@ -63,6 +68,7 @@ fn fault(u: &mut Unstructured<'_>, call: &mut Call) -> Result<()> {
     let p = &mut call.problem;
     match u.int_in_range(0..=18)? {
         0 => shape(u, &mut call.logits)?,
+        1 if u.arbitrary()? => call.dlogits.shard = Some((u.int_in_range(0..=4)?, size(u)?)),
         1 => shape(u, &mut call.dlogits)?,
         2 => {
             let start = u.int_in_range(0..=4)?;
@@ -71,10 +77,12 @@ fn fault(u: &mut Unstructured<'_>, call: &mut Call) -> Result<()> {
             call.vocab_total = total;
         }
         3 => call.vocab_total = size(u)?,
-        4 => match u.int_in_range(0..=2)? {
+        4 => match u.int_in_range(0..=4)? {
             0 => call.stats = length(u)?,
             1 => call.terms = length(u)?,
-            _ => call.nll = length(u)?,
+            2 => call.nll = length(u)?,
+            3 => call.workspace[u.int_in_range(0..=2)?] = u.int_in_range(0..=10)?,
+            _ => call.scratch = u.int_in_range(0..=200)?,
         },
         5 => list(u, &mut p.targets, |u| u.arbitrary())?,
         6 => p.ignore_index = u.arbitrary()?,
@@ -91,10 +99,11 @@ fn fault(u: &mut Unstructured<'_>, call: &mut Call) -> Result<()> {
         15 => optional(u, &mut p.extras.class_weights, |u| u.arbitrary())?,
         16 => p.objective = objective(u)?,
         17 => p.reduction = reduction(u)?,
-        _ => match u.int_in_range(0..=3)? {
+        _ => match u.int_in_range(0..=4)? {
             0 => p.extras.label_smoothing = u.arbitrary()?,
             1 => p.extras.z_loss = u.arbitrary()?,
             2 => p.extras.logit_scale = u.arbitrary()?,
+            3 => p.extras.grad_scale = u.arbitrary()?,
             _ => p.extras.softcap = u.arbitrary()?,
         },
     }
@@ -183,6 +192,7 @@ fn objective(u: &mut Unstructured<'_>) -> Result<Builtin> {
         Builtin::FocalDetached(_) => FocalDetached { gamma: any()? }.into(),
         Builtin::Power(_) => Power { alpha: any()? }.into(),
         Builtin::InfoSft(_) => InfoSft { p_max: any()? }.into(),
+        Builtin::Eaft(_) => Eaft { power: any()?, classes: any()? }.into(),
         Builtin::IwToken(_) => IwToken { temperature: any()?, low: any()?, high: any()? }.into(),
         Builtin::IwSequence(_) => IwSequence { temperature: any()?, max: any()? }.into(),
         Builtin::Flow(_) => Flow { tau: Some(any()?) }.into(),

@@ -2,6 +2,7 @@
 
 pub mod bounds;
 pub mod call;
+mod exact;
 pub mod logits;
 pub mod problem;
 pub mod rounding;

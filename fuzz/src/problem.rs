@@ -1,8 +1,8 @@
 //! Consistent problems from arbitrary bytes: any shape, objective, reduction, side inputs and extras that belong together.
 
 use arbitrary::{Arbitrary, Result, Unstructured};
-use surprisal::objective::Objective;
-use surprisal::{Argument, ExtrasScale, Level, Pair, Reduction};
+use surprisal::objective::{Input as Needs, Objective};
+use surprisal::{ExtrasScale, Level, Pair, Reduction};
 use surprisal_tests::cases::{objectives, reductions};
 use surprisal_tests::problem::{Extras, Problem};
 use surprisal_tests::run::levels;
@@ -60,9 +60,9 @@ fn set_targets(u: &mut Unstructured<'_>, problem: &mut Problem) -> Result<()> {
 }
 
 fn set_side_inputs(u: &mut Unstructured<'_>, problem: &mut Problem) -> Result<()> {
-    let needs = |argument| problem.objective.inputs().contains(&argument);
-    let (ref_, old) = (needs(Argument::RefLogProbs), needs(Argument::OldLogProbs));
-    let (advantages, groups) = (needs(Argument::Advantages), needs(Argument::Groups));
+    let needs = |input| problem.objective.inputs().contains(&input);
+    let (ref_, old) = (needs(Needs::RefLogProbs), needs(Needs::OldLogProbs));
+    let (advantages, groups) = (needs(Needs::Advantages), needs(Needs::Groups));
     let rows = problem.rows;
     let log_p = |u: &mut Unstructured<'_>| Ok(-f32::from(u.arbitrary::<u16>()?) / 2048.0);
     problem.token_weights = maybe(u, false, rows, |u| Ok(f32::from(u.arbitrary::<u8>()?) / 64.0))?;
@@ -77,10 +77,10 @@ fn set_side_inputs(u: &mut Unstructured<'_>, problem: &mut Problem) -> Result<()
 
 /// Sequences, some of them empty, and what stands over them.
 fn set_sequences(u: &mut Unstructured<'_>, problem: &mut Problem) -> Result<()> {
-    let needs = |argument| problem.objective.inputs().contains(&argument);
-    let (pairs, keep) = (needs(Argument::Pairs), needs(Argument::Keep));
+    let needs = |input| problem.objective.inputs().contains(&input);
+    let (pairs, keep) = (needs(Needs::Pairs), needs(Needs::Keep));
     let by_sequence = problem.reduction == Reduction::MeanSequences;
-    if !needs(Argument::Sequences) && !by_sequence && u.ratio(1, 2)? {
+    if !needs(Needs::Sequences) && !by_sequence && u.ratio(1, 2)? {
         return Ok(());
     }
     let rows = i64::try_from(problem.rows).unwrap();
@@ -131,5 +131,6 @@ fn extras(u: &mut Unstructured<'_>, vocab: usize) -> Result<Extras> {
         },
         class_weights: maybe(u, false, vocab, |u| Ok(f32::from(u.arbitrary::<u8>()?) / 64.0))?,
         scale: if u.arbitrary()? { ExtrasScale::One } else { ExtrasScale::Objective },
+        grad_scale: if u.arbitrary()? { f32::from(u.arbitrary::<i8>()?) / 8.0 } else { 1.0 },
     })
 }

@@ -20,6 +20,18 @@ pub fn shard(s: Shape) -> bool {
     s.shard.is_none_or(|(start, total)| start as u128 + s.vocab as u128 <= total as u128)
 }
 
+/// A result's shard, if it is one, is that of the logits.
+pub fn same_place(result: Shape, logits: Shape) -> bool {
+    let place = |s: Shape| s.shard.unwrap_or((0, s.vocab));
+    place(result).1 == result.vocab || place(result) == place(logits)
+}
+
+/// A workspace: enough of everything for a group pass, and a scratch that has no part of a row.
+pub fn workspace(lens: [usize; 3], scratch: usize, rows: usize, vocab: usize, group: bool) -> bool {
+    let enough = rows == 0 || lens.into_iter().all(|len| len >= rows);
+    (scratch == 0 || scratch >= vocab) && (enough || !group)
+}
+
 /// All that does not depend on views and outputs, for this many rows and classes.
 pub fn problem(p: &Problem, rows: usize, vocab_total: usize) -> bool {
     parameters(&p.objective)
@@ -32,7 +44,7 @@ pub fn problem(p: &Problem, rows: usize, vocab_total: usize) -> bool {
         && sequences(p, rows)
 }
 
-/// Whether an objective needs statistics and terms as workspace.
+/// Whether an objective has a group pass, which needs a workspace.
 pub fn is_group(objective: &Builtin) -> bool {
     use Builtin::*;
     matches!(
@@ -55,13 +67,14 @@ fn parameters(objective: &Builtin) -> bool {
     let share = |x: f64| (0.0..=1.0).contains(&x);
     let natural = |x: f64| x >= 0.0 && x.is_finite();
     match *objective {
-        Sft(_) | Dft(_) | DftSequence(_) | Rft(_) => true,
+        Sft(_) | Dft(_) | DftSequence(_) | Rft(_) | Deft(_) => true,
         Talr(o) => o.tau > 0.0 && share(o.floor),
         TalrAuto(o) => share(o.floor),
         Focal(o) => natural(o.gamma),
         FocalDetached(o) => natural(o.gamma),
         Power(o) => natural(o.alpha) && o.alpha != 0.0,
         InfoSft(o) => o.p_max > 0.5 && o.p_max < 1.0,
+        Eaft(o) => natural(o.power) && o.classes > 1.0 && o.classes.is_finite(),
         IwToken(o) => natural(o.temperature) && o.low >= 0.0 && o.high >= o.low,
         IwSequence(o) => natural(o.temperature) && o.max > 0.0,
         Flow(o) => o.tau.is_none_or(|tau| tau > 0.0),
@@ -85,6 +98,7 @@ fn extras(p: &Problem, vocab_total: usize) -> bool {
     (0.0..=1.0).contains(&e.label_smoothing)
         && (e.z_loss >= 0.0 && e.z_loss.is_finite())
         && positive(e.logit_scale)
+        && e.grad_scale.is_finite()
         && e.softcap.is_none_or(positive)
         && weights.is_none_or(|w| w.len() == vocab_total && w.iter().all(|&w| is_weight(w)))
 }
@@ -122,6 +136,7 @@ fn reduction(p: &Problem) -> bool {
         Reduction::MeanPairs => of_pairs,
         Reduction::MeanTokens | Reduction::MeanWeights => !of_pairs,
         Reduction::MeanSequences => !of_pairs && p.cu_seqlens.is_some(),
+        other => panic!("{other:?} is new"),
     }
 }
 

@@ -59,7 +59,7 @@ pub fn is_fused(level: Level) -> bool {
     return !level.is_fallback();
 }
 
-/// Padding behind each row.
+/// Padding after each row.
 const PADDING: usize = 5;
 /// What stands in the padding before and after.
 const CANARY: f32 = 1536.0;

@@ -15,7 +15,7 @@ use surprisal_tests::storage::Storage;
 
 /// What stands around a result and its rows, and in the scratch, before; no exponential has this value.
 const CANARY: f32 = 1536.0;
-/// Elements behind a result.
+/// Elements after a result.
 const GUARD: usize = 40;
 
 /// Where a call writes.
@@ -24,7 +24,7 @@ struct Setup {
     level: Level,
     /// Elements in front of the result's first row, and in front of the scratch.
     offset: usize,
-    /// Elements behind each row of the result.
+    /// Elements after each row of the result.
     padding: usize,
     /// Entries of scratch; 0 for none.
     scratch: usize,

@@ -18,7 +18,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use surprisal::{Level, bf16, default_level, f16};
 use surprisal_benches::allocation::Counting;
 use surprisal_benches::data::{Data, Dtype};
-use surprisal_benches::level::{level_name, levels};
+use surprisal_benches::level::level_named;
 use surprisal_benches::measure::{Rounds, Run};
 use surprisal_benches::path::{Class, Path, Target};
 use surprisal_benches::plot;
@@ -40,7 +40,7 @@ struct Arguments {
     /// Number of threads; repeat for more. 1 and all cores without.
     #[arg(long)]
     threads: Vec<usize>,
-    /// SIMD level (avx512, avx2, sse4_2, sse2, neon, ...); repeat for more. The machine's best without.
+    /// SIMD level (avx512, avx2, sse2, neon, ...); repeat for more. The machine's best without.
     #[arg(long)]
     level: Vec<String>,
     /// Rounds at the least; short calls get more.
@@ -90,15 +90,7 @@ impl Arguments {
         if self.level.is_empty() {
             return Ok(vec![default_level()]);
         }
-        let known = levels();
-        let names = || known.iter().map(|level| level_name(*level)).collect::<Vec<_>>().join(", ");
-        self.level
-            .iter()
-            .map(|name| {
-                let found = known.iter().find(|level| level_name(**level) == *name);
-                found.copied().ok_or_else(|| format!("no level {name:?} here, but {}", names()))
-            })
-            .collect()
+        self.level.iter().map(|name| level_named(name)).collect()
     }
 
     fn rounds(&self) -> Rounds {

@@ -7,7 +7,8 @@ use surprisal::{Batch, Loss};
 use super::context::surprisal_gpu;
 use super::failure::{DeviceFailure, finish, object};
 use super::matrix::{MatrixInput, surprisal_gpu_matrix};
-use crate::batch::{BatchInput, surprisal_batch};
+use crate::batch::surprisal_batch;
+use crate::batch_input::BatchInput;
 use crate::detail::surprisal_error_detail;
 use crate::loss::{LossInput, surprisal_loss};
 use crate::memory::Memory;
@@ -47,10 +48,8 @@ impl Inputs<'_> {
             let logits = MatrixInput::read(logits, "logits", gpu, memory)?;
             let place = logits.place();
             let loss = LossInput::read(loss, place.vocab_total, memory)?;
-            let batch = BatchInput::read(batch, memory)?;
-            place.check_batch(batch.rows)?;
-            let outputs = surprisal_outputs::copy(outputs, memory)?;
-            let outputs = OutputsInput::of_rows(&outputs, &place, memory)?;
+            let batch = BatchInput::of_matrix(batch, &place, None, memory)?;
+            let outputs = OutputsInput::read(outputs, &place, memory)?;
             let report = memory.write_struct(report)?;
             Ok(Self { gpu, logits, loss, batch, outputs, report })
         }
@@ -65,7 +64,11 @@ impl Inputs<'_> {
     ) -> Result<(), DeviceFailure> {
         let checked = memory.check()?;
         let batch = self.batch.get(&checked)?;
-        let loss: Loss<'_, Builtin> = self.loss.get(&checked);
+        let mut loss: Loss<'_, Builtin> = self.loss.get(&checked);
+        if self.outputs.entropy.is_some() {
+            // A device sums what it is asked for.
+            loss = loss.with_moments();
+        }
         // All that the core can refuse, before anything is compiled.
         loss.plan(&batch, self.logits.vocab)?;
         self.outputs.check_for(&loss)?;
@@ -80,8 +83,7 @@ impl Inputs<'_> {
 
 /// Loss only, with per-row outputs on request. Waits for the device.
 ///
-/// `outputs` may be NULL; its arrays are memory of the host. No objective needs a workspace here; those of a sequence or the batch have no
-/// `outputs.weights`. Nothing looks at `outputs.scratch`.
+/// `outputs` may be NULL; its arrays are memory of the host. No objective needs a workspace here; those of a group have no `outputs.weights`.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn surprisal_gpu_forward(
@@ -104,7 +106,7 @@ pub unsafe extern "C" fn surprisal_gpu_forward(
     unsafe { finish(detail, call) }
 }
 
-/// Loss, and its gradient with respect to the raw logits into `dlogits`: in the logits' type or in f32, or over the logits themselves. Waits for
+/// Loss, and its gradient with respect to the raw logits into `dlogits`: in any element type, or over the logits themselves. Waits for
 /// the loss; the gradient may be on its way when the call returns, which calls with its buffer wait for.
 ///
 /// `outputs` as in `surprisal_gpu_forward`.

@@ -8,8 +8,9 @@ use super::buffer::surprisal_gpu_buffer;
 use super::context::surprisal_gpu;
 use super::failure::{DeviceFailure, object};
 use crate::logits::surprisal_dtype;
-use crate::matrix::{BF16, F16, F32, Place, unknown_result};
+use crate::matrix::{BF16, F16, F32};
 use crate::memory::Memory;
+use crate::place::Place;
 use crate::status::Failure;
 use crate::status::surprisal_status::{
     self, SURPRISAL_ERROR_EXTENT, SURPRISAL_ERROR_MISALIGNED, SURPRISAL_ERROR_OVERLAP,
@@ -20,8 +21,8 @@ use crate::versioned::{Versioned, versioned};
 /// A matrix `[rows x vocab]` in a buffer, row-major: logits or their gradient. Begin with `SURPRISAL_GPU_MATRIX_INIT` or with
 /// `surprisal_gpu_matrix_of(buffer, dtype, rows, vocab)`.
 ///
-/// A gradient has the rows and columns of the logits, and their element type or f32. With their `buffer`, `offset`, `row_stride` and `dtype` it
-/// is written in place; otherwise it needs a buffer of its own. The columns behind `vocab` keep their values.
+/// A gradient has the rows and columns of the logits, in any element type. With their `buffer`, `offset`, `row_stride` and `dtype` it is written in
+/// place; otherwise it needs a buffer of its own. The columns past `vocab` keep their values.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct surprisal_gpu_matrix {
@@ -159,10 +160,6 @@ impl<'call> MatrixInput<'call> {
         if (self.rows, self.vocab) != (logits.rows, logits.vocab) {
             let message = "differs from logits in rows or vocab";
             return Err(Failure::new(SURPRISAL_ERROR_SHAPE, "dlogits", message).into());
-        }
-        if self.dtype != logits.dtype && self.dtype != Dtype::F32 {
-            let dtype = if self.dtype == Dtype::Bf16 { BF16 } else { F16 };
-            return Err(unknown_result(dtype).into());
         }
         if !ptr::eq(self.buffer, logits.buffer) {
             return Ok(Gradient::To(self.view()?));

@@ -1,7 +1,7 @@
 //! Per-row outputs, from what a device knows of every row.
 
 use ::surprisal_gpu::DeviceOutcome;
-use surprisal::objective::{Builtin, Objective, Scope};
+use surprisal::objective::{Builtin, Objective};
 use surprisal::{Batch, Loss, RowStats};
 
 use crate::memory::{Checked, Output};
@@ -18,8 +18,8 @@ fn fill<T>(output: Option<Output<'_, T>>, checked: &Checked, values: impl IntoIt
 impl OutputsInput<'_> {
     /// Refuses what a device cannot tell.
     pub(super) fn check_for(&self, loss: &Loss<'_, Builtin>) -> Result<(), Failure> {
-        if self.weights.is_some() && loss.objective().scope() != Scope::Token {
-            let message = "are not known on a device for objectives of a sequence or the batch";
+        if self.weights.is_some() && loss.objective().group_pass().is_some() {
+            let message = "are not known on a device for objectives of group scope";
             return Err(Failure::option("weights", message));
         }
         Ok(())

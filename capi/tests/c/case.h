@@ -3,7 +3,7 @@
  *
  *     case NAME
  *     text FIELD WORD               objective, reduction, extras_scale, kl, tau_from, normalize: their names
- *     number FIELD VALUE            rows, vocab, ignore_index, a number of surprisal_loss, expected_...
+ *     number FIELD VALUE            rows, vocab, ignore_index, a number of surprisal_loss, expected_..., noise
  *     array FIELD COUNT VALUE...    logits, targets, ..., nll and dlogits (expected)
  *     end
  *
@@ -36,6 +36,8 @@ typedef struct test_case {
     surprisal_loss loss;
     surprisal_batch batch;
     surprisal_report expected;
+    /* What the expectation may be off by, besides 1e-14 of itself. */
+    double noise;
 } test_case;
 
 /* Memory of the current case, each block exactly as long as it was asked for. */
@@ -100,8 +102,10 @@ static const struct {
     OPTION(FLOAT, softcap), OPTION(DOUBLE, tau), OPTION(DOUBLE, floor), OPTION(DOUBLE, gamma), OPTION(DOUBLE, alpha),
     OPTION(DOUBLE, p_max), OPTION(DOUBLE, temperature), OPTION(DOUBLE, low), OPTION(DOUBLE, high), OPTION(DOUBLE, max),
     OPTION(DOUBLE, clip_low), OPTION(DOUBLE, clip_high), OPTION(DOUBLE, dual_clip), OPTION(DOUBLE, beta),
-    OPTION(DOUBLE, keep), OPTION(DOUBLE, lambda), EXPECTED(DOUBLE, loss), EXPECTED(DOUBLE, loss_sum),
-    EXPECTED(DOUBLE, nll_sum), EXPECTED(DOUBLE, weight_sum), EXPECTED(SIZE, tokens), EXPECTED(SIZE, correct),
+    OPTION(DOUBLE, keep), OPTION(DOUBLE, lambda), OPTION(DOUBLE, power), OPTION(DOUBLE, classes),
+    OPTION(FLOAT, grad_scale), EXPECTED(DOUBLE, loss), EXPECTED(DOUBLE, loss_sum), EXPECTED(DOUBLE, nll_sum),
+    EXPECTED(DOUBLE, weight_sum), EXPECTED(SIZE, tokens), EXPECTED(SIZE, correct),
+    {"noise", DOUBLE, offsetof(test_case, noise)},
 };
 
 /* Each reader returns whether it knew the field. */

@@ -20,7 +20,7 @@ int main(int count, char **arguments)
     batch.rows = ROWS;
     batch.targets_i32 = targets;
     surprisal_logits z = surprisal_logits_f32(logits, ROWS, VOCAB);
-    CHECK_OK(surprisal_forward(&loss, &batch, &z, NULL, &report, NULL));
+    CHECK_OK(surprisal_forward(&loss, &batch, &z, NULL, NULL, &report, NULL));
     CHECK(report.loss > 0, "loss %g", report.loss);
     free(logits);
     return finish("control");

@@ -4,7 +4,10 @@
 enum {
     MISSING = SURPRISAL_ERROR_MISSING,
     EXTENT = SURPRISAL_ERROR_EXTENT,
+    MISALIGNED = SURPRISAL_ERROR_MISALIGNED,
+    OVERLAP = SURPRISAL_ERROR_OVERLAP,
     SHAPE = SURPRISAL_ERROR_SHAPE,
+    STRUCT_SIZE = SURPRISAL_ERROR_STRUCT_SIZE,
     OPTION = SURPRISAL_ERROR_OPTION,
     TARGET = SURPRISAL_ERROR_TARGET,
     VALUE = SURPRISAL_ERROR_VALUE,
@@ -30,40 +33,45 @@ static void options(void)
         }
         if (i != 2) {
             REFUSE(WITH_LOSS, OPTION, "logit_scale", -1, x, w.loss.logit_scale = (float)x);
-            REFUSE(WITH_LOSS, OPTION, "reduction_by", -1, x, w.loss.reduction = SURPRISAL_BY; w.loss.reduction_by = x);
+            REFUSE(WITH_OPTIONS, OPTION, "reduction_by", -1, x, w.loss.reduction = SURPRISAL_BY;
+                   w.loss.reduction_by = x);
         }
-        REFUSE(WITH_LOSS, OPTION, "reduction_by", -1, x, w.loss.reduction_by = x);
+        if (i > 2) {
+            REFUSE(WITH_LOSS, OPTION, "grad_scale", -1, x, w.loss.grad_scale = (float)x);
+        } else {
+            ACCEPT(WITH_LOSS, w.loss.grad_scale = (float)x);
+        }
+        REFUSE(WITH_OPTIONS, OPTION, "reduction_by", -1, x, w.loss.reduction_by = x);
     }
-    REFUSE(WITH_LOSS, OPTION, "reduction_by", -1, NAN, w.loss.reduction = SURPRISAL_BY);
-    static const int32_t unknown[] = {-1, 22, INT32_MAX, INT32_MIN};
+    REFUSE(WITH_OPTIONS, OPTION, "reduction_by", -1, NAN, w.loss.reduction = SURPRISAL_BY);
+    static const int32_t unknown[] = {-1, 24, INT32_MAX, INT32_MIN};
     for (size_t i = 0; i < LENGTH(unknown); i++) {
         int32_t x = unknown[i];
-        REFUSE(WITH_LOSS, OPTION, "objective", -1, x, w.loss.objective = x);
-        REFUSE(WITH_LOSS, OPTION, "reduction", -1, x, w.loss.reduction = x);
-        REFUSE(WITH_LOSS, OPTION, "extras_scale", -1, x, w.loss.extras_scale = x);
-        REFUSE(WITH_LOSS, OPTION, "kl", -1, x, w.loss.objective = SURPRISAL_GRPO; w.loss.kl = x);
-        REFUSE(WITH_LOSS, OPTION, "tau_from", -1, x, w.loss.objective = SURPRISAL_TALR_AUTO; w.loss.tau_from = x);
-        REFUSE(WITH_LOSS, OPTION, "normalize", -1, x, w.loss.objective = SURPRISAL_TALR_AUTO; w.loss.normalize = x);
+        REFUSE(WITH_OPTIONS, OPTION, "objective", -1, x, w.loss.objective = x);
+        REFUSE(WITH_OPTIONS, OPTION, "reduction", -1, x, w.loss.reduction = x);
+        REFUSE(WITH_OPTIONS, OPTION, "extras_scale", -1, x, w.loss.extras_scale = x);
+        REFUSE(WITH_OPTIONS, OPTION, "moments", -1, x, w.loss.moments = x);
+        REFUSE(WITH_OPTIONS, OPTION, "kl", -1, x, w.loss.objective = SURPRISAL_GRPO; w.loss.kl = x);
+        REFUSE(WITH_OPTIONS, OPTION, "tau_from", -1, x, w.loss.objective = SURPRISAL_TALR_AUTO; w.loss.tau_from = x);
+        REFUSE(WITH_OPTIONS, OPTION, "normalize", -1, x, w.loss.objective = SURPRISAL_TALR_AUTO; w.loss.normalize = x);
         REFUSE(WITH_LOGITS, OPTION, "dtype", -1, x, w.logits.dtype = x);
         REFUSE(WITH_RESULT, OPTION, "dtype", -1, x, w.dlogits.dtype = x);
+        REFUSE(WITH_RESULT | SOFTMAX, OPTION, "padding", -1, x, w.dlogits.padding = w.softmax.padding = x);
     }
-    /* The first number after the last of each. */
-    REFUSE(WITH_LOSS, OPTION, "reduction", -1, 6, w.loss.reduction = 6);
-    REFUSE(WITH_LOSS, OPTION, "extras_scale", -1, 2, w.loss.extras_scale = 2);
-    REFUSE(WITH_LOSS, OPTION, "kl", -1, 6, w.loss.objective = SURPRISAL_GRPO; w.loss.kl = 6);
-    REFUSE(WITH_LOSS, OPTION, "tau_from", -1, 3, w.loss.objective = SURPRISAL_TALR_AUTO; w.loss.tau_from = 3);
-    REFUSE(WITH_LOSS, OPTION, "normalize", -1, 5, w.loss.objective = SURPRISAL_TALR_AUTO; w.loss.normalize = 5);
+    /* The first number past the end of each. */
+    REFUSE(WITH_OPTIONS, OPTION, "reduction", -1, 7, w.loss.reduction = 7);
+    REFUSE(WITH_OPTIONS, OPTION, "extras_scale", -1, 2, w.loss.extras_scale = 2);
+    REFUSE(WITH_OPTIONS, OPTION, "moments", -1, 2, w.loss.moments = 2);
+    REFUSE(WITH_OPTIONS, OPTION, "kl", -1, 6, w.loss.objective = SURPRISAL_GRPO; w.loss.kl = 6);
+    REFUSE(WITH_OPTIONS, OPTION, "tau_from", -1, 3, w.loss.objective = SURPRISAL_TALR_AUTO; w.loss.tau_from = 3);
+    REFUSE(WITH_OPTIONS, OPTION, "normalize", -1, 5, w.loss.objective = SURPRISAL_TALR_AUTO; w.loss.normalize = 5);
     REFUSE(WITH_LOGITS, OPTION, "dtype", -1, 3, w.logits.dtype = 3);
     REFUSE(WITH_LOGITS, OPTION, "logits", -1, NAN, w.logits.reserved = 1);
-    REFUSE(WITH_RESULT, OPTION, "dlogits", -1, NAN, w.dlogits.reserved = -1);
-    REFUSE(SOFTMAX, OPTION, "out", -1, NAN, w.softmax.reserved = 1);
-    /* A result is of the logits' type or f32. */
+    REFUSE(WITH_RESULT | SOFTMAX, OPTION, "padding", -1, 2, w.dlogits.padding = w.softmax.padding = 2);
+    /* Logits of any type have a result of any type. */
     for (int32_t z = SURPRISAL_F32; z <= SURPRISAL_F16; z++) {
-        for (int32_t result = SURPRISAL_BF16; result <= SURPRISAL_F16; result++) {
-            if (z != result) {
-                REFUSE(WITH_RESULT | SOFTMAX, OPTION, "dtype", -1, result, w.logits.dtype = z;
-                       w.dlogits.dtype = w.softmax.dtype = result);
-            }
+        for (int32_t result = SURPRISAL_F32; result <= SURPRISAL_F16; result++) {
+            ACCEPT(WITH_RESULT | SOFTMAX, w.logits.dtype = z; w.dlogits.dtype = w.softmax.dtype = result);
         }
     }
 }
@@ -94,7 +102,7 @@ static void arguments(void)
 static void shapes(void)
 {
     REFUSE(WITH_LOGITS, SHAPE, "vocab", -1, NAN, w.logits.vocab = 0);
-    REFUSE(TERMS | ORACLE | SURROGATE, SHAPE, "vocab", -1, NAN, w.vocab = 0; w.loss.class_weights = NULL);
+    REFUSE(TERMS | COUNT | ORACLE | SURROGATE, SHAPE, "vocab", -1, NAN, w.vocab = 0; w.loss.class_weights = NULL);
     REFUSE(WITH_LOGITS, SHAPE, "logits", -1, NAN, w.logits.row_stride = VOCAB - 1);
     REFUSE(WITH_LOGITS, SHAPE, "logits", -1, NAN, w.logits.row_start = 1);
     REFUSE(WITH_LOGITS, SHAPE, "logits", -1, NAN, w.logits.row_start = SIZE_MAX);
@@ -103,70 +111,141 @@ static void shapes(void)
     REFUSE(WITH_LOGITS, SHAPE, "logits", -1, NAN, w.logits.vocab_total = VOCAB - 1);
     REFUSE(WITH_LOGITS & WITH_BATCH, SHAPE, "logits", -1, ROWS + 1, w.logits.rows_total = ROWS + 1);
     REFUSE(WITH_LOGITS & WITH_BATCH, SHAPE, "logits", -1, ROWS - 1, w.logits.rows = ROWS - 1; w.logits.rows_total = 0);
-    /* Scratch is a row at least, also where it is of no use. */
-    static const size_t too_short[] = {0, 1, VOCAB - 1};
-    for (size_t i = 0; i < LENGTH(too_short); i++) {
-        REFUSE(COMPOSED, SHAPE, "scratch", -1, (double)too_short[i], w.outputs.scratch_len = too_short[i]);
-        REFUSE(COMPOSED, SHAPE, "scratch", -1, (double)too_short[i], w.outputs.scratch_len = too_short[i];
-               w.loss.objective = SURPRISAL_TALR_AUTO);
-        REFUSE(COMPOSED, SHAPE, "scratch", -1, (double)too_short[i], w.outputs.scratch_len = too_short[i];
-               w.logits.dtype = w.dlogits.dtype = SURPRISAL_BF16);
-    }
-    ACCEPT(COMPOSED, w.outputs.scratch_len = 7 * VOCAB + 1);
     REFUSE(TERMS, SHAPE, "row_start", -1, 1, w.row_start = 1);
     REFUSE(TERMS, SHAPE, "row_start", -1, (double)SIZE_MAX, w.row_start = SIZE_MAX);
     REFUSE(TERMS, SHAPE, "row_start", -1, 0, w.rows = ROWS + 1);
     /* 0 stands for what follows from the rest. */
     ACCEPT(WITH_LOGITS, w.logits.row_stride = w.logits.rows_total = w.logits.vocab_total = 0);
-    /* The result has the logits' place. */
+    /* The result has the logits' place, or names none. */
     REFUSE(WITH_RESULT, SHAPE, "dlogits", -1, NAN, w.dlogits.rows = ROWS - 1);
     REFUSE(WITH_RESULT, SHAPE, "dlogits", -1, NAN, w.dlogits.vocab = w.dlogits.vocab_total = VOCAB - 1);
     REFUSE(WITH_RESULT, SHAPE, "dlogits", -1, NAN, w.dlogits.rows = VOCAB; w.dlogits.rows_total = VOCAB);
-    REFUSE(WITH_RESULT, SHAPE, "dlogits", -1, NAN, w.dlogits.vocab_total = VOCAB + 1);
     REFUSE(WITH_RESULT, SHAPE, "dlogits", -1, NAN, w.dlogits.row_stride = VOCAB - 1);
     REFUSE(WITH_RESULT, SHAPE, "vocab", -1, NAN, w.dlogits.vocab = 0);
+    REFUSE(WITH_RESULT, SHAPE, "dlogits", -1, 1, w.dlogits.vocab_total = VOCAB + 1; w.dlogits.vocab_start = 1);
+    REFUSE(SOFTMAX, SHAPE, "out", -1, 0, w.softmax.vocab_total = VOCAB + 1);
+    REFUSE(GRAD, SHAPE, "dlogits", -1, 2, w.logits.vocab_start = 1; w.dlogits.vocab_start = 2;
+           w.logits.vocab_total = w.dlogits.vocab_total = 2 * VOCAB; w.loss.class_weights = NULL);
+    ACCEPT(GRAD, w.logits.vocab_start = 1; w.logits.vocab_total = 2 * VOCAB; w.loss.class_weights = NULL);
+    REFUSE(WITH_RESULT, SHAPE, "dlogits", -1, 1, w.logits.rows = w.dlogits.rows = ROWS - 1; w.dlogits.row_start = 1);
+    ACCEPT(GRAD, w.logits.rows = w.dlogits.rows = w.dlogits.rows_total = ROWS - 1; w.logits.row_start = 1);
     REFUSE(SOFTMAX, SHAPE, "out", -1, NAN, w.softmax.rows = ROWS - 1);
-    REFUSE(SOFTMAX, SHAPE, "out", -1, NAN, w.softmax.vocab_total = VOCAB + 1);
     /* Sizes that overflow: of the matrix, of its bytes, of the arrays. */
     REFUSE(WITH_LOGITS, EXTENT, "logits", -1, NAN, w.logits.row_stride = SIZE_MAX / 2);
     REFUSE(WITH_LOGITS, EXTENT, "logits", -1, NAN, w.logits.row_stride = SIZE_MAX / 16);
     REFUSE(WITH_RESULT, EXTENT, "dlogits", -1, NAN, w.dlogits.row_stride = SIZE_MAX / 2);
     REFUSE(WITH_RESULT, EXTENT, "dlogits", -1, NAN, w.dlogits.row_stride = SIZE_MAX / 16);
     REFUSE(SOFTMAX, EXTENT, "out", -1, NAN, w.softmax.row_stride = SIZE_MAX / 2);
-    REFUSE(WITH_BATCH, EXTENT, "targets", -1, NAN,
-           w.batch.rows = w.logits.rows_total = w.dlogits.rows_total = SIZE_MAX);
+    REFUSE(WITH_BATCH & ~WITH_LOGITS & ~TERMS, EXTENT, "targets", -1, NAN, w.batch.rows = SIZE_MAX);
     REFUSE(WITH_BATCH, EXTENT, "sequence_count", -1, NAN, w.batch.sequence_count = SIZE_MAX);
     REFUSE(WITH_BATCH, EXTENT, "cu_seqlens", -1, NAN, w.batch.sequence_count = SIZE_MAX / 4);
     REFUSE(WITH_BATCH, EXTENT, "pairs", -1, NAN, w.batch.pair_count = SIZE_MAX / 4);
     REFUSE(WITH_LOSS & WITH_LOGITS, EXTENT, "class_weights", -1, NAN, w.logits.vocab_total = SIZE_MAX / 4);
-    REFUSE(TERMS | ORACLE | SURROGATE, EXTENT, "class_weights", -1, NAN, w.vocab = SIZE_MAX / 4);
+    REFUSE(TERMS | COUNT | ORACLE | SURROGATE, EXTENT, "class_weights", -1, NAN, w.vocab = SIZE_MAX / 4);
     REFUSE(ORACLE | SURROGATE, EXTENT, "logits", -1, NAN, w.vocab = SIZE_MAX; w.loss.class_weights = NULL);
-    REFUSE(COMPOSED, EXTENT, "scratch", -1, NAN, w.outputs.scratch_len = SIZE_MAX);
-    REFUSE(COMPOSED, EXTENT, "scratch", -1, NAN, w.outputs.scratch_len = SIZE_MAX / 4);
     REFUSE(HISTOGRAM, EXTENT, "bins", -1, NAN, w.bin_count = SIZE_MAX / 8);
     REFUSE(L2 | WISE, EXTENT, "parameters", -1, NAN, w.count = SIZE_MAX / 4);
     REFUSE(MERGE, EXTENT, "part", -1, NAN, w.count = SIZE_MAX);
-    REFUSE(REBASE, EXTENT, "stats", -1, NAN, w.count = SIZE_MAX / 40);
+    REFUSE(REBASE, EXTENT, "stats", -1, NAN, w.count = SIZE_MAX / 48);
     REFUSE(CHECK_GRADIENT, EXTENT, "x", -1, NAN, w.count = SIZE_MAX / 8);
     REFUSE(LORA | LORA_GRAD, EXTENT, "a", -1, NAN, w.rank = SIZE_MAX);
     REFUSE(LORA | LORA_GRAD, EXTENT, "b", -1, NAN, w.lora_rows = SIZE_MAX);
     REFUSE(LORA | LORA_GRAD, EXTENT, "weights", -1, NAN, w.lora_rows = SIZE_MAX; w.rank = 0);
-    /* A part where the whole is needed; a workspace that is. */
-#define GROUPED w.loss.objective = objective, w.loss.reduction = SURPRISAL_SUM
+}
+
+#define OBJECTIVE w.loss.objective = objective, w.loss.reduction = SURPRISAL_SUM
 #define ONE_ROW_LESS w.logits.rows = w.dlogits.rows = w.rows = ROWS - 1
+
+/* A part where the whole is needed. */
+static void parts(void)
+{
     REFUSE(COMPOSED | SOFTMAX | PER_ROW, NEEDS_WHOLE, "logits", -1, NAN, w.loss.class_weights = NULL;
            w.logits.vocab_total = w.dlogits.vocab_total = w.softmax.vocab_total = 2 * VOCAB);
     for (int32_t objective = 0; surprisal_objective_scope(objective) >= 0; objective++) {
+        ACCEPT(STATS | GRAD, OBJECTIVE; ONE_ROW_LESS);
         if (surprisal_objective_scope(objective) == SURPRISAL_SCOPE_TOKEN) {
-            ACCEPT(COMPOSED | TERMS, GROUPED; ONE_ROW_LESS);
-            ACCEPT(COMPOSED, GROUPED; w.outputs_ = NULL);
+            ACCEPT(GROUPED, OBJECTIVE; ONE_ROW_LESS);
+        } else {
+            REFUSE(GROUPED, NEEDS_WHOLE, "row_start", -1, NAN, OBJECTIVE; ONE_ROW_LESS);
+        }
+    }
+}
+
+/* A workspace that is needed, too small, misaligned or larger than memory. */
+static void workspaces(void)
+{
+    enum { A_ROW = sizeof(surprisal_stats) + 2 * sizeof(surprisal_term) };
+    static const size_t too_small[] = {0, 1, VOCAB * sizeof(float) - 1};
+    for (size_t i = 0; i < LENGTH(too_small); i++) {
+        REFUSE(COMPOSED, SHAPE, "workspace", -1, (double)too_small[i], w.workspace.size = too_small[i]);
+        ACCEPT(TERMS, w.workspace.size = too_small[i]);
+    }
+    ACCEPT(COMPOSED, w.workspace.size = VOCAB * sizeof(float));
+    ACCEPT(GROUPED, w.workspace.size = 0; w.workspace.data = NULL);
+    for (int32_t objective = 0; surprisal_objective_scope(objective) >= 0; objective++) {
+        if (surprisal_objective_scope(objective) == SURPRISAL_SCOPE_TOKEN) {
+            ACCEPT(GROUPED, OBJECTIVE; w.workspace_ = NULL);
             continue;
         }
-        REFUSE(COMPOSED | TERMS, NEEDS_WHOLE, "row_start", -1, NAN, GROUPED; ONE_ROW_LESS);
-        ACCEPT(STATS | GRAD, GROUPED; ONE_ROW_LESS);
-        REFUSE(COMPOSED, MISSING, "terms", -1, NAN, GROUPED; w.outputs_ = NULL);
-        REFUSE(COMPOSED, MISSING, "terms", -1, NAN, GROUPED; w.outputs.terms = NULL);
-        REFUSE(COMPOSED, MISSING, "stats", -1, NAN, GROUPED; w.outputs.stats = NULL);
+        ACCEPT(GROUPED, OBJECTIVE; w.workspace.size = ROWS * A_ROW; w.outputs_ = NULL);
+        REFUSE(GROUPED, SHAPE, "workspace", -1, ROWS * A_ROW - 1, OBJECTIVE; w.workspace.size = ROWS * A_ROW - 1);
+        REFUSE(GROUPED, MISALIGNED, "workspace", -1, NAN, OBJECTIVE;
+               w.workspace.data = (char *)w.workspace.data + 4);
+        REFUSE(GROUPED, MISSING, "workspace", -1, NAN, OBJECTIVE; w.workspace.data = NULL);
+        REFUSE(GROUPED, MISSING, "workspace", -1, NAN, OBJECTIVE; w.workspace.data = NULL; w.workspace.size = 0);
+        REFUSE(GROUPED, MISSING, "workspace", -1, NAN, OBJECTIVE; w.workspace_ = NULL);
+        REFUSE(COMPOSED, OVERLAP, "workspace", -1, NAN, OBJECTIVE;
+               w.workspace.data = get_pointer(offsetof(struct world, logits.data)));
+        REFUSE(LEND, EXTENT, "workspace", -1, NAN, OBJECTIVE; w.rows = SIZE_MAX / A_ROW + 1);
+    }
+    REFUSE(LEND, EXTENT, "workspace", -1, NAN, w.vocab = SIZE_MAX / 4 + 1);
+    REFUSE(LEND, EXTENT, "workspace", -1, NAN, w.vocab = SIZE_MAX);
+}
+
+/* What a mean of a range must know of the batch. */
+static void denominators(void)
+{
+    enum { MEANS = COMPOSED | TERMS };
+    static const int32_t means[] = {SURPRISAL_MEAN_TOKENS, SURPRISAL_MEAN_SEQUENCES, SURPRISAL_MEAN_WEIGHTS};
+    for (size_t i = 0; i < LENGTH(means); i++) {
+        int32_t reduction = means[i];
+        int of_sequences = reduction == SURPRISAL_MEAN_SEQUENCES;
+#define RANGE                                                                                                         \
+    w.loss.reduction = reduction;                                                                                     \
+    ONE_ROW_LESS;                                                                                                     \
+    CHECK_OK(surprisal_loss_denominator(&w.loss, &w.batch, VOCAB, w.sequence_tokens, &w.denominator, NULL));          \
+    w.batch.denominator = &w.denominator
+        ACCEPT(MEANS, RANGE);
+        ACCEPT(STATS | GRAD | LOG_PROBS, RANGE; w.batch.denominator = NULL);
+        REFUSE(MEANS, MISSING, "denominator", -1, NAN, RANGE; w.batch.denominator = NULL);
+        REFUSE(MEANS, MISALIGNED, "denominator", -1, NAN, RANGE;
+               set_pointer(offsetof(struct world, batch.denominator), (char *)&w.denominator + 1));
+        REFUSE(MEANS, STRUCT_SIZE, "denominator", -1, 8, RANGE; w.denominator.struct_size = 8);
+        for (int32_t other = SURPRISAL_REDUCTION_DEFAULT; other <= SURPRISAL_BY + 1; other++) {
+            if (other != reduction) {
+                REFUSE(MEANS, OPTION, "denominator", -1, other, RANGE; w.denominator.reduction = other);
+            }
+        }
+        REFUSE(MEANS, SHAPE, "denominator", -1, 1, RANGE; w.denominator.sequence_count = 1);
+        if (of_sequences) {
+            REFUSE(MEANS, MISSING, "sequence_tokens", -1, NAN, RANGE; w.denominator.sequence_tokens = NULL);
+            REFUSE(MEANS, MISALIGNED, "sequence_tokens", -1, NAN, RANGE;
+                   set_pointer(offsetof(struct world, denominator.sequence_tokens), (char *)w.sequence_tokens + 1));
+            REFUSE(MEANS, EXTENT, "sequence_tokens", -1, NAN, RANGE;
+                   set_pointer(offsetof(struct world, denominator.sequence_tokens), (void *)(UINTPTR_MAX - 3)));
+            REFUSE(COUNT, MISSING, "sequence_tokens", -1, NAN, w.loss.reduction = reduction; w.sequence_tokens = NULL);
+            REFUSE(COUNT, OVERLAP, "sequence_tokens", -1, NAN, w.loss.reduction = reduction;
+                   set_pointer(offsetof(struct world, sequence_tokens), w.batch.targets_i32));
+        } else {
+            ACCEPT(COUNT, w.loss.reduction = reduction; w.sequence_tokens = NULL);
+        }
+        /* Calls on the whole batch do not look at it, nor does the one that fills it. */
+        ACCEPT(MEANS, w.loss.reduction = reduction; w.denominator.struct_size = 1; w.batch.denominator = &w.denominator);
+        ACCEPT(COUNT, w.loss.reduction = reduction; w.batch.denominator = &w.denominator);
+    }
+    static const int32_t others[] = {SURPRISAL_SUM, SURPRISAL_BY};
+    for (size_t i = 0; i < LENGTH(others); i++) {
+        ACCEPT(MEANS, w.loss.reduction = others[i]; w.loss.reduction_by = i == 0 ? SURPRISAL_DEFAULT : 3; ONE_ROW_LESS);
     }
 }
 
@@ -237,6 +316,8 @@ static void sequences(void)
            w.loss.reduction = SURPRISAL_MEAN_PAIRS);
     /* Reductions without meaning. */
     REFUSE(WITH_LOSS, OPTION, "reduction", -1, NAN, w.loss.reduction = SURPRISAL_MEAN_PAIRS);
+    /* The objective's own is one that it has. */
+    ACCEPT(WITH_LOSS, w.loss.objective = SURPRISAL_DPO; w.loss.reduction = SURPRISAL_REDUCTION_DEFAULT);
     static const int32_t of_tokens[] = {SURPRISAL_MEAN_TOKENS, SURPRISAL_MEAN_SEQUENCES, SURPRISAL_MEAN_WEIGHTS};
     for (size_t i = 0; i < LENGTH(of_tokens); i++) {
         REFUSE(WITH_LOSS, OPTION, "reduction", -1, NAN, w.loss.objective = SURPRISAL_DPO;
@@ -250,6 +331,9 @@ int main(void)
     options();
     arguments();
     shapes();
+    parts();
+    workspaces();
+    denominators();
     entries();
     sequences();
     return finish("errors");

@@ -4,7 +4,7 @@
 
 static void names(void)
 {
-    enum { TOKEN = SURPRISAL_SCOPE_TOKEN, SEQUENCE = SURPRISAL_SCOPE_SEQUENCE, BATCH = SURPRISAL_SCOPE_BATCH };
+    enum { TOKEN = SURPRISAL_SCOPE_TOKEN, GROUP = SURPRISAL_SCOPE_GROUP };
     static const struct {
         const char *name;
         int32_t scope;
@@ -22,15 +22,17 @@ static void names(void)
         [SURPRISAL_GRPO] = {"grpo", TOKEN},
         [SURPRISAL_DAPO] = {"dapo", TOKEN},
         [SURPRISAL_CISPO] = {"cispo", TOKEN},
-        [SURPRISAL_TALR_AUTO] = {"talr-auto", BATCH},
-        [SURPRISAL_IW_SEQUENCE] = {"iw-sequence", SEQUENCE},
-        [SURPRISAL_FLOW] = {"flow", BATCH},
-        [SURPRISAL_DFT_SEQUENCE] = {"dft-sequence", SEQUENCE},
-        [SURPRISAL_GSPO] = {"gspo", SEQUENCE},
-        [SURPRISAL_DPO] = {"dpo", SEQUENCE},
-        [SURPRISAL_RFT] = {"rft", SEQUENCE},
-        [SURPRISAL_RHO1] = {"rho1", BATCH},
-        [SURPRISAL_SFT_GO] = {"sft-go", BATCH},
+        [SURPRISAL_TALR_AUTO] = {"talr-auto", GROUP},
+        [SURPRISAL_IW_SEQUENCE] = {"iw-sequence", GROUP},
+        [SURPRISAL_FLOW] = {"flow", GROUP},
+        [SURPRISAL_DFT_SEQUENCE] = {"dft-sequence", GROUP},
+        [SURPRISAL_GSPO] = {"gspo", GROUP},
+        [SURPRISAL_DPO] = {"dpo", GROUP},
+        [SURPRISAL_RFT] = {"rft", GROUP},
+        [SURPRISAL_RHO1] = {"rho1", GROUP},
+        [SURPRISAL_SFT_GO] = {"sft-go", GROUP},
+        [SURPRISAL_EAFT] = {"eaft", TOKEN},
+        [SURPRISAL_DEFT] = {"deft", TOKEN},
     };
     static const char *const unknown[] = {"", "SFT", "sf", "sft ", " sft", "sftt", "talr_auto"};
     static const int32_t no_objectives[] = {-1, LENGTH(objectives), INT32_MAX, INT32_MIN};
@@ -136,13 +138,18 @@ static double lse_of(const matrix *z, size_t row, double *entropy)
 static void softmax(int32_t dtype)
 {
     static const double half_ulp[] = {0, 0x1p-8, 0x1p-11};
-    matrix z = make_logits(dtype, VOCAB + 3), same = make(dtype, VOCAB + 1), f32 = make(SURPRISAL_F32, VOCAB);
+    matrix any[] = {make(SURPRISAL_F32, VOCAB), make(SURPRISAL_BF16, VOCAB), make(SURPRISAL_F16, VOCAB)};
+    matrix z = make_logits(dtype, VOCAB + 3), same = make(dtype, VOCAB + 1);
     matrix over = make_logits(dtype, VOCAB + 3);
     surprisal_logits logits = view(&z, whole(&z)), over_logits = view(&over, whole(&over));
-    surprisal_logits_mut out = view_mut(&same, whole(&same)), out_f32 = view_mut(&f32, whole(&f32));
+    surprisal_logits_mut out = view_mut(&same, whole(&same));
     surprisal_logits_mut in_place = view_mut(&over, whole(&over));
     CHECK_OK(surprisal_log_softmax(&logits, &out, NULL));
-    CHECK_OK(surprisal_log_softmax(&logits, &out_f32, NULL));
+    for (int32_t type = SURPRISAL_F32; type <= SURPRISAL_F16; type++) {
+        surprisal_logits_mut of_type = view_mut(&any[type], whole(&any[type]));
+        CHECK_OK(surprisal_log_softmax(&logits, &of_type, NULL));
+    }
+    CHECK(same_entries(&any[dtype], &same), "another stride gives other bits");
     CHECK_OK(surprisal_log_softmax(&over_logits, &in_place, NULL));
     CHECK(same_entries(&over, &same), "in place differs");
     CHECK(padding_survived(&same) && padding_survived(&over), "padding was written");
@@ -150,11 +157,13 @@ static void softmax(int32_t dtype)
         double entropy, lse = lse_of(&z, row, &entropy);
         for (size_t j = 0; j < VOCAB; j++) {
             double expected = get(&z, row, j) - lse, bound = 2 * 0x1p-23 * fabs(expected) + 2e-7;
-            CHECK_CLOSE(get(&f32, row, j), expected, bound);
-            CHECK_CLOSE(get(&same, row, j), expected, bound + half_ulp[dtype] * fabs(expected));
+            for (int32_t type = SURPRISAL_F32; type <= SURPRISAL_F16; type++) {
+                CHECK_CLOSE(get(&any[type], row, j), expected, bound + half_ulp[type] * fabs(expected));
+            }
         }
     }
-    free(z.bytes), free(same.bytes), free(f32.bytes), free(over.bytes);
+    free(z.bytes), free(same.bytes), free(over.bytes);
+    free(any[0].bytes), free(any[1].bytes), free(any[2].bytes);
 }
 
 /* One number a row: of all rows, and of a range, whose entries stand where they belong in the batch. */
@@ -263,34 +272,44 @@ static void figures(void)
     static const surprisal_stats empty = SURPRISAL_STATS_EMPTY;
     /* Logits ln 1, ln 2 and ln 5 relative to ln 5; the target has ln 2. */
     const double max = log(5), entropy = -(log(1.0 / 8) + 2 * log(2.0 / 8) + 5 * log(5.0 / 8)) / 8;
-    surprisal_stats s = {max, 1.6, log(2), 0, (log(1.0 / 5) + 2 * log(2.0 / 5)) / 5}, copy = s, other = {1, 2, 0, 3, 4};
-    surprisal_stats swapped = other, of_nan = s;
+    surprisal_stats s = {max, 1.2, log(2), 0, log(1.0 / 5) / 5, 1 / 25.0 + 1}, copy = s, other = {1, 2, 0, 3, 4, 5};
+    surprisal_stats swapped = other, of_nan = s, sure = {0, 1e-12, 0, 0, -27.6e-12, 1e-24};
     CHECK_CLOSE(surprisal_stats_nll(&s), log(4), 1e-15);
+    CHECK_CLOSE(surprisal_stats_miss(&s), 0.75, 1e-15);
     CHECK_CLOSE(surprisal_stats_log_sum_exp(&s), log(8), 1e-15);
     CHECK_CLOSE(surprisal_stats_entropy(&s), entropy, 1e-15);
-    of_nan.sum_exp = NAN;
+    CHECK_CLOSE(surprisal_stats_sum_squares(&s), (1 + 4 + 25) / 64.0, 1e-15);
+    /* Nothing is lost where p is near 1. */
+    CHECK_CLOSE(surprisal_stats_nll(&sure), 1e-12, 1e-24);
+    CHECK_CLOSE(surprisal_stats_miss(&sure), 1e-12, 2e-24);
+    CHECK_CLOSE(surprisal_stats_entropy(&sure), 28.6e-12, 1e-22);
+    of_nan.others = NAN;
     const surprisal_stats *without[] = {NULL, &empty, &of_nan};
     for (size_t i = 0; i < LENGTH(without); i++) {
         CHECK(isnan(surprisal_stats_nll(without[i])) && isnan(surprisal_stats_log_sum_exp(without[i])) &&
-                  isnan(surprisal_stats_entropy(without[i])), "figures of statistics %zu without a softmax", i);
+                  isnan(surprisal_stats_miss(without[i])) && isnan(surprisal_stats_entropy(without[i])) &&
+                  isnan(surprisal_stats_sum_squares(without[i])), "figures of statistics %zu without a softmax", i);
     }
     of_nan = s;
-    of_nan.sum_exp_logits = NAN;
+    of_nan.sum_exp_logits = of_nan.sum_exp_squared = NAN;
     CHECK_CLOSE(surprisal_stats_entropy(&of_nan), NAN, 0);
+    CHECK_CLOSE(surprisal_stats_sum_squares(&of_nan), NAN, 0);
+    CHECK_CLOSE(surprisal_stats_miss(&of_nan), 0.75, 1e-15);
     CHECK_OK(surprisal_stats_merge(&empty, &copy, 1, NULL));
     CHECK_BYTES(&copy, &s, sizeof s);
     CHECK_OK(surprisal_stats_merge(&other, &copy, 1, NULL));
     CHECK_OK(surprisal_stats_merge(&s, &swapped, 1, NULL));
     CHECK_BYTES(&copy, &swapped, sizeof copy);
-    CHECK_CLOSE(copy.sum_exp, 1.6 + 2 * exp(1 - max), 1e-15);
+    CHECK_CLOSE(copy.others, 1.2 + 2 * exp(1 - max), 1e-15);
+    CHECK_CLOSE(copy.sum_exp_squared, 26 / 25.0 + 5 * exp(2 - 2 * max), 1e-15);
     CHECK_OK(surprisal_stats_merge(NULL, NULL, 0, NULL));
     CHECK_OK(surprisal_stats_rebase(NULL, NULL, 0, NULL));
 
     surprisal_report r = SURPRISAL_REPORT_INIT, second = SURPRISAL_REPORT_INIT, sum = SURPRISAL_REPORT_INIT;
     CHECK_CLOSE(surprisal_report_mean_nll(&r), 0, 0);
     CHECK_CLOSE(surprisal_report_accuracy(&r), 0, 0);
-    r = (surprisal_report){sizeof r, 4, 3, 0, 1, 2, 4 * log(2), 8, 7};
-    second = (surprisal_report){sizeof r, 1, 1, 0, 0.5, 0.25, 2, 16, 5};
+    r = (surprisal_report){sizeof r, 4, 3, 0, 1, 2, 4 * log(2), 8, 7, 0};
+    second = (surprisal_report){sizeof r, 1, 1, 0, 0.5, 0.25, 2, 16, 5, 0.5};
     CHECK_CLOSE(surprisal_report_mean_nll(&r), log(2), 1e-15);
     CHECK_CLOSE(surprisal_report_perplexity(&r), 2, 1e-15);
     CHECK_CLOSE(surprisal_report_bits_per_token(&r), 1, 1e-15);
@@ -299,12 +318,27 @@ static void figures(void)
     CHECK_OK(surprisal_report_merge(&sum, &r, NULL));
     CHECK_BYTES(&sum, &r, sizeof sum);
     CHECK_OK(surprisal_report_merge(&sum, &second, NULL));
-    const surprisal_report expected = {sizeof r, 5, 4, 0, 1.5, 2.25, 3, 24, 5};
+    const surprisal_report expected = {sizeof r, 5, 4, 0, 1.5, 2.25, 3, 24, 5, 0.5};
     CHECK_BYTES(&sum, &expected, sizeof sum);
     r.struct_size = 8;
     CHECK(isnan(surprisal_report_mean_nll(NULL)) && isnan(surprisal_report_perplexity(NULL)) &&
               isnan(surprisal_report_bits_per_token(NULL)) && isnan(surprisal_report_accuracy(NULL)) &&
               isnan(surprisal_report_accuracy(&r)), "figures of no report");
+}
+
+/* Bytes of a workspace: of a row of the vocabulary, or of three structs a row. */
+static void workspaces(void)
+{
+    surprisal_loss loss = SURPRISAL_LOSS_INIT;
+    size_t size = 1;
+    for (int32_t objective = 0; surprisal_objective_name(objective) != NULL; objective++) {
+        int grouped = surprisal_objective_scope(objective) == SURPRISAL_SCOPE_GROUP;
+        loss.objective = objective;
+        CHECK_OK(surprisal_workspace_size(&loss, 5, 7, &size, NULL));
+        CHECK_EQUAL(size, grouped ? 5 * (sizeof(surprisal_stats) + 2 * sizeof(surprisal_term)) : 32);
+        CHECK_OK(surprisal_workspace_size(&loss, 0, 0, &size, NULL));
+        CHECK_EQUAL(size, 0);
+    }
 }
 
 static double cubic(const double *x, void *user)
@@ -348,6 +382,7 @@ int main(void)
     diagnostics();
     parameters();
     figures();
+    workspaces();
     gradient_checker();
     return finish("functions");
 }

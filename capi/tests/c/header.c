@@ -14,15 +14,17 @@
 /* Layouts that the ABI has wherever pointers have 64 bits; statuses cross it as 32 bits in every language. */
 #define SIZE(type, size) typedef char size_of_##type[sizeof(size_t) != 8 || sizeof(type) == (size) ? 1 : -1]
 SIZE(surprisal_status, 4);
-SIZE(surprisal_stats, 40);
+SIZE(surprisal_stats, 48);
 SIZE(surprisal_term, 24);
 SIZE(surprisal_pair, 16);
-SIZE(surprisal_report, 72);
+SIZE(surprisal_report, 80);
 SIZE(surprisal_logits, 80);
 SIZE(surprisal_logits_mut, 80);
-SIZE(surprisal_outputs, 88);
-SIZE(surprisal_batch, 128);
-SIZE(surprisal_loss, 184);
+SIZE(surprisal_outputs, 72);
+SIZE(surprisal_workspace, 24);
+SIZE(surprisal_denominator, 40);
+SIZE(surprisal_batch, 136);
+SIZE(surprisal_loss, 208);
 SIZE(surprisal_error_detail, 192);
 SIZE(surprisal_gradient_check, 32);
 
@@ -34,17 +36,22 @@ SURPRISAL_NODISCARD static int objects(void)
     surprisal_logits logits = SURPRISAL_LOGITS_INIT;
     surprisal_logits_mut dlogits = SURPRISAL_LOGITS_MUT_INIT;
     surprisal_outputs outputs = SURPRISAL_OUTPUTS_INIT;
+    surprisal_workspace workspace = SURPRISAL_WORKSPACE_INIT;
+    surprisal_denominator denominator = SURPRISAL_DENOMINATOR_INIT;
     surprisal_report report = SURPRISAL_REPORT_INIT;
     surprisal_stats stats = SURPRISAL_STATS_EMPTY;
     surprisal_dtype dtype = SURPRISAL_BF16;
-    surprisal_scope scope = SURPRISAL_SCOPE_BATCH;
+    surprisal_scope scope = SURPRISAL_SCOPE_GROUP;
+    surprisal_padding padding = SURPRISAL_PADDING_KEEP;
     surprisal_status status = SURPRISAL_OK;
     logits.dtype = dtype;
     return detail.index == -1 && loss.tau == SURPRISAL_DEFAULT && loss.lambda == SURPRISAL_DEFAULT &&
-           loss.logit_scale == 1 && batch.ignore_index == SURPRISAL_IGNORE_INDEX && dlogits.dtype == SURPRISAL_F32 &&
-           outputs.correct == NULL && outputs.scratch == NULL && outputs.scratch_len == 0 &&
-           report.invalid_row == -1 && stats.max < -1e38 && logits.dtype == SURPRISAL_BF16 &&
-           status == SURPRISAL_OK && scope == SURPRISAL_SCOPE_BATCH;
+           loss.classes == SURPRISAL_DEFAULT && loss.grad_scale == 1 && loss.moments == 0 &&
+           loss.reduction == SURPRISAL_REDUCTION_DEFAULT && loss.logit_scale == 1 && batch.denominator == NULL && batch.ignore_index == SURPRISAL_IGNORE_INDEX && dlogits.dtype == SURPRISAL_F32 &&
+           dlogits.padding == padding && outputs.correct == NULL && workspace.data == NULL && workspace.size == 0 &&
+           denominator.reduction == SURPRISAL_REDUCTION_DEFAULT && denominator.reserved == 0 && report.tau == 0 &&
+           report.invalid_row == -1 && stats.max < -1e308 && stats.sum_exp_squared == 0 && logits.dtype == SURPRISAL_BF16 &&
+           status == SURPRISAL_OK && scope == SURPRISAL_SCOPE_GROUP;
 }
 
 /* Views: the strides that are passed and those that are left at 0 are the same. */

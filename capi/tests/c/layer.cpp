@@ -38,11 +38,14 @@ void gradients()
     HOLDS(place == separate);
 
     // By rows, reports added up.
+    const auto counted = surprisal::denominator(loss, batch, vocab).value();
+    surprisal::Batch ranged(batch);
+    ranged.denominator = &counted;
     std::vector<float> by_rows(logits.size());
     surprisal::Report sum;
     for (std::size_t row = 0; row < rows; row++) {
         const auto part =
-            surprisal::forward_backward(loss, batch, read(logits).rows(row, row + 1), write(by_rows).rows(row, row + 1));
+            surprisal::forward_backward(loss, ranged, read(logits).rows(row, row + 1), write(by_rows).rows(row, row + 1));
         sum += part.value();
     }
     HOLDS(by_rows == separate);
@@ -92,35 +95,65 @@ void types()
     float wide[3];
     HOLDS(surprisal::log_softmax({b, 1, 3}, {wide, 1, 3}));
     CLOSE(wide[2], -expected);
-    surprisal::f16 narrow[3];
-    HOLDS(surprisal::log_softmax({b, 1, 3}, {narrow, 1, 3}).error().status() == SURPRISAL_ERROR_OPTION);
+    surprisal::f16 narrow[4] = {{0}, {0}, {0}, {0x3c00}};
+    HOLDS(surprisal::log_softmax({b, 1, 3}, surprisal::LogitsMut(narrow, 1, 3).strided(4)));
+    HOLDS(narrow[2].bits == 0xb686 && narrow[3].bits == 0x3c00);
+    HOLDS(surprisal::log_softmax({b, 1, 3}, surprisal::LogitsMut(narrow, 1, 3).strided(4).zero_padding()));
+    HOLDS(narrow[2].bits == 0xb686 && narrow[3].bits == 0);
     surprisal::Batch none(targets);
     none.ignore_index = 2;
     HOLDS(surprisal::forward(loss, none, {h, 1, 3})->tokens == 0);
 }
 
-void scratch()
+void workspaces()
 {
-    const std::vector<std::int32_t> targets{0, 1};
-    const surprisal::Loss loss(SURPRISAL_DFT);
-    const surprisal::Batch batch(targets);
+    const std::vector<std::int32_t> targets{0, 1}, offsets{0, 1, 2};
+    const surprisal::Loss loss(SURPRISAL_DFT), grouped(SURPRISAL_DFT_SEQUENCE);
+    surprisal::Batch batch(targets);
+    batch.cu_seqlens = offsets;
     // 1, 2, 3, 3, 1, 2.
     const surprisal::bf16 z[] = {{0x3f80}, {0x4000}, {0x4040}, {0x4040}, {0x3f80}, {0x4000}};
     surprisal::bf16 plain[rows * vocab], faster[rows * vocab];
-    std::vector<float> row(vocab, -1.0f), two(vocab - 1), nothing;
-    surprisal::Outputs outputs;
-    outputs.scratch = row;
+    std::vector<double> memory(surprisal::workspace_size(loss, rows, vocab).value() / sizeof(double));
+    HOLDS(memory.size() == 2);
     HOLDS(surprisal::forward_backward(loss, batch, {z, rows, vocab}, {plain, rows, vocab}));
-    HOLDS(surprisal::forward_backward(loss, batch, {z, rows, vocab}, {faster, rows, vocab}, outputs));
+    HOLDS(surprisal::forward_backward(loss, batch, {z, rows, vocab}, {faster, rows, vocab}, {}, memory));
     CHECK_BYTES(faster, plain, sizeof plain);
-    HOLDS(row[0] != -1.0f);
-    for (auto *wrong : {&two, &nothing}) {
-        outputs.scratch = *wrong;
-        const auto report = surprisal::forward_backward(loss, batch, {z, rows, vocab}, {faster, rows, vocab}, outputs);
-        HOLDS(report.error().status() == SURPRISAL_ERROR_SHAPE);
-        TEXT(report.error().argument(), "scratch");
-        CLOSE(report.error().value(), static_cast<double>(wrong->size()));
-    }
+    // A sequence a token: the same loss.
+    const auto missing = surprisal::forward(grouped, batch, {z, rows, vocab});
+    HOLDS(missing.error().status() == SURPRISAL_ERROR_MISSING);
+    TEXT(missing.error().argument(), "workspace");
+    const auto small = surprisal::forward(grouped, batch, {z, rows, vocab}, {}, memory);
+    HOLDS(small.error().status() == SURPRISAL_ERROR_SHAPE);
+    CLOSE(small.error().value(), 16.0);
+    memory.resize(surprisal::workspace_size(grouped, rows, vocab).value() / sizeof(double));
+    HOLDS(surprisal::forward_backward(grouped, batch, {z, rows, vocab}, {faster, rows, vocab}, {}, memory));
+    CHECK_BYTES(faster, plain, sizeof plain);
+    std::vector<surprisal::Stats> stats(rows);
+    std::vector<surprisal::Term> terms(rows);
+    HOLDS(surprisal::row_stats(grouped, batch, {z, rows, vocab}, stats));
+    HOLDS(!surprisal::token_terms(grouped, batch, vocab, stats, terms));
+    HOLDS(surprisal::token_terms(grouped, batch, vocab, stats, terms, memory));
+}
+
+void ranges()
+{
+    const std::vector<std::int32_t> targets{0, 1}, offsets{0, 2};
+    surprisal::Loss loss;
+    surprisal::Batch batch(targets);
+    batch.cu_seqlens = offsets;
+    loss.reduction = SURPRISAL_MEAN_SEQUENCES;
+    std::vector<std::uint32_t> tokens(1), two(2);
+    TEXT(surprisal::denominator(loss, batch, vocab).error().argument(), "sequence_tokens");
+    HOLDS(surprisal::denominator(loss, batch, vocab, two).error().status() == SURPRISAL_ERROR_SHAPE);
+    const auto denominator = surprisal::denominator(loss, batch, vocab, tokens).value();
+    HOLDS(tokens[0] == 2);
+    const double whole = surprisal::forward(loss, batch, read(logits))->loss;
+    TEXT(surprisal::forward(loss, batch, read(logits).rows(0, 1)).error().argument(), "denominator");
+    batch.denominator = &denominator;
+    surprisal::Report sum = surprisal::forward(loss, batch, read(logits).rows(0, 1)).value();
+    sum += surprisal::forward(loss, batch, read(logits).rows(1, 2)).value();
+    CLOSE(sum.loss, whole);
 }
 
 void refusals()
@@ -170,7 +203,8 @@ int main()
 {
     gradients();
     types();
-    scratch();
+    workspaces();
+    ranges();
     refusals();
     return finish("layer");
 }

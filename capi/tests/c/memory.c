@@ -22,7 +22,7 @@ static void array_pointers(void)
            set_pointer(offsetof(struct world, batch.targets_i64), (char *)w.memory[SPARE] + 4));
     REFUSE(WITH_BATCH, SURPRISAL_ERROR_MISALIGNED, "cu_seqlens", -1, NAN, w.batch.cu_seqlens_i32 = NULL;
            set_pointer(offsetof(struct world, batch.cu_seqlens_i64), (char *)w.memory[SPARE] + 4));
-    ACCEPT(COMPOSED, w.outputs.scratch = NULL; w.outputs.scratch_len = 0);
+    ACCEPT(GROUPED, w.workspace.data = NULL; w.workspace.size = 0);
     for (int32_t dtype = SURPRISAL_BF16; dtype <= SURPRISAL_F16; dtype++) {
         ACCEPT(WITH_LOGITS, w.logits.dtype = dtype; set_pointer(offsetof(struct world, logits.data), DATA(logits) + 2));
         REFUSE(WITH_LOGITS, SURPRISAL_ERROR_MISALIGNED, "logits", -1, NAN, w.logits.dtype = dtype;
@@ -119,26 +119,36 @@ static void overlapping_structs(void)
 /* Runs a call whose struct says another size. */
 #define SIZED(s, size) (*(size_t *)(void *)at_offset((s)->structure) = (size))
 
+static int all_bytes_are(const unsigned char *bytes, unsigned char value, size_t count)
+{
+    size_t i = 0;
+    while (i < count && bytes[i] == value) {
+        i++;
+    }
+    return i == count;
+}
+
 static void struct_sizes(void)
 {
-    enum { STRUCT_SIZE = SURPRISAL_ERROR_STRUCT_SIZE, OUTPUTS = COMPOSED | TERMS | ORACLE };
+    enum { STRUCT_SIZE = SURPRISAL_ERROR_STRUCT_SIZE };
     for (size_t i = 0; i < LENGTH(structs); i++) {
         const struct structure *s = &structs[i];
         const size_t sizes[] = {0, 1, sizeof(size_t), s->size - 8, s->size - 1, SIZE_MAX, SIZE_MAX / 2, 1000 * s->size};
-        int is_report = strcmp(s->argument, "report") == 0;
         REFUSE(s->needed, SURPRISAL_ERROR_MISSING, s->argument, -1, NAN, set_pointer(s->pointer, NULL));
         ACCEPT(s->calls & ~s->needed, set_pointer(s->pointer, NULL));
         REFUSE(s->calls, SURPRISAL_ERROR_MISALIGNED, s->argument, -1, NAN,
                set_pointer(s->pointer, at_offset(s->structure) + 1));
         for (size_t k = 0; k < LENGTH(sizes); k++) {
-            REFUSE(s->calls, STRUCT_SIZE, s->argument, -1, (double)sizes[k], SIZED(s, sizes[k]));
+            if (sizes[k] != s->older || s->older == 0) {
+                REFUSE(s->calls, STRUCT_SIZE, s->argument, -1, (double)sizes[k], SIZED(s, sizes[k]));
+            }
         }
         for (size_t longer = s->size + 1; longer <= s->size + 64; longer += 21) {
             ACCEPT(s->calls, SIZED(s, longer));
             CHECK_EQUAL(*(size_t *)(void *)at_offset(s->structure), longer);
-            int read = is_report ? s->calls & ~OUTPUTS : s->calls;
+            int read = s->calls & ~s->written;
             REFUSE(read, STRUCT_SIZE, s->argument, -1, NAN, SIZED(s, longer); at_offset(s->structure)[longer - 1] = 1);
-            /* What a caller's longer report has besides stays. */
+            /* What a caller's longer output has besides stays. */
             FOR_CALLS(s->calls & ~read, accepted(__FILE__, __LINE__, which);
                       CHECK(at_offset(s->structure)[longer - 1] == 0x5c, "the tail of %s was written", s->argument),
                       SIZED(s, longer); memset(at_offset(s->structure + s->size), 0x5c, 64));
@@ -146,32 +156,34 @@ static void struct_sizes(void)
     }
 }
 
-/* The outputs of a program that was compiled before they had scratch: what stands behind them is not looked at. */
+/* Programs that were compiled before a struct had its last fields: what stands past its end is not looked at, and not written. */
 static void older_structs(void)
 {
-    enum { OLDER = offsetof(surprisal_outputs, scratch), NOW = sizeof(surprisal_outputs) };
-    struct {
-        surprisal_outputs known;
-        unsigned char tail[8];
-    } room, expected;
-    ACCEPT(COMPOSED, w.outputs.struct_size = OLDER; w.outputs.scratch = (float *)1; w.outputs.scratch_len = SIZE_MAX);
-    FOR_CALLS(COMPOSED,
-              memcpy(&before.outputs, &w.outputs, sizeof w.outputs); accepted(__FILE__, __LINE__, which);
-              CHECK_BYTES(&w.outputs, &before.outputs, sizeof w.outputs);
-              CHECK(*(uint32_t *)w.outputs.nll != 0x5c5c5c5c, "nothing was computed"),
-              w.outputs.struct_size = OLDER);
-    for (size_t size = OLDER - 8; size < NOW; size++) {
-        if (size != OLDER) {
-            REFUSE(COMPOSED, SURPRISAL_ERROR_STRUCT_SIZE, "outputs", -1, (double)size, w.outputs.struct_size = size);
-            CHECK_EQUAL(surprisal_outputs_init(&w.outputs, size), SURPRISAL_ERROR_STRUCT_SIZE);
+    for (size_t i = 0; i < LENGTH(structs); i++) {
+        const struct structure *s = &structs[i];
+        size_t tail = s->size - s->older;
+        if (s->older == 0) {
+            continue;
+        }
+        FOR_CALLS(s->calls, accepted(__FILE__, __LINE__, which);
+                  CHECK(all_bytes_are(at_offset(s->structure + s->older), 0x5c, tail), "past the end of %s", s->argument),
+                  SIZED(s, s->older); memset(at_offset(s->structure + s->older), 0x5c, tail));
+        for (size_t size = s->older - 8; size < s->size; size++) {
+            if (size != s->older) {
+                REFUSE(s->calls, SURPRISAL_ERROR_STRUCT_SIZE, s->argument, -1, (double)size, SIZED(s, size));
+            }
         }
     }
-    memset(&room, 0x5c, sizeof room);
-    memset(&expected, 0x5c, sizeof expected);
-    memset(&expected, 0, OLDER);
-    expected.known.struct_size = OLDER;
-    CHECK_OK(surprisal_outputs_init(&room.known, OLDER));
-    CHECK_BYTES(&room, &expected, sizeof room);
+    /* The init functions know them. */
+    enum { OLDER = offsetof(surprisal_report, tau), NOW = sizeof(surprisal_report) };
+    surprisal_report report, expected = SURPRISAL_REPORT_INIT;
+    memset(&report, 0x5c, sizeof report);
+    memset(&expected.tau, 0x5c, sizeof expected.tau);
+    expected.struct_size = OLDER;
+    for (size_t size = OLDER - 8; size < NOW; size++) {
+        CHECK_EQUAL(surprisal_report_init(&report, size), size == OLDER ? SURPRISAL_OK : SURPRISAL_ERROR_STRUCT_SIZE);
+    }
+    CHECK_BYTES(&report, &expected, sizeof report);
 }
 
 /* The detail itself. It is checked before anything is done. */
@@ -216,10 +228,12 @@ static void details(void)
     X(batch, SURPRISAL_BATCH_INIT)                                                                                    \
     X(logits, SURPRISAL_LOGITS_INIT)                                                                                  \
     X(logits_mut, SURPRISAL_LOGITS_MUT_INIT)                                                                          \
+    X(denominator, SURPRISAL_DENOMINATOR_INIT)                                                                        \
     X(outputs, SURPRISAL_OUTPUTS_INIT)                                                                                \
+    X(workspace, SURPRISAL_WORKSPACE_INIT)                                                                            \
     X(report, SURPRISAL_REPORT_INIT)
 
-/* The _init functions: what the macros say, zeros behind it, and nothing beyond the size. */
+/* The _init functions: what the macros say, zeros past its end, and nothing past the size. */
 static void init_functions(void)
 {
 #define X(name, init)                                                                                                 \
@@ -262,6 +276,10 @@ static void wrapping_rows(void)
            w.logits.rows_total = SIZE_MAX);
     fflush(stdout);
     REFUSE(PER_ROW, SURPRISAL_ERROR_EXTENT, "out", -1, NAN, LAST_ROW; w.out = last);
+    REFUSE(COMPOSED | STATS | TERMS | GRAD | LOG_PROBS, SURPRISAL_ERROR_EXTENT, "targets", -1, NAN, LAST_ROW;
+           w.batch.targets_i32 = last);
+    REFUSE(COMPOSED | STATS | TERMS | GRAD | LOG_PROBS, SURPRISAL_ERROR_EXTENT, "groups", -1, NAN, LAST_ROW;
+           w.batch.groups = last);
     REFUSE(STATS | TERMS | GRAD, SURPRISAL_ERROR_EXTENT, "stats", -1, NAN, LAST_ROW; w.stats = last);
     REFUSE(TERMS | GRAD, SURPRISAL_ERROR_EXTENT, "terms", -1, NAN, LAST_ROW; w.terms = last);
     for (int i = 0; i < (int)LENGTH(names); i++) {

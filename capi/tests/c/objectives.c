@@ -6,11 +6,11 @@ enum {
 #define X(name) name = 1 << SURPRISAL_##name
     X(SFT), X(DFT), X(TALR), X(FOCAL), X(FOCAL_DETACHED), X(POWER), X(INFOSFT), X(IW_TOKEN), X(PSFT), X(PPO), X(GRPO),
     X(DAPO), X(CISPO), X(TALR_AUTO), X(IW_SEQUENCE), X(FLOW), X(DFT_SEQUENCE), X(GSPO), X(DPO), X(RFT), X(RHO1),
-    X(SFT_GO)
+    X(SFT_GO), X(EAFT), X(DEFT)
 #undef X
 };
 
-enum { OBJECTIVES = SURPRISAL_SFT_GO + 1 };
+enum { OBJECTIVES = SURPRISAL_DEFT + 1 };
 
 static void set_objective(int objective)
 {
@@ -45,6 +45,8 @@ static const struct {
     PARAMETER(beta, 0.04, 0.5, {-0.1, INFINITY, NAN}, GRPO | DPO, 0.1, DPO),
     PARAMETER(keep, 0.6, 0.5, {0, 1.1, NAN}, RHO1, 0, 0),
     PARAMETER(lambda, 0.5, 0.25, {-0.1, 1.1, NAN}, SFT_GO, 0, 0),
+    PARAMETER(power, 1, 0.5, {-0.1, INFINITY, NAN}, EAFT, 0, 0),
+    PARAMETER(classes, 20, 10, {1, INFINITY, NAN}, EAFT, 0, 0),
 };
 
 static void set_parameter(size_t parameter, double value)

@@ -1,61 +1,5 @@
 /* What a call writes a row, worked out by hand; rows that are special, and no rows at all. */
-#include "check.h"
-#include "surprisal.h"
-
-enum { ROWS = 7, VOCAB = 4, TOKENS = ROWS - 1, IGNORED = 2, IMPOSSIBLE = 3, VALID = 4 };
-
-#define EIGHTHS {0, 0.6931471805599453F, 1.6094379124341003F, -INFINITY}
-
-/* p = 1/8, 2/8, 5/8, 0; a tie; ignored; an impossible target; three rows without a softmax. */
-static const float logits[ROWS][VOCAB] = {
-    EIGHTHS, {1, 1, 0, 0}, {NAN, INFINITY, 0, 0}, {0, -INFINITY, 0, 0}, {0, 1, NAN, 0}, {INFINITY, 0, 0, 0},
-    {-INFINITY, -INFINITY, -INFINITY, -INFINITY}
-};
-static const int32_t targets[ROWS] = {1, 1, -100, 1, 1, 1, 1};
-
-struct rows {
-    surprisal_stats stats[ROWS];
-    surprisal_term terms[ROWS];
-    float nll[ROWS], log_probs[ROWS], entropy[ROWS], weights[ROWS];
-    uint32_t argmax[ROWS];
-    uint8_t correct[ROWS];
-    float dlogits[ROWS][VOCAB];
-    float scratch[VOCAB];
-    surprisal_report report;
-};
-
-static surprisal_outputs outputs_of(struct rows *r)
-{
-    return (surprisal_outputs){sizeof(surprisal_outputs), r->stats, r->terms, r->nll, r->log_probs, r->entropy,
-                               r->weights, r->argmax, r->correct, r->scratch, VOCAB};
-}
-
-static surprisal_batch batch_of(size_t rows)
-{
-    surprisal_batch b = SURPRISAL_BATCH_INIT;
-    b.rows = rows;
-    b.targets_i32 = targets;
-    return b;
-}
-
-/* All outputs, and the gradient unless `forward` is wanted. */
-static struct rows compute(int32_t objective, size_t begin, size_t end, int forward)
-{
-    static const surprisal_report empty = SURPRISAL_REPORT_INIT;
-    struct rows r;
-    surprisal_loss loss = SURPRISAL_LOSS_INIT;
-    surprisal_batch batch = batch_of(ROWS);
-    memset(&r, 0x5c, sizeof r);
-    r.report = empty;
-    loss.objective = objective;
-    surprisal_outputs outputs = outputs_of(&r);
-    surprisal_logits z = surprisal_logits_rows(surprisal_logits_f32(logits[0], ROWS, VOCAB), begin, end);
-    surprisal_logits_mut dz = surprisal_logits_mut_f32(r.dlogits[0], ROWS, VOCAB);
-    dz = surprisal_logits_mut_rows(dz, begin, end);
-    CHECK_OK(forward ? surprisal_forward(&loss, &batch, &z, &outputs, &r.report, NULL)
-                     : surprisal_forward_backward(&loss, &batch, &z, &dz, &outputs, &r.report, NULL));
-    return r;
-}
+#include "rows.h"
 
 static void check_valid(const struct rows *r, int is_dft)
 {
@@ -117,10 +61,11 @@ static void per_row_outputs(void)
         CHECK_CLOSE(r.report.weight_sum, VALID - 1, 0);
         /* Statistics: of 1, 2, 5 relative to 5; of an ignored row. */
         CHECK_CLOSE(r.stats[0].max, log(5), 1e-7);
-        CHECK_CLOSE(r.stats[0].sum_exp, 1.6, 1e-6);
+        CHECK_CLOSE(r.stats[0].others, 1.2, 1e-6);
         CHECK_CLOSE(r.stats[0].target_logit, log(2), 1e-7);
         CHECK_CLOSE(r.stats[0].sum_logits, NAN, 0);
-        CHECK_CLOSE(r.stats[0].sum_exp_logits, (log(0.2) + 2 * log(0.4)) / 5, 1e-6);
+        CHECK_CLOSE(r.stats[0].sum_exp_logits, log(0.2) / 5, 1e-6);
+        CHECK_CLOSE(r.stats[0].sum_exp_squared, 1.04, 1e-6);
         CHECK_BYTES(&r.stats[IGNORED], &empty, sizeof empty);
         for (int j = 0; j < VOCAB; j++) {
             CHECK(r.dlogits[IGNORED][j] == 0 && !signbit(r.dlogits[IGNORED][j]), "not exactly 0");
@@ -153,6 +98,15 @@ static void rows_without_softmax(void)
     CHECK_CLOSE(r.report.weight_sum, TOKENS, 0);
 }
 
+/* A report of nothing; objectives that look for a temperature have one all the same. */
+static void check_empty(const surprisal_report *report)
+{
+    surprisal_report empty = SURPRISAL_REPORT_INIT;
+    empty.tau = report->tau;
+    CHECK_BYTES(report, &empty, sizeof empty);
+    CHECK(report->tau >= 0, "tau is %g", report->tau);
+}
+
 /* A batch without rows, a range without rows, and rows that are all ignored. */
 static void nothing(void)
 {
@@ -170,6 +124,7 @@ static void nothing(void)
         static const float no_floats[1];
         static const int32_t offsets[] = {0};
         surprisal_outputs outputs = outputs_of(&r);
+        surprisal_workspace workspace = workspace_of(&r);
         loss.objective = objective;
         loss.reduction = SURPRISAL_SUM;
         none.ref_log_probs = none.old_log_probs = none.advantages = no_floats;
@@ -177,16 +132,16 @@ static void nothing(void)
         none.cu_seqlens_i32 = offsets;
         none.pairs = (const surprisal_pair *)(const void *)logits;
         none.keep = (const uint8_t *)offsets;
-        CHECK_OK(surprisal_forward(&loss, &none, &z, &outputs, &report, NULL));
-        CHECK_BYTES(&report, &empty, sizeof report);
-        CHECK_OK(surprisal_forward_backward(&loss, &none, &z, &dz, &outputs, &report, NULL));
-        CHECK_BYTES(&report, &empty, sizeof report);
+        CHECK_OK(surprisal_forward(&loss, &none, &z, &outputs, &workspace, &report, NULL));
+        check_empty(&report);
+        CHECK_OK(surprisal_forward_backward(&loss, &none, &z, &dz, &outputs, &workspace, &report, NULL));
+        check_empty(&report);
         CHECK_OK(surprisal_row_stats(&loss, &none, &z, r.stats, NULL));
-        CHECK_OK(surprisal_token_terms(&loss, &none, VOCAB, 0, 0, r.stats, r.terms, &report, NULL));
-        CHECK_BYTES(&report, &empty, sizeof report);
+        CHECK_OK(surprisal_token_terms(&loss, &none, VOCAB, 0, 0, r.stats, r.terms, &workspace, &report, NULL));
+        check_empty(&report);
         CHECK_OK(surprisal_logits_grad(&loss, &none, &z, r.stats, r.terms, &dz, NULL));
         CHECK_OK(surprisal_reference_forward_backward(&loss, &none, NULL, VOCAB, NULL, &report, NULL));
-        CHECK_BYTES(&report, &empty, sizeof report);
+        check_empty(&report);
     }
     *subject = '\0';
     CHECK_OK(surprisal_log_softmax(&z, &dz, NULL));
@@ -207,7 +162,7 @@ static void nothing(void)
     static const int32_t ones[ROWS] = {1, 1, 1, 1, 1, 1, 1};
     static const float zeros[ROWS][VOCAB];
     batch.targets_i32 = ones;
-    for (int32_t reduction = SURPRISAL_MEAN_TOKENS; reduction <= SURPRISAL_MEAN_WEIGHTS; reduction++) {
+    for (int32_t reduction = SURPRISAL_REDUCTION_DEFAULT; reduction <= SURPRISAL_MEAN_WEIGHTS; reduction++) {
         static const int32_t bounds[] = {0, 3, ROWS};
         for (size_t i = 0; i < LENGTH(outputs); i++) {
             float in_place[ROWS][VOCAB];
@@ -218,7 +173,7 @@ static void nothing(void)
             memcpy(in_place, logits, sizeof logits);
             z = surprisal_logits_f32(in_place[0], ROWS, VOCAB);
             dz = surprisal_logits_mut_f32(in_place[0], ROWS, VOCAB);
-            CHECK_OK(surprisal_forward_backward(&loss, &batch, &z, &dz, outputs[i], &report, NULL));
+            CHECK_OK(surprisal_forward_backward(&loss, &batch, &z, &dz, outputs[i], NULL, &report, NULL));
             CHECK_BYTES(&report, &empty, sizeof report);
             CHECK_BYTES(in_place, zeros, sizeof zeros);
         }
@@ -226,20 +181,25 @@ static void nothing(void)
     *subject = '\0';
 }
 
-/* Entries of ignored rows may hold anything. */
+/* Entries of ignored rows, and of the rows of other calls, may hold anything. */
 static void unread_entries(void)
 {
-    static const float ones[ROWS] = {1, 1, NAN, 1, 1, 1, 1}, minus[ROWS] = {-1, -1, 7, -1, -1, -1, -1};
-    static const uint32_t groups[ROWS] = {0, 1, UINT32_MAX, 6, 0, 0, 0};
+    static const float ones[ROWS] = {1, 1, NAN, 1, -1, NAN, INFINITY}, minus[ROWS] = {-1, -1, 7, -1, 7, NAN, INFINITY};
+    static const uint32_t groups[ROWS] = {0, 1, UINT32_MAX, 6, 7, UINT32_MAX, 8};
+    static const int32_t wild[ROWS] = {1, 1, -100, 1, VOCAB, -7, INT32_MAX};
     surprisal_loss loss = SURPRISAL_LOSS_INIT;
     surprisal_batch batch = batch_of(ROWS);
-    surprisal_logits z = surprisal_logits_rows(surprisal_logits_f32(logits[0], ROWS, VOCAB), 0, 2);
+    surprisal_logits z = surprisal_logits_rows(surprisal_logits_f32(logits[0], ROWS, VOCAB), 0, VALID);
     surprisal_report report = SURPRISAL_REPORT_INIT;
+    float log_probs[VALID];
+    loss.reduction = SURPRISAL_SUM;
+    batch.targets_i32 = wild;
     batch.token_weights = batch.advantages = ones;
     batch.ref_log_probs = batch.old_log_probs = minus;
     batch.groups = groups;
-    CHECK_OK(surprisal_forward(&loss, &batch, &z, NULL, &report, NULL));
-    CHECK_EQUAL(report.tokens, 2);
+    CHECK_OK(surprisal_forward(&loss, &batch, &z, NULL, NULL, &report, NULL));
+    CHECK_EQUAL(report.tokens, VALID - 1);
+    CHECK_OK(surprisal_token_log_probs(&batch, &z, log_probs, NULL));
 }
 
 int main(void)

@@ -11,6 +11,10 @@ static int32_t targets[ROWS];
 static const int32_t offsets[] = {0, 5, 6, 20, 36, ROWS};
 static surprisal_loss loss = SURPRISAL_LOSS_INIT;
 static surprisal_batch batch = SURPRISAL_BATCH_INIT;
+static surprisal_denominator denominator = SURPRISAL_DENOMINATOR_INIT;
+/* Side inputs: each thread writes those of its own rows before it computes, while others compute theirs. */
+static float token_weights[ROWS], ref_log_probs[ROWS];
+static uint32_t sequence_tokens[5];
 
 /* What the threads of one run write. */
 struct result {
@@ -28,21 +32,26 @@ struct work {
     struct result *result;
     surprisal_report report;
     surprisal_status status;
-    float scratch[VOCAB];
+    /* Enough for a row of the vocabulary, and for all rows of an objective of a group. */
+    double workspace[2 * VOCAB];
 };
 
 static void *work_on(void *argument)
 {
     struct work *w = argument;
     struct result *r = w->result;
-    surprisal_outputs outputs = {sizeof outputs, r->stats, r->terms, r->nll,   NULL, NULL,
-                                 r->weights,     NULL,     NULL,     w->scratch, VOCAB};
+    surprisal_outputs outputs = {sizeof outputs, r->stats, r->terms, r->nll, NULL, NULL, r->weights, NULL, NULL};
+    surprisal_workspace workspace = {sizeof workspace, w->workspace, sizeof w->workspace};
+    for (size_t row = w->begin; row < w->end; row++) {
+        token_weights[row] = 0.5F + (float)(row % 3);
+        ref_log_probs[row] = -1;
+    }
     surprisal_logits z = surprisal_logits_f32(w->in_place ? r->dlogits[0] : logits[0], ROWS, VOCAB);
     surprisal_logits_mut dz = surprisal_logits_mut_f32(r->dlogits[0], ROWS, VOCAB);
     z = surprisal_logits_rows(z, w->begin, w->end);
     dz = surprisal_logits_mut_rows(dz, w->begin, w->end);
     switch (w->stage) {
-    case COMPOSED: w->status = surprisal_forward_backward(&loss, &batch, &z, &dz, &outputs, &w->report, NULL); break;
+    case COMPOSED: w->status = surprisal_forward_backward(&loss, &batch, &z, &dz, &outputs, &workspace, &w->report, NULL); break;
     case STATS: w->status = surprisal_row_stats(&loss, &batch, &z, r->stats, NULL); break;
     case GRAD: w->status = surprisal_logits_grad(&loss, &batch, &z, r->stats, r->terms, &dz, NULL); break;
     }
@@ -91,7 +100,7 @@ static void check_same(const struct result *actual, const struct result *expecte
     CHECK_CLOSE(a->weight_sum, e->weight_sum, 0);
 }
 
-/* dft: each thread does all of its rows. */
+/* dft, mean over the sequences: each thread does all of its rows. */
 static void composed(size_t threads, const struct result *expected)
 {
     static struct result result;
@@ -115,8 +124,11 @@ static void staged(size_t threads, const struct result *expected)
         snprintf(subject, sizeof subject, "talr-auto, %zu threads, in place %d", threads, in_place);
         fill(&result, in_place);
         surprisal_report report = SURPRISAL_REPORT_INIT;
+        static double memory[ROWS * 12];
+        surprisal_workspace workspace = {sizeof workspace, memory, sizeof memory};
         run(STATS, in_place, threads, &result, 0);
-        CHECK_OK(surprisal_token_terms(&loss, &batch, VOCAB, 0, ROWS, result.stats, result.terms, &report, NULL));
+        CHECK_OK(surprisal_token_terms(&loss, &batch, VOCAB, 0, ROWS, result.stats, result.terms, &workspace, &report,
+                                       NULL));
         run(GRAD, in_place, threads, &result, 0);
         result.report = report;
         check_same(&result, expected);
@@ -137,6 +149,11 @@ int main(int count, char **arguments)
     batch.targets_i32 = targets;
     batch.sequence_count = LENGTH(offsets) - 1;
     batch.cu_seqlens_i32 = offsets;
+    batch.token_weights = token_weights;
+    batch.ref_log_probs = ref_log_probs;
+    loss.reduction = SURPRISAL_MEAN_SEQUENCES;
+    CHECK_OK(surprisal_loss_denominator(&loss, &batch, VOCAB, sequence_tokens, &denominator, NULL));
+    batch.denominator = &denominator;
     /* The first calls of all are at the same time. */
     loss.objective = SURPRISAL_DFT;
     fill(&raced, 0);

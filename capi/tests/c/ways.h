@@ -18,30 +18,31 @@ typedef struct way {
     size_t padding;
     /* Targets and sequences as int64_t. */
     int wide;
-    /* Entries of scratch, in rows of the vocabulary. */
-    size_t scratch;
+    /* Whether a workspace is lent where none is needed, and bytes more than it takes. */
+    int workspace;
+    size_t spare;
 } way;
 
 static const way ways[] = {
-    {"whole", COMPOSED, 0, 0, 1, MERGE, 0, 0, 0},
-    {"int64_t", COMPOSED, 0, 0, 1, MERGE, 0, 1, 0},
-    {"padded", COMPOSED, 0, 0, 1, MERGE, 3, 0, 0},
-    {"in place", COMPOSED, 1, 0, 1, MERGE, 0, 0, 0},
-    {"in place, padded", COMPOSED, 1, 0, 1, MERGE, 5, 1, 0},
-    {"rows one by one", COMPOSED, 0, 1, 1, MERGE, 0, 0, 0},
-    {"ranges of 3 rows", COMPOSED, 0, 3, 1, MERGE, 1, 1, 0},
-    {"all rows but one", COMPOSED, 0, -1, 1, MERGE, 0, 0, 0},
-    {"ranges of 3 rows in place", COMPOSED, 1, 3, 1, MERGE, 2, 0, 0},
-    {"scratch", COMPOSED, 0, 0, 1, MERGE, 0, 0, 1},
-    {"scratch in place, padded", COMPOSED, 1, 0, 1, MERGE, 3, 0, 1},
-    {"ranges of 3 rows, scratch to spare", COMPOSED, 0, 3, 1, MERGE, 1, 1, 3},
-    {"staged", STAGED, 0, 0, 1, MERGE, 0, 0, 0},
-    {"staged by 3 rows", STAGED, 0, 3, 1, MERGE, 1, 1, 0},
-    {"staged in place", STAGED, 1, 0, 1, MERGE, 0, 0, 0},
-    {"2 shards", STAGED, 0, 0, 2, MERGE, 0, 0, 0},
-    {"3 shards in place by 3 rows", STAGED, 1, 3, 3, MERGE, 1, 1, 0},
-    {"2 shards rebased", STAGED, 0, 0, 2, REBASE, 0, 0, 0},
-    {"3 shards rebased", STAGED, 0, 3, 3, REBASE, 3, 0, 0},
+    {"whole", COMPOSED, 0, 0, 1, MERGE, 0, 0, 0, 0},
+    {"int64_t", COMPOSED, 0, 0, 1, MERGE, 0, 1, 0, 0},
+    {"padded", COMPOSED, 0, 0, 1, MERGE, 3, 0, 0, 0},
+    {"in place", COMPOSED, 1, 0, 1, MERGE, 0, 0, 0, 0},
+    {"in place, padded", COMPOSED, 1, 0, 1, MERGE, 5, 1, 0, 0},
+    {"rows one by one", COMPOSED, 0, 1, 1, MERGE, 0, 0, 0, 0},
+    {"ranges of 3 rows", COMPOSED, 0, 3, 1, MERGE, 1, 1, 0, 0},
+    {"all rows but one", COMPOSED, 0, -1, 1, MERGE, 0, 0, 0, 0},
+    {"ranges of 3 rows in place", COMPOSED, 1, 3, 1, MERGE, 2, 0, 0, 0},
+    {"workspace", COMPOSED, 0, 0, 1, MERGE, 0, 0, 1, 0},
+    {"workspace in place, padded", COMPOSED, 1, 0, 1, MERGE, 3, 0, 1, 0},
+    {"ranges of 3 rows, workspace to spare", COMPOSED, 0, 3, 1, MERGE, 1, 1, 1, 100},
+    {"staged", STAGED, 0, 0, 1, MERGE, 0, 0, 0, 0},
+    {"staged by 3 rows", STAGED, 0, 3, 1, MERGE, 1, 1, 0, 0},
+    {"staged in place", STAGED, 1, 0, 1, MERGE, 0, 0, 0, 0},
+    {"2 shards", STAGED, 0, 0, 2, MERGE, 0, 0, 0, 0},
+    {"3 shards in place by 3 rows", STAGED, 1, 3, 3, MERGE, 1, 1, 0, 0},
+    {"2 shards rebased", STAGED, 0, 0, 2, REBASE, 0, 0, 0, 0},
+    {"3 shards rebased", STAGED, 0, 3, 3, REBASE, 3, 0, 0, 0},
 };
 
 /* What a way returns. */
@@ -68,18 +69,42 @@ static matrix logits_of(const test_case *c, int32_t dtype, size_t padding)
     return m;
 }
 
-static surprisal_outputs new_outputs(const test_case *c, size_t scratch)
+static surprisal_outputs new_outputs(const test_case *c)
 {
     surprisal_outputs o = SURPRISAL_OUTPUTS_INIT;
     o.stats = allocate(c->rows, sizeof *o.stats);
     o.terms = allocate(c->rows, sizeof *o.terms);
     o.nll = allocate(c->rows, sizeof *o.nll);
     o.log_probs = allocate(c->rows, sizeof *o.log_probs);
-    if (scratch > 0) {
-        o.scratch_len = scratch * c->vocab;
-        o.scratch = allocate(o.scratch_len, sizeof *o.scratch);
-    }
     return o;
+}
+
+/* Whether the objective looks at all rows, and so needs a workspace. */
+static int needs_whole(const test_case *c)
+{
+    return surprisal_objective_scope(c->loss.objective) != SURPRISAL_SCOPE_TOKEN;
+}
+
+/* As much as a call on some rows takes; what it holds does not matter. */
+static surprisal_workspace new_workspace(const test_case *c, size_t rows, size_t spare)
+{
+    surprisal_workspace workspace = SURPRISAL_WORKSPACE_INIT;
+    CHECK_OK(surprisal_workspace_size(&c->loss, rows, c->vocab, &workspace.size, NULL));
+    workspace.size += spare;
+    workspace.data = allocate(workspace.size, 1);
+    memset(workspace.data, 0xff, workspace.size);
+    return workspace;
+}
+
+/* The denominators of the whole batch, for ranges of its rows. */
+static surprisal_denominator *new_denominator(const test_case *c, const surprisal_batch *b)
+{
+    static const surprisal_denominator init = SURPRISAL_DENOMINATOR_INIT;
+    surprisal_denominator *denominator = allocate(1, sizeof *denominator);
+    uint32_t *tokens = allocate(b->sequence_count, sizeof *tokens);
+    *denominator = init;
+    CHECK_OK(surprisal_loss_denominator(&c->loss, b, c->vocab, tokens, denominator, NULL));
+    return denominator;
 }
 
 static surprisal_batch wide_batch(const test_case *c)
@@ -121,15 +146,17 @@ static void add_report(surprisal_report *sum, const surprisal_report *range)
     CHECK_OK(surprisal_report_merge(sum, range, NULL));
 }
 
-/* One call a range of rows. Objectives of a group refuse ranges. */
+/* One call a range of rows. Objectives of group scope refuse ranges. */
 static surprisal_status compose(const test_case *c, const way *w, const surprisal_batch *b, const matrix *z, outcome *o)
 {
     surprisal_status status = SURPRISAL_OK;
+    surprisal_workspace workspace = new_workspace(c, range_of(w, c), w->spare);
+    const surprisal_workspace *lent = w->workspace || needs_whole(c) ? &workspace : NULL;
     for (part p = {0}; next_rows(w, c, &p);) {
         surprisal_logits logits = view(z, p);
         surprisal_logits_mut dlogits = view_mut(&o->dlogits, p);
         surprisal_report report = SURPRISAL_REPORT_INIT;
-        status = surprisal_forward_backward(&c->loss, b, &logits, &dlogits, &o->outputs, &report, NULL);
+        status = surprisal_forward_backward(&c->loss, b, &logits, &dlogits, &o->outputs, lent, &report, NULL);
         if (status != SURPRISAL_OK) {
             return status;
         }
@@ -148,10 +175,11 @@ static void add_rebased(surprisal_stats *all, surprisal_stats *shard, size_t row
     CHECK_OK(surprisal_stats_rebase(all, max, rows, NULL));
     CHECK_OK(surprisal_stats_rebase(shard, max, rows, NULL));
     for (size_t i = 0; i < rows; i++) {
-        all[i].sum_exp += shard[i].sum_exp;
+        all[i].others += shard[i].others;
         all[i].target_logit += shard[i].target_logit;
         all[i].sum_logits += shard[i].sum_logits;
         all[i].sum_exp_logits += shard[i].sum_exp_logits;
+        all[i].sum_exp_squared += shard[i].sum_exp_squared;
     }
 }
 
@@ -181,10 +209,12 @@ static void stage2(const test_case *c, const way *w, const surprisal_batch *b, o
 {
     const surprisal_stats *stats = o->outputs.stats;
     surprisal_term *terms = o->outputs.terms;
+    surprisal_workspace workspace = new_workspace(c, c->rows, w->spare);
+    const surprisal_workspace *lent = needs_whole(c) ? &workspace : NULL;
     surprisal_status status = SURPRISAL_OK;
     for (part p = {0}; next_rows(w, c, &p);) {
         surprisal_report report = SURPRISAL_REPORT_INIT;
-        status = surprisal_token_terms(&c->loss, b, c->vocab, p.row, p.rows, stats, terms, &report, NULL);
+        status = surprisal_token_terms(&c->loss, b, c->vocab, p.row, p.rows, stats, terms, lent, &report, NULL);
         if (status == SURPRISAL_ERROR_NEEDS_WHOLE) {
             break;
         }
@@ -192,7 +222,7 @@ static void stage2(const test_case *c, const way *w, const surprisal_batch *b, o
         add_report(&o->report, &report);
     }
     if (status == SURPRISAL_ERROR_NEEDS_WHOLE) {
-        CHECK_OK(surprisal_token_terms(&c->loss, b, c->vocab, 0, c->rows, stats, terms, &o->report, NULL));
+        CHECK_OK(surprisal_token_terms(&c->loss, b, c->vocab, 0, c->rows, stats, terms, lent, &o->report, NULL));
     }
 }
 
@@ -219,8 +249,9 @@ static outcome run(const test_case *c, const way *w, int32_t logits_type, int32_
     static const surprisal_report empty = SURPRISAL_REPORT_INIT;
     surprisal_batch batch = w->wide ? wide_batch(c) : c->batch;
     matrix z = logits_of(c, logits_type, w->padding), before = logits_of(c, logits_type, w->padding);
-    outcome o = {empty, new_outputs(c, w->scratch), w->in_place ? z : new_matrix(c, result_type, w->padding + 2)};
+    outcome o = {empty, new_outputs(c), w->in_place ? z : new_matrix(c, result_type, w->padding + 2)};
     surprisal_status status = SURPRISAL_ERROR_NEEDS_WHOLE;
+    batch.denominator = w->range == 0 ? NULL : new_denominator(c, &batch);
     if (w->calls == COMPOSED) {
         status = compose(c, w, &batch, &z, &o);
     }

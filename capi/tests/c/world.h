@@ -9,7 +9,7 @@
 #include "surprisal.h"
 
 enum { ROWS = 4, VOCAB = 6, SEQUENCES = 2, PAIRS = 2, BINS = 3, RANK = 2, COLUMNS = 3 };
-enum { BUFFERS = 49, SPARE = 48, ROOM = 64 };
+enum { BUFFERS = 51, TOKENS = 49, SPARE = 50, ROOM = 64 };
 
 /* A struct and what a longer version of it would have besides. */
 #define WITH_TAIL(type, name)                                                                                         \
@@ -23,6 +23,8 @@ static struct world {
     WITH_TAIL(surprisal_logits_mut, dlogits);
     WITH_TAIL(surprisal_logits_mut, softmax);
     WITH_TAIL(surprisal_outputs, outputs);
+    WITH_TAIL(surprisal_workspace, workspace);
+    WITH_TAIL(surprisal_denominator, denominator);
     WITH_TAIL(surprisal_report, report);
     WITH_TAIL(surprisal_report, other);
     /* The arguments of the calls, by their names; with a suffix where another call has another array of this name. */
@@ -31,6 +33,8 @@ static struct world {
     const surprisal_logits *logits_;
     const surprisal_logits_mut *dlogits_, *softmax_;
     const surprisal_outputs *outputs_;
+    const surprisal_workspace *workspace_;
+    surprisal_denominator *denominator_;
     surprisal_report *report_;
     const surprisal_report *other_;
     const float *log_probs, *weights, *parameters, *initial, *gradient_w, *a, *b;
@@ -38,6 +42,8 @@ static struct world {
     const double *logits_f64, *at, *max, *gradient_x;
     double *dlogits_f64, *out_f64, *penalty, *x;
     uint64_t *bins;
+    uint32_t *sequence_tokens;
+    size_t *size;
     surprisal_stats *stats, *merged;
     const surprisal_stats *part;
     surprisal_term *terms;
@@ -49,12 +55,15 @@ static struct world {
 } w, before;
 
 #define CALLS(X)                                                                                                      \
-    X(FORWARD, forward, (w.loss_, w.batch_, w.logits_, w.outputs_, w.report_, detail))                                \
-    X(BACKWARD, forward_backward, (w.loss_, w.batch_, w.logits_, w.dlogits_, w.outputs_, w.report_, detail))          \
+    X(FORWARD, forward, (w.loss_, w.batch_, w.logits_, w.outputs_, w.workspace_, w.report_, detail))                  \
+    X(BACKWARD, forward_backward,                                                                                     \
+      (w.loss_, w.batch_, w.logits_, w.dlogits_, w.outputs_, w.workspace_, w.report_, detail))                        \
     X(STATS, row_stats, (w.loss_, w.batch_, w.logits_, w.stats, detail))                                              \
     X(TERMS, token_terms,                                                                                             \
-      (w.loss_, w.batch_, w.vocab, w.row_start, w.rows, w.stats, w.terms, w.report_, detail))                         \
+      (w.loss_, w.batch_, w.vocab, w.row_start, w.rows, w.stats, w.terms, w.workspace_, w.report_, detail))           \
     X(GRAD, logits_grad, (w.loss_, w.batch_, w.logits_, w.stats, w.terms, w.dlogits_, detail))                        \
+    X(COUNT, loss_denominator, (w.loss_, w.batch_, w.vocab, w.sequence_tokens, w.denominator_, detail))               \
+    X(LEND, workspace_size, (w.loss_, w.rows, w.vocab, w.size, detail))                                               \
     X(ORACLE, reference_forward_backward,                                                                             \
       (w.loss_, w.batch_, w.logits_f64, w.vocab, w.dlogits_f64, w.report_, detail))                                   \
     X(SURROGATE, reference_surrogate, (w.loss_, w.batch_, w.logits_f64, w.at, w.vocab, w.out_f64, detail))            \
@@ -86,7 +95,10 @@ enum {
     CALLS(X)
 #undef X
     COMPOSED = FORWARD | BACKWARD,
-    WITH_LOSS = COMPOSED | STATS | TERMS | GRAD | ORACLE | SURROGATE,
+    /* The calls that check a loss; one more reads it. */
+    WITH_LOSS = COMPOSED | STATS | TERMS | GRAD | COUNT | ORACLE | SURROGATE,
+    WITH_OPTIONS = WITH_LOSS | LEND,
+    GROUPED = COMPOSED | TERMS,
     DIAGNOSES = HISTOGRAM | HARD | SIZE | MOMENT,
     WITH_BATCH = WITH_LOSS | LOG_PROBS | DIAGNOSES,
     PER_ROW = LSE | ENTROPY | LOG_PROBS,
@@ -153,7 +165,9 @@ static const struct array {
     ARRAY("weights", outputs.weights, float, ROWS, 0, 0, COMPOSED),
     ARRAY("argmax", outputs.argmax, uint32_t, ROWS, 0, 0, COMPOSED),
     ARRAY("correct", outputs.correct, uint8_t, ROWS, 0, 0, COMPOSED),
-    ARRAY("scratch", outputs.scratch, float, VOCAB, COMPOSED, 0, COMPOSED),
+    /* A row of the vocabulary in f32. */
+    ARRAY("workspace", workspace.data, double, VOCAB / 2, COMPOSED, 0, COMPOSED),
+    ARRAY("size", size, size_t, 1, LEND, 0, LEND),
     ARRAY("stats", stats, surprisal_stats, ROWS, STATS | TERMS | GRAD | REBASE, TERMS | GRAD, STATS | REBASE),
     ARRAY("terms", terms, surprisal_term, ROWS, TERMS | GRAD, GRAD, TERMS),
     ARRAY("log_probs", log_probs, float, ROWS, HISTOGRAM | HARD, HISTOGRAM | HARD, 0),
@@ -182,24 +196,29 @@ static const struct array {
     ARRAY("out", check, surprisal_gradient_check, 1, CHECK_GRADIENT, 0, CHECK_GRADIENT),
 };
 
-typedef char every_array_has_memory[LENGTH(arrays) <= SPARE ? 1 : -1];
+typedef char every_array_has_memory[LENGTH(arrays) <= TOKENS ? 1 : -1];
 
 /* The structs of the calls, with the argument that has them. */
 static const struct structure {
     const char *argument;
     size_t pointer, structure, size;
-    int needed, calls;
+    int needed, calls, written;
+    /* Size of an older version; 0 where there is none. */
+    size_t older;
 } structs[] = {
-#define STRUCT(argument, name, type, needed, calls)                                                                   \
-    {argument, offsetof(struct world, name##_), offsetof(struct world, name), sizeof(type), needed, calls}
-    STRUCT("loss", loss, surprisal_loss, WITH_LOSS, WITH_LOSS),
-    STRUCT("batch", batch, surprisal_batch, WITH_BATCH, WITH_BATCH),
-    STRUCT("logits", logits, surprisal_logits, WITH_LOGITS, WITH_LOGITS),
-    STRUCT("dlogits", dlogits, surprisal_logits_mut, WITH_RESULT, WITH_RESULT),
-    STRUCT("out", softmax, surprisal_logits_mut, SOFTMAX, SOFTMAX),
-    STRUCT("outputs", outputs, surprisal_outputs, 0, COMPOSED),
-    STRUCT("report", report, surprisal_report, WITH_REPORT, WITH_REPORT),
-    STRUCT("other", other, surprisal_report, REPORTS, REPORTS),
+#define STRUCT(argument, name, type, needed, calls, written, older)                                                   \
+    {argument, offsetof(struct world, name##_), offsetof(struct world, name), sizeof(type), needed, calls, written, older}
+    STRUCT("loss", loss, surprisal_loss, WITH_OPTIONS, WITH_OPTIONS, 0, offsetof(surprisal_loss, power)),
+    STRUCT("batch", batch, surprisal_batch, WITH_BATCH, WITH_BATCH, 0, offsetof(surprisal_batch, denominator)),
+    STRUCT("logits", logits, surprisal_logits, WITH_LOGITS, WITH_LOGITS, 0, 0),
+    STRUCT("dlogits", dlogits, surprisal_logits_mut, WITH_RESULT, WITH_RESULT, 0, 0),
+    STRUCT("out", softmax, surprisal_logits_mut, SOFTMAX, SOFTMAX, 0, 0),
+    STRUCT("outputs", outputs, surprisal_outputs, 0, COMPOSED, 0, 0),
+    STRUCT("workspace", workspace, surprisal_workspace, 0, GROUPED, 0, 0),
+    STRUCT("denominator", denominator, surprisal_denominator, COUNT, COUNT, COUNT, 0),
+    STRUCT("report", report, surprisal_report, WITH_REPORT, WITH_REPORT, WITH_REPORT & ~REPORTS,
+           offsetof(surprisal_report, tau)),
+    STRUCT("other", other, surprisal_report, REPORTS, REPORTS, 0, offsetof(surprisal_report, tau)),
 };
 
 static inline unsigned char *at_offset(size_t offset)
@@ -234,12 +253,16 @@ static inline void fresh(void)
     static const surprisal_loss loss = SURPRISAL_LOSS_INIT;
     static const surprisal_batch batch = SURPRISAL_BATCH_INIT;
     static const surprisal_outputs outputs = SURPRISAL_OUTPUTS_INIT;
+    static const surprisal_workspace workspace = SURPRISAL_WORKSPACE_INIT;
+    static const surprisal_denominator denominator = SURPRISAL_DENOMINATOR_INIT;
     static const surprisal_report report = SURPRISAL_REPORT_INIT;
     memset(&w, 0, sizeof w);
     memset(w.memory, 0x5c, sizeof w.memory);
     w.loss = loss;
     w.batch = batch;
     w.outputs = outputs;
+    w.workspace = workspace;
+    w.denominator = denominator;
     w.report = w.other = report;
     w.logits = surprisal_logits_f32(NULL, ROWS, VOCAB);
     w.dlogits = w.softmax = surprisal_logits_mut_f32(NULL, ROWS, VOCAB);
@@ -259,7 +282,7 @@ static inline void fresh(void)
         PUT(float, w.batch.old_log_probs, row, -1);
         PUT(float, w.batch.advantages, row, 1);
         PUT(double, w.max, row, 1e300);
-        PUT(surprisal_stats, w.stats, row, ((surprisal_stats){1, 2, 0.5, 0, 0}));
+        PUT(surprisal_stats, w.stats, row, ((surprisal_stats){1, 2, 0.5, 0, 0, 0.25}));
     }
     PUT(int32_t, w.batch.cu_seqlens_i32, 1, 2);
     PUT(int32_t, w.batch.cu_seqlens_i32, 2, ROWS);
@@ -270,7 +293,10 @@ static inline void fresh(void)
     w.batch.rows = w.rows = w.lora_rows = ROWS;
     w.batch.sequence_count = SEQUENCES;
     w.batch.pair_count = PAIRS;
-    w.vocab = w.outputs.scratch_len = VOCAB;
+    w.vocab = VOCAB;
+    /* Enough for every objective. */
+    w.workspace.size = sizeof w.memory[0];
+    w.sequence_tokens = (uint32_t *)w.memory[TOKENS];
     w.bin_count = BINS;
     w.count = ROWS;
     w.columns = COLUMNS;

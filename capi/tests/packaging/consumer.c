@@ -13,7 +13,7 @@ int main(void)
     surprisal_logits_mut dz = surprisal_logits_mut_f32(dlogits, 2, 3);
     surprisal_report report = SURPRISAL_REPORT_INIT;
     surprisal_error_detail detail = SURPRISAL_ERROR_DETAIL_INIT;
-    if (surprisal_forward_backward(&loss, &batch, &z, &dz, NULL, &report, &detail) != SURPRISAL_OK)
+    if (surprisal_forward_backward(&loss, &batch, &z, &dz, NULL, NULL, &report, &detail) != SURPRISAL_OK)
         return fprintf(stderr, "%s\n", detail.message), 1;
     printf("%.6f\n", report.loss);
     for (int i = 0; i < 6; i++) printf("%.6f\n", (double)dlogits[i]);

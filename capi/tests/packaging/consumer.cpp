@@ -16,7 +16,7 @@ int main()
     surprisal_logits_mut dz = surprisal_logits_mut_f32(dlogits, 2, 3);
     surprisal_report report = SURPRISAL_REPORT_INIT;
     surprisal_error_detail detail = SURPRISAL_ERROR_DETAIL_INIT;
-    if (surprisal_forward_backward(&loss, &batch, &z, &dz, nullptr, &report, &detail) != SURPRISAL_OK)
+    if (surprisal_forward_backward(&loss, &batch, &z, &dz, nullptr, nullptr, &report, &detail) != SURPRISAL_OK)
         return std::fprintf(stderr, "%s\n", detail.message), 1;
     std::printf("%.6f\n", report.loss);
     for (float d : dlogits) std::printf("%.6f\n", static_cast<double>(d));

@@ -87,6 +87,8 @@ pub(super) trait LaneMap<S: Simd>: Copy {
     fn centred(self, simd: S, z: f32x16<S>) -> f32x16<S>;
     /// The exponential of the row's maximum, by the same arithmetic: what turns the others into exponentials relative to it, with ties exactly 1.
     fn at_max(self, simd: S) -> f64;
+    /// ∂z'/∂z relative to the scale.
+    fn slope(self, simd: S, z: f32x16<S>) -> f32x16<S>;
     /// Exponentials relative to the base.
     fn exp(self, simd: S, z: Block<S>) -> Block<S>;
 }
@@ -111,6 +113,11 @@ impl<S: Simd> LaneMap<S> for Linear {
     fn at_max(self, simd: S) -> f64 {
         let [e] = self.exponent.exp(simd, [simd.splat_f32x16(self.pivot)]);
         f64::from(e[0])
+    }
+
+    #[inline(always)]
+    fn slope(self, simd: S, _: f32x16<S>) -> f32x16<S> {
+        simd.splat_f32x16(1.0)
     }
 
     #[inline(always)]
@@ -154,15 +161,6 @@ impl General {
         let is_small = simd.simd_lt_f32x16(simd.abs_f32x16(u), simd.splat_f32x16(0.625));
         simd.select_f32x16(is_small, small, large)
     }
-
-    /// ∂z'/∂z relative to the scale: 1 − tanh² = 4e/(1+e)², e = e^(−2|u|), without cancellation where the cap saturates.
-    #[inline(always)]
-    pub(super) fn slope<S: Simd>(self, simd: S, z: f32x16<S>) -> f32x16<S> {
-        let Some(cap) = self.cap else { return simd.splat_f32x16(1.0) };
-        let (_, decay) = self.decay(simd, z, cap);
-        let sum = decay + 1.0;
-        decay * 4.0 / (sum * sum)
-    }
 }
 
 impl<S: Simd> LaneMap<S> for General {
@@ -179,6 +177,15 @@ impl<S: Simd> LaneMap<S> for General {
     #[inline(always)]
     fn at_max(self, _: S) -> f64 {
         self.at_max
+    }
+
+    /// 1 − tanh² = 4e/(1+e)², e = e^(−2|u|), without cancellation where the cap saturates.
+    #[inline(always)]
+    fn slope(self, simd: S, z: f32x16<S>) -> f32x16<S> {
+        let Some(cap) = self.cap else { return simd.splat_f32x16(1.0) };
+        let (_, decay) = self.decay(simd, z, cap);
+        let sum = decay + 1.0;
+        decay * 4.0 / (sum * sum)
     }
 
     #[inline(always)]

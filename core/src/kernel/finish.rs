@@ -2,7 +2,7 @@
 
 use fearless_simd::{Level, Simd};
 
-use super::base::{Base, RowMap};
+use super::base::{Base, LaneMap, RowMap};
 use super::lanes::{LANES, Lanes};
 use super::level::dispatch;
 use super::walk::{InPlace, Split, Walk, load_weights, vectors};
@@ -66,26 +66,47 @@ pub(crate) fn finish_in_place(level: Level, row: &mut [f32], entry: Affine<'_>) 
     dispatch!(level, simd => affine(simd, InPlace(row), entry));
 }
 
-/// Multiplies entries by the soft-cap's slope at their logits, relative to the logit scale.
-pub(super) fn slopes<T: Lanes>(level: Level, logits: &[T], base: &Base, entries: &mut [f32]) {
-    let RowMap::General(map) = base.map else { return };
-    dispatch!(level, simd => {
-        let mut slopes = [0.0_f32; super::TILE];
-        Split(logits, &mut slopes).each(
-            simd,
-            #[inline(always)]
-            |_, z| {
-                vectors(
-                    z,
-                    #[inline(always)]
-                    |z| map.slope(simd, z),
-                )
-            },
-        );
-        for (entry, slope) in entries.iter_mut().zip(slopes) {
-            *entry *= slope;
-        }
+/// Entries straight from logits, whose exponentials are computed again by the same arithmetic as the first time.
+pub(super) fn entries<T: Lanes>(
+    level: Level,
+    logits: &[T],
+    base: &Base,
+    out: &mut [f32],
+    entry: Affine<'_>,
+) {
+    dispatch!(level, simd => match base.map {
+        RowMap::Linear(map) => again(simd, Split(logits, out), map, entry),
+        RowMap::General(map) => again(simd, Split(logits, out), map, entry),
     });
+}
+
+#[inline(always)]
+fn again<S: Simd>(simd: S, walk: impl Walk<S>, map: impl LaneMap<S>, entry: Affine<'_>) {
+    let Affine { factor, uniform, weights } = entry;
+    let weights = weights.filter(|_| uniform != 0.0);
+    walk.each(
+        simd,
+        #[inline(always)]
+        |start, z| {
+            let mut e = map.exp(simd, z);
+            for (index, e) in e.iter_mut().enumerate() {
+                let uniform = match weights {
+                    Some(weights) => load_weights(simd, weights, start + index * LANES) * uniform,
+                    None => simd.splat_f32x16(uniform),
+                };
+                *e = (*e * factor - uniform) * map.slope(simd, z[index]);
+            }
+            e
+        },
+    );
+}
+
+/// The exponential of a row's maximum, as [`Sums::at_max`](super::Sums).
+pub(crate) fn at_max(level: Level, base: &Base) -> f64 {
+    dispatch!(level, simd => match base.map {
+        RowMap::Linear(map) => map.at_max(simd),
+        RowMap::General(map) => map.at_max(simd),
+    })
 }
 
 /// (z − pivot) − shift: log-probabilities, if shift is ln Σ exp(z − pivot). Two subtractions, since lse alone loses digits.

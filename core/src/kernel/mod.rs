@@ -17,7 +17,7 @@ use half::{bf16, f16};
 
 pub use base::{Base, LogitMap};
 pub use finish::Affine;
-pub(crate) use finish::finish_in_place;
+pub(crate) use finish::{at_max, finish_in_place};
 pub use lanes::Lanes;
 pub(crate) use max::argmax;
 pub(crate) use sums::parked_in_place;
@@ -40,8 +40,8 @@ pub trait Kernels: Lanes {
     fn weighted(level: Level, row: &[Self], base: &Base, weights: Option<&[f32]>) -> (f64, f64);
     /// See [`finish::finish`].
     fn finish(level: Level, source: &[f32], out: &mut [Self], entry: Affine<'_>);
-    /// See [`finish::slopes`].
-    fn slopes(level: Level, logits: &[Self], base: &Base, entries: &mut [f32]);
+    /// See [`finish::entries`].
+    fn entries(level: Level, logits: &[Self], base: &Base, out: &mut [f32], entry: Affine<'_>);
     /// See [`finish::shift`].
     fn shift(level: Level, logits: &[Self], out: &mut [f32], pivot: f32, by: f32);
 }
@@ -73,8 +73,8 @@ macro_rules! kernels {
                 finish::finish(level, source, out, entry);
             }
 
-            fn slopes(level: Level, logits: &[Self], base: &Base, entries: &mut [f32]) {
-                finish::slopes(level, logits, base, entries);
+            fn entries(level: Level, logits: &[Self], base: &Base, out: &mut [f32], entry: Affine<'_>) {
+                finish::entries(level, logits, base, out, entry);
             }
 
             fn shift(level: Level, logits: &[Self], out: &mut [f32], pivot: f32, by: f32) {

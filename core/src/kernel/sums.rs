@@ -104,15 +104,21 @@ impl<S: Simd> Wide<S> {
     }
 }
 
-/// Which of the lanes from `start` on are those of columns below `end`.
+/// The places of a vector's lanes within its block.
 #[inline(always)]
-fn below<S: Simd>(simd: S, start: usize, end: usize) -> fearless_simd::mask32x16<S> {
-    let mut index = [0.0; LANES];
-    for (lane, index) in index.iter_mut().enumerate() {
-        *index = lane as f32;
+fn places<S: Simd>(simd: S, index: usize) -> f32x16<S> {
+    let mut places = [0.0; LANES];
+    for (lane, place) in places.iter_mut().enumerate() {
+        *place = (index * LANES + lane) as f32;
     }
-    let count = simd.splat_f32x16(end.saturating_sub(start) as f32);
-    simd.simd_lt_f32x16(f32x16::from_slice(simd, &index), count)
+    f32x16::from_slice(simd, &places)
+}
+
+/// A place within a block as a number: one past the block for all that lie beyond.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "at most a block")]
+fn place(offset: usize) -> f32 {
+    f32::from(offset.min(BLOCK) as u16)
 }
 
 /// The exponentials of a block, 0 for the target and, where padding has mass, past the row's end. Rare blocks, so a branch and not a mask.
@@ -125,16 +131,18 @@ fn others<S: Simd, M: LaneMap<S>>(
 ) -> Block<S> {
     let mut e = map.exp(simd, z);
     let zero = simd.splat_f32x16(0.0);
-    if target.wrapping_sub(start) < BLOCK {
+    let (target, end) = (target.wrapping_sub(start), len - start);
+    if target < BLOCK {
+        let target = simd.splat_f32x16(place(target));
         for (index, e) in e.iter_mut().enumerate() {
-            let start = start + index * LANES;
-            let other = below(simd, start, target) | !below(simd, start, target + 1);
+            let other = simd.simd_ne_f32x16(places(simd, index), target);
             *e = simd.select_f32x16(other, *e, zero);
         }
     }
-    if M::PADDING_HAS_MASS && len - start < BLOCK {
+    if M::PADDING_HAS_MASS && end < BLOCK {
+        let end = simd.splat_f32x16(place(end));
         for (index, e) in e.iter_mut().enumerate() {
-            let inside = below(simd, start + index * LANES, len);
+            let inside = simd.simd_lt_f32x16(places(simd, index), end);
             *e = simd.select_f32x16(inside, *e, zero);
         }
     }
@@ -230,11 +238,13 @@ fn sum_weighted<S: Simd, T: Lanes>(
         simd,
         #[inline(always)]
         |start, z| {
+            let end = simd.splat_f32x16(place(row.len() - start));
             for (index, &z) in z.iter().enumerate() {
                 let start = start + index * LANES;
                 let weights = weights.map_or(one, |weights| load_weights(simd, weights, start));
                 // 0·(−inf) is 0: a class without weight has no part in the sum.
-                let counts = simd.simd_gt_f32x16(weights, zero) & below(simd, start, row.len());
+                let inside = simd.simd_lt_f32x16(places(simd, index), end);
+                let counts = simd.simd_gt_f32x16(weights, zero) & inside;
                 let x = simd.select_f32x16(counts, map.centred(simd, z), zero);
                 sum.mul_add(simd, x, weights);
                 total.add(simd, simd.select_f32x16(counts, weights, zero));

@@ -201,7 +201,10 @@ impl<'a, T: Kernels, G: Kernels> Second<'a, T, G> {
         match &mut self.place {
             Place::Split(_, out) if self.parked => grad.finish(level, at_max, self.scratch, out),
             Place::Over(row) if self.parked => grad.finish(level, at_max, self.scratch, row),
-            _ => self.each_tile(|start, z, tile| grad.again(level, start, z, tile)),
+            _ => {
+                let at_max = kernel::at_max(level, &grad.base);
+                self.each_part(|start, z, out| grad.again(level, at_max, start, z, out));
+            }
         }
         match self.place {
             Place::Read(_) => {}
@@ -213,31 +216,31 @@ impl<'a, T: Kernels, G: Kernels> Second<'a, T, G> {
     /// Writes (z − pivot) − shift: log-probabilities, if shift is ln Σ exp(z − pivot).
     pub(crate) fn log_probs(mut self, pivot: f32, shift: f32) {
         let level = self.level;
-        self.each_tile(|_, z, tile| {
-            T::shift(level, z, tile, pivot, shift);
-            Affine::IDENTITY
-        });
+        self.each_part(|_, z, out| T::shift(level, z, out, pivot, shift));
     }
 
-    /// Writes a row a tile at a time: `work` makes f32 of logits, and says what is left to be done to them on their way to the result.
-    fn each_tile<'g>(&mut self, work: impl Fn(usize, &[T], &mut [f32]) -> Affine<'g>) {
+    /// Writes a row whose logits `work` turns into f32 results: at once where the result is f32 elsewhere, else a tile at a time.
+    fn each_part(&mut self, work: impl Fn(usize, &[T], &mut [f32])) {
         let (level, room) = (self.level, &mut *self.scratch);
         let size = room.len().clamp(1, TILE);
         let starts = (0..).step_by(size);
         match &mut self.place {
             Place::Read(_) => {}
             Place::Split(logits, out) => {
+                if let Some(out) = G::as_f32(out) {
+                    return work(0, logits, out);
+                }
                 for ((start, z), out) in starts.zip(logits.chunks(size)).zip(out.chunks_mut(size)) {
                     let tile = room.get_mut(..z.len()).unwrap_or_default();
-                    let entry = work(start, z, tile);
-                    G::finish(level, tile, out, entry);
+                    work(start, z, tile);
+                    G::finish(level, tile, out, Affine::IDENTITY);
                 }
             }
             Place::Over(row) => {
                 for (start, z) in starts.zip(row.chunks_mut(size)) {
                     let tile = room.get_mut(..z.len()).unwrap_or_default();
-                    let entry = work(start, z, tile);
-                    T::finish(level, tile, z, entry);
+                    work(start, z, tile);
+                    T::finish(level, tile, z, Affine::IDENTITY);
                 }
             }
         }

@@ -11,7 +11,7 @@ use bytemuck::Pod;
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use surprisal::objective::{Dft, Objective, Sft};
-use surprisal::{Batch, Element, Logits, LogitsMut, Loss, Outputs};
+use surprisal::{Batch, Element, Logits, LogitsMut, Loss, Outputs, Workspace};
 use surprisal_peers::{Logits as Data, Result, Setup, Worker, serve};
 
 fn main() -> Result<()> {
@@ -55,8 +55,8 @@ impl<T: Element + Pod> Ours<T> {
         let logits = Logits::new(logits, *rows, *vocab)?;
         let gradient = LogitsMut::new(second, *rows, *vocab)?;
         let (loss, batch) = (Loss::new(objective), Batch::new(&*targets));
-        let outputs = outputs(scratch);
-        let call = || loss.forward_backward_with(logits, &batch, gradient, outputs);
+        let (outputs, workspace) = (Outputs::new(), Workspace::none().scratch(scratch));
+        let call = || loss.forward_backward_with(logits, &batch, gradient, outputs, workspace);
         Ok(pool.install(call)?.loss)
     }
 
@@ -65,8 +65,8 @@ impl<T: Element + Pod> Ours<T> {
         let Self { setup: Setup { rows, vocab, targets, .. }, second, scratch, pool, .. } = self;
         let logits = LogitsMut::new(second, *rows, *vocab)?;
         let (loss, batch) = (Loss::new(objective), Batch::new(&*targets));
-        let outputs = outputs(scratch);
-        let call = || loss.forward_backward_in_place_with(logits, &batch, outputs);
+        let (outputs, workspace) = (Outputs::new(), Workspace::none().scratch(scratch));
+        let call = || loss.forward_backward_in_place_with(logits, &batch, outputs, workspace);
         Ok(pool.install(call)?.loss)
     }
 
@@ -105,10 +105,6 @@ impl<T: Element + Pod> Ours<T> {
         }
         Ok(())
     }
-}
-
-fn outputs(scratch: &mut [f32]) -> Outputs<'_> {
-    if scratch.is_empty() { Outputs::new() } else { Outputs::new().scratch(scratch) }
 }
 
 impl<T: Element + Pod> Worker for Ours<T> {
