@@ -31,8 +31,8 @@
  * Accuracy. Against double precision on the same inputs, relative to itself: -ln p, and every f32 entry of the gradient, within
  *     2^-23 (4 + |z_j - max|), z the transformed logit of the target or of the entry's class, at any common offset of the logits; also where p
  *     is so near to 1 that 1 - p is 1e-12. 16-bit gradients are rounded once. Entries below the smallest normal number may be lost. Label
- *     smoothing adds 1.5 2^-23 of its uniform part; a soft-cap adds 2^-23 (8 + 4 cap) of an entry and of 1. The coefficient is the one
- *     computed: where it is steep in ln p, the error of ln p moves it.
+ *     smoothing adds 1.5 2^-23 of its uniform part; a soft-cap adds 2^-23 (8 + 4 cap) of -ln p, and 2 |scale z / cap| more of an entry. The
+ *     coefficient is the one computed: where it is steep in ln p, the error of ln p moves it.
  * Special rows. Ignored: loss 0, gradient exactly 0, logits not read. All -inf, any NaN or any +inf: loss and gradient NaN, and the report
  *     names the first such row. An impossible target: +inf, or 0 where the objective's weight vanishes.
  *

@@ -100,8 +100,8 @@ struct Sensitivity {
 impl Sensitivity {
     fn of(problem: &Problem) -> Self {
         match problem.objective {
-            // A·r + β·r·(ln p_ref − ln p) vanishes somewhere; ratios r reach 10 in the cases.
-            Builtin::Grpo(grpo) => Self { absolute: 10.0 * grpo.beta, relative: 1.0 },
+            // A·r + β·r·(ln p_ref − ln p) vanishes somewhere; ratios r are within 4 in the cases.
+            Builtin::Grpo(grpo) => Self { absolute: 4.0 * grpo.beta, relative: 1.0 },
             // 1 − logit(p)/logit(P) vanishes at P.
             Builtin::InfoSft(_) => Self { absolute: 2.0, relative: 1.0 },
             // σ(−β·D), where D sums over the sequence.
@@ -142,7 +142,9 @@ impl RowBound {
         let mixed = if is_target { self.mixed_target } else { self.mixed };
         let size = expected.abs() + if mixed { self.largest + self.uniform } else { 0.0 };
         let Sensitivity { absolute, relative } = self.sensitivity;
-        let drift = 2e-7 * (absolute * (-distance).exp() + relative * expected.abs());
+        // An entry is the coefficient times p, that of the target times 1 − p.
+        let share = if is_target { 1.0 } else { (-distance).exp() };
+        let drift = 2e-7 * (absolute * share + relative * expected.abs());
         let lost = f64::from(f32::MIN_POSITIVE) * self.largest.max(1.0);
         EPS * (4.0 + distance + self.capped) * size + drift + lost
     }

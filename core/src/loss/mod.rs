@@ -38,10 +38,10 @@ pub use workspace::{Workspace, WorkspaceLen};
 /// Against f64 on the same inputs, relative to itself: −ln p, and every f32 entry of the gradient, within `2^-23 · (4 + |z_j − max|)`, z the
 /// transformed logit of the target or of the entry's class, at any common offset of the logits; also where p is so near to 1 that 1 − p is 1e-12.
 /// Entries below the smallest normal number times max(1, coef·scale) may be lost. 16-bit gradients are rounded once. A row without label
-/// smoothing sums to 0 within 1e-6 of its largest entry.
+/// smoothing, z-loss and soft-cap sums to 0 within 1e-6 of its largest entry.
 ///
 /// coef here is the one computed: where it is steep in ln p, the error of ln p moves it. Label smoothing adds 1.5·2^-23 of its uniform part; a
-/// soft-cap adds the rounding of the capped logit and its slope, `2^-23 · (8 + 4·cap)` of each.
+/// soft-cap adds the rounding of the capped logit and its slope: `2^-23 · (8 + 4·cap)` of −ln p, and 2·|scale·z/cap| more of an entry.
 ///
 /// Same bits for any number of threads, any cut of the rows, in place or not, and on every SIMD level that has FMA.
 ///
