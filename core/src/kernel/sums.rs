@@ -233,6 +233,7 @@ fn sum_weighted<S: Simd, T: Lanes>(
     weights: Option<&[f32]>,
 ) -> (f64, f64) {
     let (mut sum, mut total) = (Wide::zero(simd), Wide::zero(simd));
+    let counted = weights.is_some();
     let (zero, one) = (simd.splat_f32x16(0.0), simd.splat_f32x16(1.0));
     Read(row).each(
         simd,
@@ -247,10 +248,12 @@ fn sum_weighted<S: Simd, T: Lanes>(
                 let counts = simd.simd_gt_f32x16(weights, zero) & inside;
                 let x = simd.select_f32x16(counts, map.centred(simd, z), zero);
                 sum.mul_add(simd, x, weights);
-                total.add(simd, simd.select_f32x16(counts, weights, zero));
+                if counted {
+                    total.add(simd, simd.select_f32x16(counts, weights, zero));
+                }
             }
             z
         },
     );
-    (sum.sum(), total.sum())
+    (sum.sum(), if counted { total.sum() } else { row.len() as f64 })
 }

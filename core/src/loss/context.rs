@@ -95,7 +95,11 @@ impl<'a, O: Objective> Context<'a, O> {
 
     /// The extra inputs of a token, in the objective's order.
     pub(crate) fn extra(&self, row: usize) -> [f64; EXTRA_INPUTS] {
-        self.extra.map(|values| values.map_or(0.0, |values| self.batch.entry(values, row)))
+        let mut extra = [0.0; EXTRA_INPUTS];
+        for (value, values) in extra.iter_mut().zip(self.extra) {
+            *value = values.map_or(0.0, |values| self.batch.entry(values, row));
+        }
+        extra
     }
 
     /// Class of a row's target; `None` where the row is ignored. Targets have been checked.
