@@ -488,19 +488,17 @@ fn talr_normalises_weights_that_underflow() {
             assert_outcome(&problem, outcome, &oracle, F32);
         });
     }
-    let mut all = Problem::new(3, 2, vec![-2000.0, 0.0, -2500.0, 0.0, -3000.0, 0.0], vec![0; 3]);
-    all.cu_seqlens = Some(vec![0, 3]);
-    let objective =
-        TalrAuto { floor: 0.0, tau_from: TauFrom::TokenMedian, normalize: Normalize::Sum1Sequence };
-    // τ is the median nll, 2500: the weights are e^−0.8, e^−1, e^−1.2 over their sum.
-    let problem = all.objective(objective.into()).reduction(Reduction::Sum);
-    let w = [0.8_f64, 1.0, 1.2].map(|x| (-x).exp());
-    let expected = (w[0] * 2000.0 + w[1] * 2500.0 + w[2] * 3000.0) / w.iter().sum::<f64>();
+    // A sequence that is learnt decides τ; in the other one every weight underflows, and its sum must not be 0.
+    let (easy, hard) = ([0.5, 0.0], [[-2000.0, 0.0], [-3000.0, 0.0]]);
+    let z = [easy, easy, easy, hard[0], hard[1]].concat();
+    let mut problem = Problem::new(5, 2, z, vec![0; 5]);
+    problem.cu_seqlens = Some(vec![0, 3, 5]);
+    let (floor, tau_from) = (0.0, TauFrom::TokenMedian);
+    let objective = TalrAuto { floor, tau_from, normalize: Normalize::Sum1Sequence };
+    let problem = problem.objective(objective.into()).reduction(Reduction::Sum);
+    let expected = (-0.5_f64).exp().ln_1p() + 2000.0;
     every_way(&problem, |outcome, what| {
-        assert!(
-            (outcome.report.loss / expected - 1.0).abs() < 1e-6,
-            "{what}: {}",
-            outcome.report.loss
-        );
+        let loss = outcome.report.loss;
+        assert!((loss / expected - 1.0).abs() < 1e-6, "{what}: {loss}");
     });
 }
