@@ -7,7 +7,7 @@ pub use crate::grad::{Coefs, Options, RowValues, Term};
 use crate::kernel::Base;
 use crate::loss::context::Context;
 use crate::loss::{ExtrasScale, Loss};
-use crate::objective::{EXTRA_INPUTS, Input, Objective, TokenTerm};
+use crate::objective::{EXTRA_INPUTS, Objective, TokenTerm};
 use crate::reduction::{Denominator, DivisorCursor};
 use crate::report::{LossReport, Totals, over};
 use crate::rows::sum_rows;
@@ -103,16 +103,14 @@ impl<O: Objective> Plan<'_, O> {
     /// The options.
     #[must_use]
     pub fn options(&self) -> PlanOptions<'_> {
-        let Context { extras, options, objective, .. } = &self.context;
-        let inputs = objective.inputs();
-        let asked = inputs.contains(&Input::Entropy) || inputs.contains(&Input::SumSquares);
+        let Context { extras, options, .. } = &self.context;
         PlanOptions {
             logit_scale: extras.logit_scale,
             softcap: extras.softcap,
             class_weights: extras.class_weights,
             extras_scale: extras.scale,
             extras: *options,
-            moments: asked || extras.moments,
+            moments: self.context.sums_moments(),
         }
     }
 

@@ -107,6 +107,11 @@ impl<'a, O: Objective> Context<'a, O> {
         self.batch.target(row).and_then(|target| usize::try_from(target).ok())
     }
 
+    /// Whether stage 1 sums what entropy and Σp² are made of, whatever outputs ask.
+    pub(crate) fn sums_moments(&self) -> bool {
+        self.moments || self.extras.moments
+    }
+
     /// What the first half of a row is asked for. `classes` are those of the row's columns, `target` the column of the target.
     pub(crate) fn ask(
         &self,
@@ -120,7 +125,7 @@ impl<'a, O: Objective> Context<'a, O> {
             target,
             gradient: true,
             argmax: outputs.argmax.is_some(),
-            moments: self.moments || self.extras.moments || outputs.entropy.is_some(),
+            moments: self.sums_moments() || outputs.entropy.is_some(),
             weighted: smoothed.then(|| self.extras.class_weights_of(classes)),
         }
     }
