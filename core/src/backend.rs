@@ -4,14 +4,13 @@
 use crate::batch::Batch;
 use crate::error::{Argument, Error, check_len};
 pub use crate::grad::{Coefs, Options, RowValues, Term};
-use crate::kernel::Base;
 use crate::loss::context::Context;
 use crate::loss::{ExtrasScale, Loss};
-use crate::objective::{EXTRA_INPUTS, Objective, TokenTerm};
+use crate::objective::{EXTRA_INPUTS, Objective, Real, TokenTerm};
 use crate::reduction::{Denominator, DivisorCursor};
 use crate::report::{LossReport, Totals, over};
 use crate::rows::sum_rows;
-use crate::stats::RowStats;
+use crate::stats::{RowStats, Softmax};
 
 /// A loss over a batch that has passed all checks; from [`Loss::plan`].
 #[derive(Clone, Copy, Debug)]
@@ -145,19 +144,13 @@ impl<O: Objective> Plan<'_, O> {
         term: &TokenTerm,
     ) -> Option<PlanGrad> {
         let softmax = stats.softmax();
-        let Context { level, extras, .. } = &self.context;
-        let base = Base::of(*level, &extras.map(), stats.max);
-        let grad = self.context.row_grad(row, target, (&softmax, base), term, Some((0, 0.0)), None);
-        if grad.is_zero() {
-            return None;
-        }
+        let (coefs, entry) = self.context.coefs(row, target, &softmax, term);
         let scale = f64::from(self.context.extras.logit_scale);
-        Some(PlanGrad {
+        (!coefs.is_zero()).then(|| PlanGrad {
             max: stats.max,
-            factor: grad.coefs.prob() * scale / softmax.sum,
-            uniform: grad.coefs.uniform() * scale,
-            // At logit 0, where the soft-cap's slope is 1.
-            target_entry: grad.target.map_or(0.0, |(_, entry)| entry),
+            factor: coefs.prob() * scale * softmax.inverse,
+            uniform: coefs.uniform() * scale,
+            target_entry: Real::weigh(scale, entry),
         })
     }
 
@@ -174,13 +167,13 @@ impl<O: Objective> Plan<'_, O> {
         let mut cursor = DivisorCursor::new(denominator);
         let totals = sum_rows(0..range.len(), &mut |rows| {
             let mut totals = Totals::default();
-            for local in rows {
+            let stats = stats.get(rows.clone()).unwrap_or_default();
+            for (local, softmax) in rows.zip(Softmax::of_rows(self.context.level, stats)) {
                 let row = range.start + local;
-                let known = (self.context.target(row), stats.get(local), terms.get(local));
-                if let (Some(target), Some(stats), Some(term)) = known {
+                if let (Some(target), Some(term)) = (self.context.target(row), terms.get(local)) {
                     let weight = self.context.caller_weight(row, target);
                     let divisor = self.context.divisor(&mut cursor, row);
-                    totals.count(row, &stats.softmax(), term, weight, divisor);
+                    totals.count(row, &softmax, term, weight, divisor);
                 }
             }
             totals

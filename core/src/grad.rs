@@ -3,7 +3,7 @@
 use fearless_simd::Level;
 
 use crate::entry;
-use crate::kernel::{self, Affine, Base, Kernels, LogitMap, Source};
+use crate::kernel::{self, Affine, Base, Kernels, LogitMap};
 use crate::objective::Real;
 
 /// The options of a loss as numbers.
@@ -110,14 +110,21 @@ impl<R: Real> Coefs<R> {
     }
 }
 
+impl Coefs<f64> {
+    /// Whether nothing flows, whatever the logits are: the objective dropped the token or gives it no weight.
+    pub(crate) fn is_zero(&self) -> bool {
+        self.coef == 0.0 && self.dense == 0.0
+    }
+}
+
 /// How a row's exponentials become its gradient.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RowGrad<'a> {
     pub(crate) map: LogitMap,
     pub(crate) base: Base,
     pub(crate) coefs: Coefs<f64>,
-    /// Σ exp(z − max).
-    pub(crate) sum: f64,
+    /// 1/Σ exp(z − max).
+    pub(crate) inverse: f64,
     /// Class weights of the row's columns.
     pub(crate) weights: Option<&'a [f32]>,
     /// The target's column and its whole entry, where it lies in this row.
@@ -125,11 +132,6 @@ pub(crate) struct RowGrad<'a> {
 }
 
 impl RowGrad<'_> {
-    /// Whether nothing flows, whatever the logits are: the objective dropped the token or gives it no weight.
-    pub(crate) fn is_zero(&self) -> bool {
-        self.coefs.coef == 0.0 && self.coefs.dense == 0.0
-    }
-
     /// The entries as f32 arithmetic; `None` where a coefficient leaves the range of f32.
     fn affine(&self, at_max: f64) -> Option<Affine<'_>> {
         let scale = f64::from(self.map.scale);
@@ -137,7 +139,7 @@ impl RowGrad<'_> {
         let round = |value: f64| (value * scale) as f32;
         // + 0.0 makes a −0 positive, or an entry that is 0 would have the sign of a coefficient.
         let (factor, uniform) =
-            (round(self.coefs.prob() / (at_max * self.sum)), round(self.coefs.uniform()) + 0.0);
+            (round(self.coefs.prob() * self.inverse / at_max), round(self.coefs.uniform()) + 0.0);
         let fits = !factor.is_infinite() && !uniform.is_infinite();
         fits.then_some(Affine { factor, uniform, weights: self.weights })
     }
@@ -145,7 +147,7 @@ impl RowGrad<'_> {
     /// One entry in double precision, where the coefficients want it. `slope` is that of the soft-cap.
     #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
     fn double(&self, at_max: f64, column: usize, e: f32, slope: f64) -> f32 {
-        let p = f64::from(e) / (at_max * self.sum);
+        let p = f64::from(e) * self.inverse / at_max;
         let weight = self.weights.map_or(1.0, |weights| entry::read(weights, column));
         Real::weigh(slope * f64::from(self.map.scale), self.coefs.entry(p, p, weight)) as f32
     }
@@ -185,10 +187,18 @@ impl RowGrad<'_> {
         if let Some(affine) = self.affine(at_max) {
             return T::entries(level, logits, &self.base, out, affine.from(start));
         }
-        let source = Source { row: logits, target: usize::MAX, next: &[] };
-        T::parked(level, source, &self.base, out);
-        for (j, (e, z)) in out.iter_mut().zip(logits).enumerate() {
-            *e = self.double(at_max, start + j, *e, self.map.slope(z.lane_f32()));
+        if self.map.cap.is_none() {
+            T::entries(level, logits, &self.base, out, Affine::IDENTITY);
+            return out
+                .iter_mut()
+                .enumerate()
+                .for_each(|(j, e)| *e = self.double(at_max, start + j, *e, 1.0));
+        }
+        for (j, (out, z)) in out.iter_mut().zip(logits).enumerate() {
+            let z = z.lane_f32();
+            #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
+            let e = libm::exp(self.map.apply(z) - self.base.max) as f32;
+            *out = self.double(1.0, start + j, e, self.map.slope(z));
         }
     }
 

@@ -4,6 +4,7 @@ use core::ops::Range;
 
 use fearless_simd::Level;
 
+use crate::kernel::TOGETHER;
 use crate::rows::Place;
 
 use crate::element::Element;
@@ -234,16 +235,28 @@ impl<'a, T: Element> LogitsMut<'a, T> {
         Logits { data: self.data, shape: self.shape }
     }
 
-    /// A row to write, its padding where that is to be zero, and a later row to read; each empty where there is none.
-    fn row_mut(&mut self, row: usize, later: Option<usize>) -> (&mut [T], &mut [T], &[T]) {
+    /// Rows to write, and a later row to read, empty where there is none.
+    fn band(
+        &mut self,
+        rows: Range<usize>,
+        later: Option<usize>,
+    ) -> (impl Iterator<Item = &mut [T]>, &[T]) {
         let Shape { vocab, row_stride, .. } = self.shape;
         let later = later.map_or(usize::MAX, |later| self.shape.row(later).start);
         let (low, high) = self.data.split_at_mut(later.min(self.data.len()));
-        let row = low.get_mut(self.shape.row(row).start..).unwrap_or_default();
-        let stride = if self.zero_padding { row_stride } else { vocab };
-        let (row, _) = row.split_at_mut(stride.min(row.len()));
-        let (row, padding) = row.split_at_mut(vocab.min(row.len()));
-        (row, padding, high.get(..vocab).unwrap_or_default())
+        let rows = low.get_mut(rows.start * row_stride..).unwrap_or_default();
+        let rows =
+            rows.chunks_mut(row_stride).map(move |row| row.get_mut(..vocab).unwrap_or_default());
+        (rows, high.get(..vocab).unwrap_or_default())
+    }
+
+    fn clear_padding(&mut self, rows: Range<usize>) {
+        let Shape { vocab, row_stride, .. } = self.shape;
+        for row in rows.filter(|_| self.zero_padding) {
+            let start = row * row_stride;
+            let range = start + vocab..self.data.len().min(start + row_stride);
+            self.data.get_mut(range).unwrap_or_default().fill(T::ZERO);
+        }
     }
 
     #[cfg(feature = "rayon")]
@@ -284,6 +297,15 @@ impl<'a, T: Element, G: Element> Matrix<'a, T, G> {
         }
     }
 
+    /// Whether results are 16-bit numbers.
+    pub(crate) fn is_16_bit(&self) -> bool {
+        match self {
+            Self::Read(_) => false,
+            Self::Split(..) => size_of::<G>() == 2,
+            Self::InPlace(_) => size_of::<T>() == 2,
+        }
+    }
+
     /// The logits alone.
     pub(crate) fn logits(&self) -> Logits<'_, T> {
         match self {
@@ -292,21 +314,45 @@ impl<'a, T: Element, G: Element> Matrix<'a, T, G> {
         }
     }
 
-    /// Where a row's logits are and where its result goes, with the logits of a later row, empty where there is none. Padding that is to be
-    /// zero is set.
-    pub(crate) fn row(&mut self, row: usize, later: Option<usize>) -> (Place<'_, T, G>, &[T]) {
-        match self {
-            Self::Read(logits) => (Place::Read(logits.row(row)), logits.later(later)),
+    /// Where the logits of a few rows are and where their results go, with the logits of a later row, empty where there is none.
+    pub(crate) fn band(
+        &mut self,
+        rows: Range<usize>,
+        later: Option<usize>,
+    ) -> ([Place<'_, T, G>; TOGETHER], &[T]) {
+        let mut places: [Place<'_, T, G>; TOGETHER] = Default::default();
+        let next = match self {
+            Self::Read(logits) => {
+                for (place, row) in places.iter_mut().zip(rows) {
+                    *place = Place::Read(logits.row(row));
+                }
+                logits.later(later)
+            }
             Self::Split(logits, result) => {
-                let (out, padding, _) = result.row_mut(row, None);
-                padding.fill(G::ZERO);
-                (Place::Split(logits.row(row), out), logits.later(later))
+                let (outs, _) = result.band(rows.clone(), None);
+                for ((place, row), out) in places.iter_mut().zip(rows).zip(outs) {
+                    *place = Place::Split(logits.row(row), out);
+                }
+                logits.later(later)
             }
             Self::InPlace(logits) => {
-                let (row, padding, later) = logits.row_mut(row, later);
-                padding.fill(T::ZERO);
-                (Place::Over(row), later)
+                let count = rows.len();
+                let (over, next) = logits.band(rows, later);
+                for (place, row) in places.iter_mut().zip(over).take(count) {
+                    *place = Place::Over(row);
+                }
+                next
             }
+        };
+        (places, next)
+    }
+
+    /// Sets the padding of rows where that is to be zero.
+    pub(crate) fn clear_padding(&mut self, rows: Range<usize>) {
+        match self {
+            Self::Read(_) => {}
+            Self::Split(_, result) => result.clear_padding(rows),
+            Self::InPlace(logits) => logits.clear_padding(rows),
         }
     }
 

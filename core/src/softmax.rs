@@ -9,7 +9,7 @@ use crate::loss::{Loss, Outputs, Workspace};
 use crate::matrix::{Logits, LogitsMut, Matrix, default_level};
 use crate::objective::Sft;
 use crate::report::{LossReport, Totals};
-use crate::rows::{Ask, Each, Item, Rows, Scratch};
+use crate::rows::{Ask, First, Halves, Item, Pass, Rows, Scratch};
 use crate::stats::Softmax as RowSoftmax;
 
 /// The functions of this module at a given SIMD level. They are free functions too, at the best level that can be known.
@@ -54,17 +54,16 @@ impl Softmax {
 
     fn log_softmax_of<T: Element, G: Element>(self, matrix: Matrix<'_, T, G>) -> Result<(), Error> {
         matrix.shape().check_whole()?;
-        let work = |item: Item<'_, '_, T, G>, (): &mut (), _: &mut Totals| {
-            let (facts, second) = item.row.facts(&Ask::SOFTMAX);
-            let softmax = facts.stats.softmax_without_target();
+        let second = |item: Item<'_, '_, T, G>, (): &mut (), _: &mut Totals| {
+            let softmax = item.softmax;
             #[expect(
                 clippy::cast_possible_truncation,
                 reason = "rounds to nearest; the maximum is an f32"
             )]
-            second.log_probs(softmax.stats.max as f32, softmax.ln_sum as f32);
+            item.second.log_probs(softmax.stats.max as f32, softmax.ln_sum as f32);
         };
         let rows = Rows::new(0, matrix, Outputs::new(), self.level);
-        rows.each(&Scratch::none(), &mut (), &Each(|_| true, work));
+        rows.each(&Scratch::none(), &mut (), &softmaxes(Ask::SOFTMAX, second));
         Ok(())
     }
 
@@ -77,7 +76,7 @@ impl Softmax {
         logits: Logits<'_, T>,
         out: &mut [f32],
     ) -> Result<(), Error> {
-        self.per_row(logits, out, &Ask::SOFTMAX, RowSoftmax::log_sum_exp)
+        self.per_row(logits, out, Ask::SOFTMAX, RowSoftmax::log_sum_exp)
     }
 
     /// See [`entropy`].
@@ -86,28 +85,27 @@ impl Softmax {
     /// See there.
     pub fn entropy<T: Element>(self, logits: Logits<'_, T>, out: &mut [f32]) -> Result<(), Error> {
         let ask = Ask { moments: true, ..Ask::SOFTMAX };
-        self.per_row(logits, out, &ask, RowSoftmax::entropy)
+        self.per_row(logits, out, ask, RowSoftmax::entropy)
     }
 
     fn per_row<T: Element>(
         self,
         logits: Logits<'_, T>,
         out: &mut [f32],
-        ask: &Ask<'_>,
+        ask: Ask<'_>,
         value: impl Fn(&RowSoftmax) -> f64 + Sync,
     ) -> Result<(), Error> {
         logits.shape.check_whole()?;
         check_len(Argument::Output, out.len(), logits.rows())?;
         // `nll` is merely the slot that carries one f32 a row through the tree.
         let outputs = Outputs::new().nll(out);
-        let work = |item: Item<'_, '_, T, T>, (): &mut (), _: &mut Totals| {
-            let (facts, _) = item.row.facts(ask);
-            let value = value(&facts.stats.softmax_without_target());
+        let second = |item: Item<'_, '_, T, T>, (): &mut (), _: &mut Totals| {
+            let value = value(item.softmax);
             #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
             item.outputs.put_nll(item.local, value as f32);
         };
         let rows = Rows::<T, T>::new(0, Matrix::Read(logits), outputs, self.level);
-        rows.each(&Scratch::none(), &mut (), &Each(|_| true, work));
+        rows.each(&Scratch::none(), &mut (), &softmaxes(ask, second));
         Ok(())
     }
 
@@ -124,6 +122,15 @@ impl Softmax {
         let outputs = Outputs::new().log_probs(out);
         Loss::new(Sft).level(self.level).forward_with(logits, batch, outputs, Workspace::none())
     }
+}
+
+/// A pass over all rows that wants their softmaxes, of all classes alike.
+fn softmaxes<'a, T: Element, G: Element>(
+    ask: Ask<'a>,
+    second: impl Fn(Item<'_, '_, T, G>, &mut (), &mut Totals) + Sync + 'a,
+) -> impl Pass<T, G, ()> + 'a {
+    let active = |_| true;
+    Halves { active, target: |_| None, first: First::Ask(ask), wants_softmax: true, second }
 }
 
 /// Log-probabilities of every class: `out[j] = (z[j] − max) − ln Σ exp(z − max)`, `[rows × vocab]`, in nats.

@@ -1,5 +1,10 @@
 //! Stage 1: what is known of a row after one pass over its logits. A monoid, so that nothing else knows how a row was cut.
 
+use fearless_simd::Level;
+
+use crate::kernel::level::dispatch;
+use crate::kernel::{TOGETHER, exp, ln_and_inverse};
+
 /// Statistics of one row (or of a part of one): all that the later stages need of its logits.
 ///
 /// The target is left out of the sums, so that 1 − p is one of them and never a difference: −ln p = ln(1 + `others` / e^(target − max)) keeps
@@ -127,52 +132,11 @@ impl RowStats {
         self.softmax().is_valid()
     }
 
-    /// exp(target − max).
-    fn at_target(&self) -> f64 {
-        match self.max {
-            // Nothing is finite; a target elsewhere counts as 0.
-            f64::MIN => 0.0,
-            max if max == self.target_logit => 1.0,
-            max => exp(self.target_logit - max),
-        }
-    }
-
     /// The softmax of a whole row, target included.
-    #[inline]
     pub(crate) fn softmax(&self) -> Softmax {
-        Softmax::new(*self, self.at_target())
+        let [softmax] = Softmax::of([*self]);
+        softmax
     }
-
-    /// The softmax of a whole row that was summed without a target.
-    #[inline]
-    pub(crate) fn softmax_without_target(&self) -> Softmax {
-        Softmax::new(*self, 0.0)
-    }
-}
-
-/// e^x for x ≤ 0, within 1e-15 of itself: once or twice a row, where libm's takes as long as the exponentials of a hundred classes.
-#[inline]
-fn exp(x: f64) -> f64 {
-    /// ln 2 in two parts, the first with so few bits that n·LN2_HI is exact.
-    const LN2_HI: f64 = 0.693_147_180_369_123_8;
-    const LN2_LO: f64 = 1.908_214_929_270_587_7e-10;
-    /// 1.5·2^52: adding it rounds to the nearest integer, which then stands in the low bits.
-    const ROUND: f64 = 6_755_399_441_055_744.0;
-    // NaN and what is no normal number go the long way.
-    if !(x > -700.0 && x <= 0.0) {
-        return libm::exp(x);
-    }
-    let shifted = x * core::f64::consts::LOG2_E + ROUND;
-    let n = shifted - ROUND;
-    let r = (x - n * LN2_HI) - n * LN2_LO;
-    // 1/k!: the Taylor series, in pairs that do not wait for each other.
-    let (r2, r4) = (r * r, r * r * (r * r));
-    let low = (1.0 + r) + r2 * (1.0 / 2.0 + r * (1.0 / 6.0));
-    let middle = (1.0 / 24.0 + r * (1.0 / 120.0)) + r2 * (1.0 / 720.0 + r * (1.0 / 5040.0));
-    let high = (1.0 / 40_320.0 + r * (1.0 / 362_880.0))
-        + r2 * (1.0 / 3_628_800.0 + r * (1.0 / 39_916_800.0) + r2 * (1.0 / 479_001_600.0));
-    let power = f64::from_bits((shifted.to_bits() << 52).wrapping_add(1.0_f64.to_bits()));
-    (low + r4 * (middle + r4 * high)) * power
 }
 
 /// What everything else of a row is made of, computed once: NaN for a row without a softmax.
@@ -181,9 +145,9 @@ pub(crate) struct Softmax {
     pub(crate) stats: RowStats,
     /// exp(target − max).
     at_target: f64,
-    /// Σ exp(z − max).
-    pub(crate) sum: f64,
+    /// ln Σ exp(z − max), and 1/Σ.
     pub(crate) ln_sum: f64,
+    pub(crate) inverse: f64,
     /// −ln p of the target.
     pub(crate) nll: f64,
     /// p and 1 − p of the target.
@@ -192,17 +156,59 @@ pub(crate) struct Softmax {
 }
 
 impl Softmax {
-    #[inline]
-    fn new(stats: RowStats, at_target: f64) -> Self {
-        let sum = stats.others + at_target;
-        let sum = if sum > 0.0 { sum } else { f64::NAN };
-        let ln_sum = if at_target == 1.0 { libm::log1p(stats.others) } else { libm::log(sum) };
-        let nll = (stats.max - stats.target_logit) + ln_sum;
-        Self { stats, at_target, sum, ln_sum, nll, p: at_target / sum, miss: stats.others / sum }
+    /// The softmaxes of up to [`TOGETHER`] rows, with the instructions of a level and the same bits as one by one.
+    pub(crate) fn of_rows(level: Level, rows: &[RowStats]) -> [Self; TOGETHER] {
+        let mut stats = [RowStats::EMPTY; TOGETHER];
+        for (stats, row) in stats.iter_mut().zip(rows) {
+            *stats = *row;
+        }
+        dispatch!(level, simd => {
+            let _ = simd;
+            Self::of(stats)
+        })
     }
 
+    #[inline(always)]
+    fn of<const N: usize>(stats: [RowStats; N]) -> [Self; N] {
+        let (mut others, mut distance, mut at_target) = ([0.0; N], [0.0; N], [0.0; N]);
+        for i in 0..N {
+            others[i] = stats[i].others;
+            distance[i] = stats[i].target_logit - stats[i].max;
+        }
+        let e = exp(distance);
+        for i in 0..N {
+            // Nothing is finite; a target elsewhere counts as 0.
+            at_target[i] = if stats[i].max == f64::MIN { 0.0 } else { e[i] };
+        }
+        let (ln_sum, inverse) = ln_and_inverse(others, at_target);
+        let mut rows = [Self::NONE; N];
+        for (i, row) in rows.iter_mut().enumerate() {
+            *row = Self {
+                stats: stats[i],
+                at_target: at_target[i],
+                ln_sum: ln_sum[i],
+                inverse: inverse[i],
+                nll: ln_sum[i] - distance[i],
+                p: at_target[i] * inverse[i],
+                miss: others[i] * inverse[i],
+            };
+        }
+        rows
+    }
+
+    /// That of [`RowStats::EMPTY`].
+    pub(crate) const NONE: Self = Self {
+        stats: RowStats::EMPTY,
+        at_target: 0.0,
+        ln_sum: f64::NAN,
+        inverse: f64::NAN,
+        nll: f64::NAN,
+        p: f64::NAN,
+        miss: f64::NAN,
+    };
+
     pub(crate) fn is_valid(&self) -> bool {
-        self.sum > 0.0
+        self.inverse > 0.0
     }
 
     /// See [`RowStats::is_correct`].
@@ -224,12 +230,13 @@ impl Softmax {
     pub(crate) fn entropy(&self) -> f64 {
         let x = self.stats.target_logit - self.stats.max;
         let own = if self.at_target == 0.0 { 0.0 } else { self.at_target * x };
-        self.ln_sum - (self.stats.sum_exp_logits + own) / self.sum
+        self.ln_sum - (self.stats.sum_exp_logits + own) * self.inverse
     }
 
     /// See [`RowStats::sum_squares`].
     pub(crate) fn sum_squares(&self) -> f64 {
-        (self.stats.sum_exp_squared + self.at_target * self.at_target) / (self.sum * self.sum)
+        (self.stats.sum_exp_squared + self.at_target * self.at_target)
+            * (self.inverse * self.inverse)
     }
 }
 
@@ -257,17 +264,6 @@ mod tests {
         };
         let positive = (1..f32::INFINITY.to_bits()).step_by(step);
         positive.map(error).fold(0.0, |worst, e| if e <= worst { worst } else { e })
-    }
-
-    #[test]
-    fn exp_is_that_of_libm() {
-        for step in 0..2_000_000_u32 {
-            let x = -f64::from(step) * 3.7e-4;
-            let (actual, exact) = (exp(x), libm::exp(x));
-            assert!((actual - exact).abs() <= 1e-15 * exact, "{x}: {actual:e}, not {exact:e}");
-        }
-        assert_eq!((exp(0.0), exp(-0.0), exp(f64::NEG_INFINITY)), (1.0, 1.0, 0.0));
-        assert!(exp(f64::NAN).is_nan());
     }
 
     #[test]

@@ -4,7 +4,8 @@
 use fearless_simd::{Level, Simd, f32x16, prelude::*};
 
 use super::exp::Exponent;
-use super::walk::Block;
+use super::lanes::LANES;
+use super::walk::{BLOCK, Block, vectors};
 
 /// Logit scale (inverse temperature) and soft-cap.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +38,8 @@ impl LogitMap {
 #[derive(Clone, Copy, Debug)]
 pub struct Base {
     pub(super) map: RowMap,
+    /// The row's largest z'.
+    pub(crate) max: f64,
     /// What [`LaneMap::centred`] subtracts, less the maximum.
     pub(crate) origin: f64,
 }
@@ -49,9 +52,21 @@ pub(super) enum RowMap {
 }
 
 impl Base {
-    /// Whether a gradient can be made of the exponentials alone.
-    pub(crate) fn is_linear(&self) -> bool {
-        matches!(self.map, RowMap::Linear(_))
+    /// Of no row.
+    pub(crate) const NONE: Self = Self {
+        map: RowMap::Linear(Linear { exponent: Exponent::NATURAL, scale: 1.0, pivot: 0.0 }),
+        max: 0.0,
+        origin: 0.0,
+    };
+
+    /// For a row whose largest logit is `raw_max`.
+    #[inline]
+    pub(crate) fn new(level: Level, map: &LogitMap, raw_max: f32) -> Self {
+        let max = map.apply(raw_max);
+        match map.cap {
+            None => Self::relative(level, map, max, raw_max),
+            Some(_) => Self::of(level, map, max),
+        }
     }
 
     /// For a row (or several parts of one) whose largest z' is `max`.
@@ -62,21 +77,47 @@ impl Base {
             reason = "exact without a soft-cap: the logit that was scaled"
         )]
         let pivot = (if cap.is_none() { max / f64::from(scale) } else { max }) as f32;
-        Self::new(level, map, max, pivot.clamp(f32::MIN, f32::MAX))
+        Self::relative(level, map, max, pivot.clamp(f32::MIN, f32::MAX))
     }
 
-    /// As [`Base::of`], with the largest logit, or with a soft-cap `max`, as `pivot`.
-    pub(crate) fn new(level: Level, map: &LogitMap, max: f64, pivot: f32) -> Self {
+    /// With the largest logit, or with a soft-cap `max`, as `pivot`.
+    #[inline]
+    fn relative(level: Level, map: &LogitMap, max: f64, pivot: f32) -> Self {
         let LogitMap { scale, cap } = *map;
         if let (None, Some(exponent)) = (cap, Exponent::relative(level, scale, max)) {
             let map = RowMap::Linear(Linear { exponent, scale, pivot });
-            return Self { map, origin: 0.0 };
+            return Self { map, max, origin: 0.0 };
         }
         let at = f64::from(pivot) * if cap.is_none() { f64::from(scale) } else { 1.0 };
         let origin = at - max;
         let general = General { scale, cap, pivot, at_max: libm::exp(-origin) };
-        Self { map: RowMap::General(general), origin }
+        Self { map: RowMap::General(general), max, origin }
     }
+}
+
+/// The exponentials of the maxima of up to 16 rows of one map, by the same arithmetic as the loops': what turns the others into exponentials
+/// relative to them, with ties exactly 1.
+#[inline(always)]
+pub(super) fn at_maxima<S: Simd>(simd: S, bases: &[Option<Base>; LANES]) -> [f64; LANES] {
+    let (mut exponents, mut pivots) = ([None; LANES], [0.0; LANES]);
+    let mut at_max = [1.0; LANES];
+    for (lane, base) in bases.iter().enumerate() {
+        match base {
+            Some(Base { map: RowMap::Linear(map), .. }) => {
+                (exponents[lane], pivots[lane]) = (Some(map.exponent), map.pivot);
+            }
+            Some(Base { map: RowMap::General(map), .. }) => at_max[lane] = map.at_max,
+            None => {}
+        }
+    }
+    let exponents_of = Exponent::lanes(simd, &exponents);
+    let [e] = exponents_of.exp(simd, [f32x16::from_slice(simd, &pivots)]);
+    for (lane, e) in <[f32; LANES]>::from(e).into_iter().enumerate() {
+        if exponents[lane].is_some() {
+            at_max[lane] = f64::from(e);
+        }
+    }
+    at_max
 }
 
 /// A map as the loops need it.
@@ -84,20 +125,18 @@ pub(super) trait LaneMap<S: Simd>: Copy {
     /// Whether −inf is mapped to something finite.
     const PADDING_HAS_MASS: bool;
     /// z' relative to the base's origin.
-    fn centred(self, simd: S, z: f32x16<S>) -> f32x16<S>;
-    /// The exponential of the row's maximum, by the same arithmetic: what turns the others into exponentials relative to it, with ties exactly 1.
-    fn at_max(self, simd: S) -> f64;
-    /// ∂z'/∂z relative to the scale.
-    fn slope(self, simd: S, z: f32x16<S>) -> f32x16<S>;
+    fn centred(self, simd: S, z: Block<S>) -> Block<S>;
     /// Exponentials relative to the base.
     fn exp(self, simd: S, z: Block<S>) -> Block<S>;
+    /// As [`LaneMap::exp`], and ∂z'/∂z relative to the scale.
+    fn exp_and_slope(self, simd: S, z: Block<S>) -> (Block<S>, Block<S>);
 }
 
 /// z' = scale·z.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Linear {
     exponent: Exponent,
-    scale: f32,
+    pub(super) scale: f32,
     pivot: f32,
 }
 
@@ -105,24 +144,22 @@ impl<S: Simd> LaneMap<S> for Linear {
     const PADDING_HAS_MASS: bool = false;
 
     #[inline(always)]
-    fn centred(self, _: S, z: f32x16<S>) -> f32x16<S> {
-        (z - self.pivot) * self.scale
-    }
-
-    #[inline(always)]
-    fn at_max(self, simd: S) -> f64 {
-        let [e] = self.exponent.exp(simd, [simd.splat_f32x16(self.pivot)]);
-        f64::from(e[0])
-    }
-
-    #[inline(always)]
-    fn slope(self, simd: S, _: f32x16<S>) -> f32x16<S> {
-        simd.splat_f32x16(1.0)
+    fn centred(self, _: S, z: Block<S>) -> Block<S> {
+        vectors(
+            z,
+            #[inline(always)]
+            |z| (z - self.pivot) * self.scale,
+        )
     }
 
     #[inline(always)]
     fn exp(self, simd: S, z: Block<S>) -> Block<S> {
-        self.exponent.exp(simd, z)
+        self.exponent.splat(simd).exp(simd, z)
+    }
+
+    #[inline(always)]
+    fn exp_and_slope(self, simd: S, z: Block<S>) -> (Block<S>, Block<S>) {
+        (self.exp(simd, z), [simd.splat_f32x16(1.0); BLOCK / LANES])
     }
 }
 
@@ -140,26 +177,50 @@ const TANH: [f32; 5] =
     [-5.704_749_4e-3, 2.063_888_3e-2, -5.373_965_6e-2, 1.333_144_2e-1, -3.333_328e-1];
 
 impl General {
-    /// |u| and e^(−2|u|) for u = scale·z/cap.
+    /// tanh u and 1 − tanh² u for u = scale·z/cap, the second without cancellation where the cap saturates: 4e/(1+e)², e = e^(−2|u|).
     #[inline(always)]
-    fn decay<S: Simd>(self, simd: S, z: f32x16<S>, cap: f32) -> (f32x16<S>, f32x16<S>) {
-        let u = z * self.scale / cap;
-        let [decay] = Exponent::NATURAL.exp(simd, [simd.abs_f32x16(u) * -2.0]);
-        (u, decay)
+    fn tanh_and_slope<S: Simd>(self, simd: S, z: Block<S>, cap: f32) -> (Block<S>, Block<S>) {
+        let (one, factor) = (simd.splat_f32x16(1.0), self.scale / cap);
+        let (mut tanh, mut slope) = (z, z);
+        for i in 0..z.len() {
+            tanh[i] = simd.abs_f32x16(z[i] * factor) * -2.0;
+        }
+        let decay = Exponent::NATURAL.splat(simd).exp(simd, tanh);
+        for i in 0..z.len() {
+            let (u, inverse) = (z[i] * factor, one / (decay[i] + 1.0));
+            slope[i] = decay[i] * 4.0 * (inverse * inverse);
+            let large = simd.copysign_f32x16((one - decay[i]) * inverse, u);
+            let square = u * u;
+            let mut q = simd.splat_f32x16(TANH[0]);
+            for coefficient in &TANH[1..] {
+                q = q.mul_add(square, simd.splat_f32x16(*coefficient));
+            }
+            let small = (q * square).mul_add(u, u);
+            let is_small = simd.simd_lt_f32x16(simd.abs_f32x16(u), simd.splat_f32x16(0.625));
+            tanh[i] = simd.select_f32x16(is_small, small, large);
+        }
+        (tanh, slope)
     }
 
+    /// What [`LaneMap::centred`] gives, and the slope.
     #[inline(always)]
-    fn tanh<S: Simd>(self, simd: S, z: f32x16<S>, cap: f32) -> f32x16<S> {
-        let (u, decay) = self.decay(simd, z, cap);
-        let large = simd.copysign_f32x16((simd.splat_f32x16(1.0) - decay) / (decay + 1.0), u);
-        let square = u * u;
-        let mut q = simd.splat_f32x16(TANH[0]);
-        for coefficient in &TANH[1..] {
-            q = q.mul_add(square, simd.splat_f32x16(*coefficient));
+    fn centred_and_slope<S: Simd>(self, simd: S, z: Block<S>) -> (Block<S>, Block<S>) {
+        let one = simd.splat_f32x16(1.0);
+        let (mut x, mut slope) = (z, [one; BLOCK / LANES]);
+        match self.cap {
+            Some(cap) => {
+                (x, slope) = self.tanh_and_slope(simd, z, cap);
+                for x in &mut x {
+                    *x = *x * cap - self.pivot;
+                }
+            }
+            None => {
+                for x in &mut x {
+                    *x = (*x - self.pivot) * self.scale;
+                }
+            }
         }
-        let small = (q * square).mul_add(u, u);
-        let is_small = simd.simd_lt_f32x16(simd.abs_f32x16(u), simd.splat_f32x16(0.625));
-        simd.select_f32x16(is_small, small, large)
+        (x, slope)
     }
 }
 
@@ -167,32 +228,18 @@ impl<S: Simd> LaneMap<S> for General {
     const PADDING_HAS_MASS: bool = true;
 
     #[inline(always)]
-    fn centred(self, simd: S, z: f32x16<S>) -> f32x16<S> {
-        match self.cap {
-            Some(cap) => self.tanh(simd, z, cap) * cap - self.pivot,
-            None => (z - self.pivot) * self.scale,
-        }
+    fn centred(self, simd: S, z: Block<S>) -> Block<S> {
+        self.centred_and_slope(simd, z).0
     }
 
     #[inline(always)]
-    fn at_max(self, _: S) -> f64 {
-        self.at_max
-    }
-
-    /// 1 − tanh² = 4e/(1+e)², e = e^(−2|u|), without cancellation where the cap saturates.
-    #[inline(always)]
-    fn slope(self, simd: S, z: f32x16<S>) -> f32x16<S> {
-        let Some(cap) = self.cap else { return simd.splat_f32x16(1.0) };
-        let (_, decay) = self.decay(simd, z, cap);
-        let sum = decay + 1.0;
-        decay * 4.0 / (sum * sum)
+    fn exp(self, simd: S, z: Block<S>) -> Block<S> {
+        Exponent::NATURAL.splat(simd).exp(simd, self.centred(simd, z))
     }
 
     #[inline(always)]
-    fn exp(self, simd: S, mut z: Block<S>) -> Block<S> {
-        for z in &mut z {
-            *z = self.centred(simd, *z);
-        }
-        Exponent::NATURAL.exp(simd, z)
+    fn exp_and_slope(self, simd: S, z: Block<S>) -> (Block<S>, Block<S>) {
+        let (x, slope) = self.centred_and_slope(simd, z);
+        (Exponent::NATURAL.splat(simd).exp(simd, x), slope)
     }
 }

@@ -1,11 +1,12 @@
 //! Second half of a row: exponentials become gradient entries, logits become log-probabilities.
 
-use fearless_simd::{Level, Simd};
+use fearless_simd::{Level, Simd, prelude::*};
 
 use super::base::{Base, LaneMap, RowMap};
 use super::lanes::{LANES, Lanes};
 use super::level::dispatch;
-use super::walk::{InPlace, Split, Walk, load_weights, vectors};
+use super::prefetch::ahead_of;
+use super::walk::{BLOCK, InPlace, Split, Walk, load_weights, vectors};
 
 /// From exponentials e to gradient entries: `factor·e − uniform·w`, with the weight of each class, 1 without.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +39,7 @@ fn affine<S: Simd>(simd: S, walk: impl Walk<S>, affine: Affine<'_>) {
                 vectors(
                     e,
                     #[inline(always)]
-                    |e| e * factor - uniform,
+                    |e| e.mul_sub(simd.splat_f32x16(factor), simd.splat_f32x16(uniform)),
                 )
             },
         ),
@@ -48,7 +49,7 @@ fn affine<S: Simd>(simd: S, walk: impl Walk<S>, affine: Affine<'_>) {
             |start, mut e| {
                 for (index, e) in e.iter_mut().enumerate() {
                     let weights = load_weights(simd, weights, start + index * LANES);
-                    *e = *e * factor - weights * uniform;
+                    *e = e.mul_sub(simd.splat_f32x16(factor), weights * uniform);
                 }
                 e
             },
@@ -75,38 +76,40 @@ pub(super) fn entries<T: Lanes>(
     entry: Affine<'_>,
 ) {
     dispatch!(level, simd => match base.map {
-        RowMap::Linear(map) => again(simd, Split(logits, out), map, entry),
-        RowMap::General(map) => again(simd, Split(logits, out), map, entry),
+        RowMap::Linear(map) => again(simd, logits, out, map, entry),
+        RowMap::General(map) => again(simd, logits, out, map, entry),
     });
 }
 
 #[inline(always)]
-fn again<S: Simd>(simd: S, walk: impl Walk<S>, map: impl LaneMap<S>, entry: Affine<'_>) {
+fn again<S: Simd, T: Lanes>(
+    simd: S,
+    logits: &[T],
+    out: &mut [f32],
+    map: impl LaneMap<S>,
+    entry: Affine<'_>,
+) {
     let Affine { factor, uniform, weights } = entry;
     let weights = weights.filter(|_| uniform != 0.0);
-    walk.each(
+    let address = logits.as_ptr();
+    Split(logits, out).each(
         simd,
         #[inline(always)]
         |start, z| {
-            let mut e = map.exp(simd, z);
+            ahead_of(address.wrapping_add(start));
+            let (mut e, slope) = map.exp_and_slope(simd, z);
+            let mut uniforms = [simd.splat_f32x16(uniform); BLOCK / LANES];
+            if let Some(weights) = weights {
+                for (index, uniform) in uniforms.iter_mut().enumerate() {
+                    *uniform *= load_weights(simd, weights, start + index * LANES);
+                }
+            }
             for (index, e) in e.iter_mut().enumerate() {
-                let uniform = match weights {
-                    Some(weights) => load_weights(simd, weights, start + index * LANES) * uniform,
-                    None => simd.splat_f32x16(uniform),
-                };
-                *e = (*e * factor - uniform) * map.slope(simd, z[index]);
+                *e = e.mul_sub(simd.splat_f32x16(factor), uniforms[index]) * slope[index];
             }
             e
         },
     );
-}
-
-/// The exponential of a row's maximum, as [`Sums::at_max`](super::Sums).
-pub(crate) fn at_max(level: Level, base: &Base) -> f64 {
-    dispatch!(level, simd => match base.map {
-        RowMap::Linear(map) => map.at_max(simd),
-        RowMap::General(map) => map.at_max(simd),
-    })
 }
 
 /// (z − pivot) − shift: log-probabilities, if shift is ln Σ exp(z − pivot). Two subtractions, since lse alone loses digits.

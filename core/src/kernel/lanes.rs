@@ -4,6 +4,7 @@
 use fearless_simd::{Simd, f32x16, i16x32, prelude::*, u16x16, u32x16};
 use half::{bf16, f16};
 
+use super::native;
 use super::walk::BLOCK;
 
 /// Lanes of the virtual vector that every SIMD level works with.
@@ -13,10 +14,11 @@ pub(crate) const LANES: usize = 16;
 pub trait Lanes: Copy + Send + Sync + core::fmt::Debug + 'static {
     const ZERO: Self;
     const NEG_INFINITY: Self;
+    const NAN: Self;
     fn lane_f32(self) -> f32;
     fn lane_of(value: f32) -> Self;
     fn load<S: Simd>(simd: S, lanes: &[Self; LANES]) -> f32x16<S>;
-    /// Rounds once.
+    /// Rounds once. No NaN but those of arithmetic: rounding up could carry others into another class.
     fn lanes<S: Simd>(simd: S, value: f32x16<S>) -> [Self; LANES];
     /// The largest values so far, in whatever order they are compared.
     type Max<S: Simd>: Copy;
@@ -38,6 +40,7 @@ pub trait Lanes: Copy + Send + Sync + core::fmt::Debug + 'static {
 impl Lanes for f32 {
     const ZERO: Self = 0.0;
     const NEG_INFINITY: Self = Self::NEG_INFINITY;
+    const NAN: Self = Self::NAN;
 
     #[inline(always)]
     fn lane_f32(self) -> f32 {
@@ -105,37 +108,42 @@ fn narrow<S: Simd>(simd: S, bits: u32x16<S>) -> [u16; LANES] {
     lanes
 }
 
-/// The bits of a 16-bit float as a number of the same order, and back.
-#[inline(always)]
-fn ordered(bits: i16) -> i16 {
-    // Those of negative floats are the wrong way round.
-    bits ^ ((bits >> 15) & 0x7fff)
+/// Bits of 16-bit floats as integers: the largest, which is that of the positive ones, and the smallest, which where all are negative is the one
+/// nearest to 0.
+#[derive(Clone, Copy, Debug)]
+pub struct Extremes<S: Simd> {
+    largest: i16x32<S>,
+    smallest: i16x32<S>,
 }
 
-/// The largest of 16-bit floats, by their bits: 32 at a time, and nothing to widen.
-#[inline(always)]
-fn max_of_bits<S: Simd, T: Copy>(
-    simd: S,
-    max: i16x32<S>,
-    block: &[T; BLOCK],
-    bits: impl Fn(T) -> u16,
-) -> i16x32<S> {
-    let mut max = max;
-    for lanes in block.as_chunks::<{ 2 * LANES }>().0 {
-        let mut values = [0; 2 * LANES];
-        for (value, &lane) in values.iter_mut().zip(lanes) {
-            *value = bits(lane).cast_signed();
-        }
-        let bits = i16x32::from_slice(simd, &values);
-        max = simd.max_i16x32(bits ^ ((bits >> 15) & 0x7fff), max);
+impl<S: Simd> Extremes<S> {
+    #[inline(always)]
+    fn none(simd: S) -> Self {
+        Self { largest: simd.splat_i16x32(i16::MIN), smallest: simd.splat_i16x32(i16::MAX) }
     }
-    max
-}
 
-/// The bits of the largest.
-#[inline(always)]
-fn max_bits<S: Simd>(simd: S, max: i16x32<S>) -> u16 {
-    ordered(simd.reduce_max_i16x32(max)).cast_unsigned()
+    /// 32 at a time, and nothing to widen.
+    #[inline(always)]
+    fn with<T: Copy>(mut self, simd: S, block: &[T; BLOCK], bits: impl Fn(T) -> u16) -> Self {
+        for lanes in block.as_chunks::<{ 2 * LANES }>().0 {
+            let mut values = [0; 2 * LANES];
+            for (value, &lane) in values.iter_mut().zip(lanes) {
+                *value = bits(lane).cast_signed();
+            }
+            let bits = i16x32::from_slice(simd, &values);
+            self.largest = simd.max_i16x32(bits, self.largest);
+            self.smallest = simd.min_i16x32(bits, self.smallest);
+        }
+        self
+    }
+
+    /// The bits of the largest float.
+    #[inline(always)]
+    fn max(self, simd: S) -> u16 {
+        let largest = simd.reduce_max_i16x32(self.largest);
+        let max = if largest < 0 { simd.reduce_min_i16x32(self.smallest) } else { largest };
+        max.cast_unsigned()
+    }
 }
 
 /// What 16-bit floats share.
@@ -143,6 +151,7 @@ macro_rules! sixteen_bits {
     () => {
         const ZERO: Self = Self::ZERO;
         const NEG_INFINITY: Self = Self::NEG_INFINITY;
+        const NAN: Self = Self::NAN;
 
         #[inline(always)]
         fn lane_f32(self) -> f32 {
@@ -154,21 +163,21 @@ macro_rules! sixteen_bits {
             Self::from_f32(value)
         }
 
-        type Max<S: Simd> = i16x32<S>;
+        type Max<S: Simd> = Extremes<S>;
 
         #[inline(always)]
-        fn no_max<S: Simd>(simd: S) -> i16x32<S> {
-            simd.splat_i16x32(i16::MIN)
+        fn no_max<S: Simd>(simd: S) -> Extremes<S> {
+            Extremes::none(simd)
         }
 
         #[inline(always)]
-        fn max_with<S: Simd>(simd: S, max: i16x32<S>, block: &[Self; BLOCK]) -> i16x32<S> {
-            max_of_bits(simd, max, block, Self::to_bits)
+        fn max_with<S: Simd>(simd: S, max: Extremes<S>, block: &[Self; BLOCK]) -> Extremes<S> {
+            max.with(simd, block, Self::to_bits)
         }
 
         #[inline(always)]
-        fn max_lane<S: Simd>(simd: S, max: i16x32<S>) -> f32 {
-            Self::from_bits(max_bits(simd, max)).to_f32()
+        fn max_lane<S: Simd>(simd: S, max: Extremes<S>) -> f32 {
+            Self::from_bits(max.max(simd)).to_f32()
         }
     };
 }
@@ -186,11 +195,7 @@ impl Lanes for bf16 {
     fn lanes<S: Simd>(simd: S, value: f32x16<S>) -> [Self; LANES] {
         let bits: u32x16<S> = value.bitcast();
         let odd = (bits >> 16) & 1;
-        let rounded = (bits + odd + 0x7fff) >> 16;
-        // A NaN stays a NaN: rounding up could carry it into another class.
-        let quiet = (bits >> 16) | 0x40;
-        let bits = simd.select_u32x16(simd.is_nan_f32x16(value), quiet, rounded);
-        narrow(simd, bits).map(Self::from_bits)
+        narrow(simd, (bits + odd + 0x7fff) >> 16).map(Self::from_bits)
     }
 }
 
@@ -199,7 +204,11 @@ impl Lanes for f16 {
 
     #[inline(always)]
     fn load<S: Simd>(simd: S, lanes: &[Self; LANES]) -> f32x16<S> {
-        let bits = widen(simd, lanes.map(Self::to_bits));
+        let bits = lanes.map(Self::to_bits);
+        if let Some(wide) = native::widen(simd, &bits) {
+            return wide;
+        }
+        let bits = widen(simd, bits);
         let magnitude = bits & 0x7fff;
         let sign = (bits & 0x8000) << 16;
         // Exponent and mantissa in the places that f32 has for them; the product moves the bias (exact, also for subnormals).
@@ -212,6 +221,9 @@ impl Lanes for f16 {
 
     #[inline(always)]
     fn lanes<S: Simd>(simd: S, value: f32x16<S>) -> [Self; LANES] {
+        if let Some(bits) = native::narrow(simd, value) {
+            return bits.map(Self::from_bits);
+        }
         let bits: u32x16<S> = value.bitcast();
         let sign = (bits & 0x8000_0000) >> 16;
         let magnitude = bits & 0x7fff_ffff;
@@ -224,10 +236,10 @@ impl Lanes for f16 {
         let subnormal = subnormal - 0x3f00_0000;
         let is_subnormal = simd.simd_lt_u32x16(magnitude, simd.splat_u32x16(0x3880_0000));
         let finite = simd.select_u32x16(is_subnormal, subnormal, normal);
-        // 65520 and above round to infinity; NaN keeps the upper bits of its payload.
-        let quiet = ((magnitude >> 13) & 0x3ff) | 0x7e00;
-        let infinity = simd.splat_u32x16(0x7c00);
-        let special = simd.select_u32x16(simd.is_nan_f32x16(value), quiet, infinity);
+        // 65520 and above round to infinity; NaN is 0x7e00.
+        let is_nan = simd.is_nan_f32x16(value);
+        let (nan, infinity) = (simd.splat_u32x16(0x7e00), simd.splat_u32x16(0x7c00));
+        let special = simd.select_u32x16(is_nan, nan, infinity);
         let fits = simd.simd_lt_u32x16(magnitude, simd.splat_u32x16(0x477f_f000));
         let rounded = simd.select_u32x16(fits, finite, special);
         narrow(simd, rounded | sign).map(Self::from_bits)

@@ -4,13 +4,8 @@ use fearless_simd::{Level, Simd};
 
 use super::lanes::Lanes;
 use super::level::dispatch;
-use super::prefetch::prefetch;
+use super::prefetch::ahead_of;
 use super::walk::{BLOCK, padded};
-
-/// How far ahead memory is asked for, in bytes.
-const DISTANCE: usize = 8192;
-/// Bytes of a cache line.
-const LINE: usize = 64;
 
 /// A maximum in the making.
 pub(super) struct RowMax<'a, S: Simd, T: Lanes> {
@@ -30,10 +25,7 @@ impl<'a, S: Simd, T: Lanes> RowMax<'a, S, T> {
     #[inline(always)]
     pub(super) fn block(&mut self, simd: S) {
         if let Some(block) = self.blocks.next() {
-            let ahead = block.as_ptr().wrapping_byte_add(DISTANCE);
-            for line in 0..BLOCK * size_of::<T>() / LINE {
-                prefetch(ahead.wrapping_byte_add(line * LINE));
-            }
+            ahead_of(block.as_ptr());
             self.max = T::max_with(simd, self.max, block);
         }
     }

@@ -3,11 +3,14 @@
 //! Every path computes the same exponentials, so in place and separate, fused and staged agree in their bits.
 
 mod base;
+mod double;
 mod exp;
 mod finish;
+mod first;
 mod lanes;
 pub(crate) mod level;
 mod max;
+mod native;
 mod prefetch;
 mod sums;
 mod walk;
@@ -16,12 +19,14 @@ use fearless_simd::Level;
 use half::{bf16, f16};
 
 pub use base::{Base, LogitMap};
+pub(crate) use double::{exp, ln_and_inverse};
 pub use finish::Affine;
-pub(crate) use finish::{at_max, finish_in_place};
+pub(crate) use finish::finish_in_place;
+pub use first::{Ahead, Half};
+pub(crate) use first::{TOGETHER, at_max, parked_in_place};
 pub use lanes::Lanes;
 pub(crate) use max::argmax;
-pub(crate) use sums::parked_in_place;
-pub use sums::{Moments, Source, Sums};
+pub use sums::Moments;
 
 /// Entries of a row that are worked on at a time where there is no room for a whole one: 4 KiB of f32.
 pub(crate) const TILE: usize = 1024;
@@ -30,14 +35,26 @@ pub(crate) const TILE: usize = 1024;
 pub trait Kernels: Lanes {
     /// See [`max::max`].
     fn max(level: Level, row: &[Self]) -> f32;
-    /// See [`sums::sums`].
-    fn sums(level: Level, source: Source<'_, Self>, base: &Base) -> Sums;
-    /// See [`sums::parked`].
-    fn parked(level: Level, source: Source<'_, Self>, base: &Base, park: &mut [f32]) -> Sums;
+    /// See [`first::sums`].
+    fn sums(
+        level: Level,
+        map: &LogitMap,
+        rows: &[&[Self]],
+        halves: &mut [Half],
+        ahead: &mut Ahead<'_, Self>,
+    );
+    /// See [`first::parked`].
+    fn parked(
+        level: Level,
+        map: &LogitMap,
+        rows: (&[&[Self]], &mut [&mut [f32]]),
+        halves: &mut [Half],
+        ahead: &mut Ahead<'_, Self>,
+    );
     /// See [`sums::moments`].
-    fn moments(level: Level, source: Source<'_, Self>, base: &Base) -> Moments;
+    fn moments(level: Level, row: &[Self], target: usize, base: &Base) -> Moments;
     /// See [`sums::weighted`].
-    fn weighted(level: Level, row: &[Self], base: &Base, weights: Option<&[f32]>) -> (f64, f64);
+    fn weighted(level: Level, row: &[Self], base: &Base, weights: Option<&[f32]>) -> f64;
     /// See [`finish::finish`].
     fn finish(level: Level, source: &[f32], out: &mut [Self], entry: Affine<'_>);
     /// See [`finish::entries`].
@@ -53,19 +70,31 @@ macro_rules! kernels {
                 max::max(level, row)
             }
 
-            fn sums(level: Level, source: Source<'_, Self>, base: &Base) -> Sums {
-                sums::sums(level, source, base)
+            fn sums(
+                level: Level,
+                map: &LogitMap,
+                rows: &[&[Self]],
+                halves: &mut [Half],
+                ahead: &mut Ahead<'_, Self>,
+            ) {
+                first::sums(level, map, rows, halves, ahead);
             }
 
-            fn parked(level: Level, source: Source<'_, Self>, base: &Base, park: &mut [f32]) -> Sums {
-                sums::parked(level, source, base, park)
+            fn parked(
+                level: Level,
+                map: &LogitMap,
+                rows: (&[&[Self]], &mut [&mut [f32]]),
+                halves: &mut [Half],
+                ahead: &mut Ahead<'_, Self>,
+            ) {
+                first::parked(level, map, rows, halves, ahead);
             }
 
-            fn moments(level: Level, source: Source<'_, Self>, base: &Base) -> Moments {
-                sums::moments(level, source, base)
+            fn moments(level: Level, row: &[Self], target: usize, base: &Base) -> Moments {
+                sums::moments(level, row, target, base)
             }
 
-            fn weighted(level: Level, row: &[Self], base: &Base, weights: Option<&[f32]>) -> (f64, f64) {
+            fn weighted(level: Level, row: &[Self], base: &Base, weights: Option<&[f32]>) -> f64 {
                 sums::weighted(level, row, base, weights)
             }
 

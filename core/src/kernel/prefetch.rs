@@ -1,9 +1,25 @@
-//! Asks for memory that the next row will need. The only `unsafe` of the crate.
+//! Asks for memory that a loop will need soon. The only `unsafe` of the crate.
 #![allow(unsafe_code, reason = "prefetch is an intrinsic that takes an address")]
+
+use super::walk::BLOCK;
+
+/// How far ahead memory is asked for, in bytes.
+const DISTANCE: usize = 8192;
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// Asks for the block that a loop reaches some blocks after this one, wherever that is.
+#[inline(always)]
+pub(super) fn ahead_of<T>(block: *const T) {
+    let ahead = block.wrapping_byte_add(DISTANCE);
+    for line in 0..BLOCK * size_of::<T>() / LINE {
+        prefetch(ahead.wrapping_byte_add(line * LINE));
+    }
+}
 
 /// Brings the cache line at `address` into the second-level cache, where the target has such an instruction. Any address is allowed.
 #[inline(always)]
-pub(super) fn prefetch<T>(address: *const T) {
+fn prefetch<T>(address: *const T) {
     #[cfg(all(target_arch = "x86_64", target_feature = "sse"))]
     // SAFETY: a prefetch is a hint that reads nothing and never faults, whatever the address; SSE is part of the target (checked by cfg).
     unsafe {

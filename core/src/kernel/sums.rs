@@ -1,24 +1,11 @@
-//! First half of a row: the exponentials of all classes but the target, summed and kept where the caller wants them, and meanwhile the
-//! next row's maximum; the moments that few calls want.
+//! Sums over a row: the exponentials of all classes but the target, and the moments that few calls want.
 
 use fearless_simd::{Level, Simd, f32x16, f64x8, prelude::*};
 
 use super::base::{Base, LaneMap, RowMap};
 use super::lanes::{LANES, Lanes};
 use super::level::dispatch;
-use super::max::RowMax;
-use super::walk::{BLOCK, Block, InPlace, Read, Split, Walk, load_weights};
-
-/// Sums over one row, relative to its base.
-#[derive(Clone, Copy, Debug)]
-pub struct Sums {
-    /// Σ of the exponentials of all classes but the target.
-    pub(crate) others: f64,
-    /// The exponential of the maximum.
-    pub(crate) at_max: f64,
-    /// The largest logit of the next row, if there is one.
-    pub(crate) next_max: f32,
-}
+use super::walk::{BLOCK, Block, Read, Walk, load_weights};
 
 /// What few calls want, of all classes but the target: Σ e·x and Σ e², with x relative to the base's origin.
 #[derive(Clone, Copy, Debug)]
@@ -27,62 +14,17 @@ pub struct Moments {
     pub(crate) exp_squared: f64,
 }
 
-/// A row to read: its logits, the target's column (`usize::MAX` where it has none), and the row that will be read next, as long or empty.
-#[derive(Clone, Copy, Debug)]
-pub struct Source<'a, T> {
-    pub(crate) row: &'a [T],
-    pub(crate) target: usize,
-    pub(crate) next: &'a [T],
-}
-
-/// The sums of a row; the exponentials are lost.
-pub(super) fn sums<T: Lanes>(level: Level, source: Source<'_, T>, base: &Base) -> Sums {
-    let Source { row, target, next } = source;
-    dispatch!(level, simd => match base.map {
-        RowMap::Linear(map) => sum(simd, Read(row), target, next, map),
-        RowMap::General(map) => sum(simd, Read(row), target, next, map),
-    })
-}
-
-/// As [`sums`], with the exponentials parked elsewhere.
-pub(super) fn parked<T: Lanes>(
-    level: Level,
-    source: Source<'_, T>,
-    base: &Base,
-    park: &mut [f32],
-) -> Sums {
-    let Source { row, target, next } = source;
-    dispatch!(level, simd => match base.map {
-        RowMap::Linear(map) => sum(simd, Split(row, park), target, next, map),
-        RowMap::General(map) => sum(simd, Split(row, park), target, next, map),
-    })
-}
-
-/// As [`sums`], with the exponentials parked over the logits.
-pub(crate) fn parked_in_place(
-    level: Level,
-    row: &mut [f32],
-    target: usize,
-    next: &[f32],
-    base: &Base,
-) -> Sums {
-    dispatch!(level, simd => match base.map {
-        RowMap::Linear(map) => sum(simd, InPlace(row), target, next, map),
-        RowMap::General(map) => sum(simd, InPlace(row), target, next, map),
-    })
-}
-
 /// f64 accumulators for 16 lanes of f32.
-struct Wide<S: Simd>(f64x8<S>, f64x8<S>);
+pub(super) struct Wide<S: Simd>(f64x8<S>, f64x8<S>);
 
 impl<S: Simd> Wide<S> {
     #[inline(always)]
-    fn zero(simd: S) -> Self {
+    pub(super) fn zero(simd: S) -> Self {
         Self(simd.splat_f64x8(0.0), simd.splat_f64x8(0.0))
     }
 
     #[inline(always)]
-    fn add(&mut self, simd: S, lanes: f32x16<S>) {
+    pub(super) fn add(&mut self, simd: S, lanes: f32x16<S>) {
         let (low, high) = simd.widen_f32x16(lanes);
         self.0 += low;
         self.1 += high;
@@ -98,7 +40,7 @@ impl<S: Simd> Wide<S> {
 
     /// Sum of the lanes, in a fixed order.
     #[inline(always)]
-    fn sum(self) -> f64 {
+    pub(super) fn sum(self) -> f64 {
         let [a, b, c, d, e, f, g, h]: [f64; 8] = (self.0 + self.1).into();
         ((a + e) + (c + g)) + ((b + f) + (d + h))
     }
@@ -123,7 +65,7 @@ fn place(offset: usize) -> f32 {
 
 /// The exponentials of a block, 0 for the target and, where padding has mass, past the row's end. Rare blocks, so a branch and not a mask.
 #[inline(always)]
-fn others<S: Simd, M: LaneMap<S>>(
+pub(super) fn others<S: Simd, M: LaneMap<S>>(
     simd: S,
     map: M,
     (start, z): (usize, Block<S>),
@@ -149,35 +91,8 @@ fn others<S: Simd, M: LaneMap<S>>(
     e
 }
 
-/// Sums in f32 within a block, so that few roundings meet, and in f64 from block to block.
-#[inline(always)]
-fn sum<S: Simd, T: Lanes>(
-    simd: S,
-    walk: impl Walk<S>,
-    target: usize,
-    next: &[T],
-    map: impl LaneMap<S>,
-) -> Sums {
-    let len = walk.len();
-    let (mut sum, mut next) = (Wide::zero(simd), RowMax::new(simd, next));
-    let at_max = map.at_max(simd);
-    walk.each(
-        simd,
-        #[inline(always)]
-        |start, z| {
-            let e = others(simd, map, (start, z), (target, len));
-            let [a, b, c, d] = e;
-            sum.add(simd, ((a + b) + c) + d);
-            next.block(simd);
-            e
-        },
-    );
-    Sums { others: sum.sum(), at_max, next_max: next.finish(simd) }
-}
-
 /// See [`Moments`]: a second walk over the row, with a second exponential for each class.
-pub(super) fn moments<T: Lanes>(level: Level, source: Source<'_, T>, base: &Base) -> Moments {
-    let Source { row, target, .. } = source;
+pub(super) fn moments<T: Lanes>(level: Level, row: &[T], target: usize, base: &Base) -> Moments {
     dispatch!(level, simd => match base.map {
         RowMap::Linear(map) => sum_moments(simd, row, target, map),
         RowMap::General(map) => sum_moments(simd, row, target, map),
@@ -198,10 +113,9 @@ fn sum_moments<S: Simd, T: Lanes>(
         #[inline(always)]
         |start, z| {
             let e = others(simd, map, (start, z), (target, row.len()));
-            for (e, z) in e.into_iter().zip(z) {
+            for (e, x) in e.into_iter().zip(map.centred(simd, z)) {
                 // A class without mass has no part in the sum, nor has padding.
                 let massive = simd.simd_ne_f32x16(e, zero);
-                let x = map.centred(simd, z);
                 logits.mul_add(simd, e, simd.select_f32x16(massive, x, zero));
             }
             let [a, b, c, d] = e;
@@ -212,48 +126,66 @@ fn sum_moments<S: Simd, T: Lanes>(
     Moments { exp_logits: logits.sum(), exp_squared: squared.sum() }
 }
 
-/// Σ w·x over all classes, with x relative to the base's origin, and Σ w. Weights are 1 without.
+/// Σ w·z' over all classes. Weights are 1 without.
 pub(super) fn weighted<T: Lanes>(
     level: Level,
     row: &[T],
     base: &Base,
     weights: Option<&[f32]>,
-) -> (f64, f64) {
-    dispatch!(level, simd => match base.map {
-        RowMap::Linear(map) => sum_weighted(simd, row, map, weights),
-        RowMap::General(map) => sum_weighted(simd, row, map, weights),
-    })
+) -> f64 {
+    let (sum, weight, factor) = dispatch!(level, simd => match base.map {
+        // The raw logits: f64 has digits enough for any offset.
+        RowMap::Linear(map) => {
+            let (sum, _) = sum_weighted(simd, row, weights, #[inline(always)] |z| z);
+            (sum, 0.0, f64::from(map.scale))
+        }
+        RowMap::General(map) => {
+            let (sum, weight) = sum_weighted(
+                simd,
+                row,
+                weights,
+                #[inline(always)]
+                |z| map.centred(simd, z),
+            );
+            (sum, weight, 1.0)
+        }
+    });
+    sum * factor + weight * (base.max + base.origin)
 }
 
+/// Σ w·x, and Σ w.
 #[inline(always)]
 fn sum_weighted<S: Simd, T: Lanes>(
     simd: S,
     row: &[T],
-    map: impl LaneMap<S>,
     weights: Option<&[f32]>,
+    x: impl Fn(Block<S>) -> Block<S>,
 ) -> (f64, f64) {
     let (mut sum, mut total) = (Wide::zero(simd), Wide::zero(simd));
-    let counted = weights.is_some();
-    let (zero, one) = (simd.splat_f32x16(0.0), simd.splat_f32x16(1.0));
+    let zero = simd.splat_f32x16(0.0);
     Read(row).each(
         simd,
         #[inline(always)]
         |start, z| {
-            let end = simd.splat_f32x16(place(row.len() - start));
-            for (index, &z) in z.iter().enumerate() {
-                let start = start + index * LANES;
-                let weights = weights.map_or(one, |weights| load_weights(simd, weights, start));
-                // 0·(−inf) is 0: a class without weight has no part in the sum.
-                let inside = simd.simd_lt_f32x16(places(simd, index), end);
-                let counts = simd.simd_gt_f32x16(weights, zero) & inside;
-                let x = simd.select_f32x16(counts, map.centred(simd, z), zero);
-                sum.mul_add(simd, x, weights);
-                if counted {
-                    total.add(simd, simd.select_f32x16(counts, weights, zero));
+            let left = row.len() - start;
+            for (index, mut x) in x(z).into_iter().enumerate() {
+                if left < BLOCK {
+                    let end = simd.splat_f32x16(place(left));
+                    let inside = simd.simd_lt_f32x16(places(simd, index), end);
+                    x = simd.select_f32x16(inside, x, zero);
                 }
+                let Some(weights) = weights else {
+                    sum.add(simd, x);
+                    continue;
+                };
+                // 0·(−inf) is 0: a class without weight has no part in the sum, nor has what lies past the end.
+                let weights = load_weights(simd, weights, start + index * LANES);
+                let counts = simd.simd_gt_f32x16(weights, zero);
+                sum.mul_add(simd, simd.select_f32x16(counts, x, zero), weights);
+                total.add(simd, weights);
             }
             z
         },
     );
-    (sum.sum(), if counted { total.sum() } else { row.len() as f64 })
+    (sum.sum(), if weights.is_some() { total.sum() } else { row.len() as f64 })
 }

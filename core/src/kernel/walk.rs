@@ -55,14 +55,14 @@ fn copy<T: Copy>(from: &[T], to: &mut [T]) {
     }
 }
 
-/// The weights of a vector; 1 past the row's end.
+/// The weights of a vector; 0 past the row's end.
 #[inline(always)]
 pub(super) fn load_weights<S: Simd>(simd: S, weights: &[f32], start: usize) -> f32x16<S> {
     let weights = weights.get(start..).unwrap_or_default();
     if let Some(lanes) = weights.first_chunk() {
         return f32::load(simd, lanes);
     }
-    let mut lanes = [1.0; LANES];
+    let mut lanes = [0.0; LANES];
     copy(weights, &mut lanes);
     f32::load(simd, &lanes)
 }

@@ -6,13 +6,12 @@ use super::extras::{Extras, ExtrasScale};
 use crate::batch::Batch;
 use crate::error::Error;
 use crate::grad::{Coefs, Options, RowGrad, RowValues, Term};
-use crate::kernel::Base;
 use crate::objective::{
     Dual, EXTRA_INPUTS, Input, Objective, Real, Scalars, Token, TokenTerm, floor_log_p,
 };
 use crate::reduction::{Denominator, DivisorCursor, Reduction};
 use crate::report::over;
-use crate::rows::Ask;
+use crate::rows::{Ask, Facts};
 use crate::stats::Softmax;
 
 /// Losses beyond this are those of a target with ln p = −1e300: infinite.
@@ -112,17 +111,16 @@ impl<'a, O: Objective> Context<'a, O> {
         self.moments || self.extras.moments
     }
 
-    /// What the first half of a row is asked for. `classes` are those of the row's columns, `target` the column of the target.
+    /// What first halves are asked for. `classes` are those of the row's columns.
     pub(crate) fn ask(
         &self,
         classes: core::ops::Range<usize>,
-        target: Option<usize>,
         outputs: &super::Outputs<'_>,
     ) -> Ask<'a> {
         let smoothed = self.extras.label_smoothing > 0.0;
         Ask {
             map: self.extras.map(),
-            target,
+            absent: 0.0,
             gradient: true,
             argmax: outputs.argmax.is_some(),
             moments: self.sums_moments() || outputs.entropy.is_some(),
@@ -185,22 +183,33 @@ impl<'a, O: Objective> Context<'a, O> {
         }
     }
 
-    /// What turns a row into its gradient. `target` is the target's column and raw logit, where this part of the row has it.
+    /// The coefficients of a row's gradient, and the target's entry with respect to the transformed logits.
+    pub(crate) fn coefs(
+        &self,
+        row: usize,
+        class: usize,
+        softmax: &Softmax,
+        term: &TokenTerm,
+    ) -> (Coefs<f64>, f64) {
+        let values = self.values(row, class, softmax, 1.0);
+        let coefs = Coefs::new(term.coef, term.dense, values.lse, &self.options);
+        (coefs, coefs.target(&values))
+    }
+
+    /// What turns a row into its gradient.
     pub(crate) fn row_grad(
         &self,
         row: usize,
         class: usize,
-        (softmax, base): (&Softmax, Base),
+        softmax: &Softmax,
         term: &TokenTerm,
-        target: Option<(usize, f32)>,
+        facts: &Facts,
         weights: Option<&'a [f32]>,
     ) -> RowGrad<'a> {
         let map = self.extras.map();
-        let values = self.values(row, class, softmax, 1.0);
-        let coefs = Coefs::new(term.coef, term.dense, values.lse, &self.options);
-        let entry =
-            |z: f32| Real::weigh(map.slope(z) * f64::from(map.scale), coefs.target(&values));
-        let target = target.map(|(column, z)| (column, entry(z)));
-        RowGrad { map, base, coefs, sum: softmax.sum, weights, target }
+        let (coefs, entry) = self.coefs(row, class, softmax, term);
+        let slope = |z| map.slope(z) * f64::from(map.scale);
+        let target = facts.target.map(|(column, z)| (column, Real::weigh(slope(z), entry)));
+        RowGrad { map, base: facts.base, coefs, inverse: softmax.inverse, weights, target }
     }
 }

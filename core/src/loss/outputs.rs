@@ -98,25 +98,27 @@ fn put<T>(slice: &mut Option<&mut [T]>, row: usize, value: impl FnOnce() -> T) {
 
 #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
 impl Outputs<'_> {
-    /// Writes what stage 1 knows of a row, with its softmax where somebody asks for what that tells.
+    /// Whether somebody asks for what the softmaxes of rows tell.
+    pub(crate) fn wants_softmax(&self) -> bool {
+        let Self { nll, log_probs, entropy, correct, .. } = self;
+        nll.is_some() || log_probs.is_some() || entropy.is_some() || correct.is_some()
+    }
+
+    /// Writes what stage 1 knows of a row.
     #[inline]
     pub(crate) fn put_stats(
         &mut self,
         row: usize,
         stats: &RowStats,
-        softmax: impl FnOnce() -> Softmax,
+        softmax: &Softmax,
         argmax: usize,
     ) {
         put(&mut self.argmax, row, || argmax as u32);
         put(&mut self.stats, row, || *stats);
-        let derived = self.nll.is_some() || self.log_probs.is_some();
-        if derived || self.entropy.is_some() || self.correct.is_some() {
-            let softmax = softmax();
-            put(&mut self.nll, row, || softmax.nll as f32);
-            put(&mut self.log_probs, row, || softmax.log_prob() as f32);
-            put(&mut self.entropy, row, || softmax.entropy() as f32);
-            put(&mut self.correct, row, || u8::from(softmax.is_correct()));
-        }
+        put(&mut self.nll, row, || softmax.nll as f32);
+        put(&mut self.log_probs, row, || softmax.log_prob() as f32);
+        put(&mut self.entropy, row, || softmax.entropy() as f32);
+        put(&mut self.correct, row, || u8::from(softmax.is_correct()));
     }
 
     pub(crate) fn put_nll(&mut self, row: usize, value: f32) {

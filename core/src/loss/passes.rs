@@ -6,13 +6,12 @@ use super::workspace::Workspace;
 use crate::element::Element;
 use crate::entry;
 use crate::error::Error;
-use crate::kernel::Base;
 use crate::matrix::{Logits, Matrix};
 use crate::objective::{Group, Objective, Scalars, TokenTerm};
 use crate::reduction::DivisorCursor;
 use crate::report::{LossReport, Totals};
-use crate::rows::{Each, Item, Rows, Scratch, sum_rows};
-use crate::stats::RowStats;
+use crate::rows::{First, Halves, Item, Rows, Scratch, sum_rows};
+use crate::stats::{RowStats, Softmax};
 
 /// All stages in one pass, while a row is in cache.
 pub(crate) fn fused<T: Element, G: Element, O: Objective>(
@@ -22,35 +21,26 @@ pub(crate) fn fused<T: Element, G: Element, O: Objective>(
     scratch: &mut [f32],
 ) -> Result<LossReport, Error> {
     let denominator = context.denominator()?;
-    let (classes, scratch) =
-        (matrix.shape().classes(), Scratch::new(scratch, matrix.shape().vocab));
-    let rows = Rows::new(context.batch.range().start, matrix, outputs, context.level);
-    let work = |item: Item<'_, '_, T, G>, cursor: &mut DivisorCursor<'_>, totals: &mut Totals| {
-        let Item { index, local, row, outputs } = item;
+    let (shape, batch) = (matrix.shape(), context.batch);
+    let ask = context.ask(shape.classes(), &outputs);
+    let second = |item: Item<'_, '_, T, G>, cursor: &mut DivisorCursor<'_>, totals: &mut Totals| {
+        let Item { index, local, stats, softmax, facts, second, outputs } = item;
         let Some(target) = context.target(index) else { return };
         let divisor = context.divisor(cursor, index);
-        let logit = row.logit(target).map(|z| (target, z));
-        let (facts, second) = row.facts(&context.ask(classes.clone(), Some(target), outputs));
-        let softmax = facts.stats.softmax();
-        let (term, weight) = context.term(index, target, &softmax, &Scalars::DROPPED, divisor);
+        let (term, weight) = context.term(index, target, softmax, &Scalars::DROPPED, divisor);
         if second.has_result() {
             let weights = context.extras.class_weights;
-            second.gradient(&context.row_grad(
-                index,
-                target,
-                (&softmax, facts.base),
-                &term,
-                logit,
-                weights,
-            ));
+            second.gradient(&context.row_grad(index, target, softmax, &term, &facts, weights));
         }
-        outputs.put_stats(local, &facts.stats, || softmax, facts.argmax);
+        outputs.put_stats(local, stats, softmax, facts.argmax);
         outputs.put_term(local, &term, weight);
-        totals.count(index, &softmax, &term, context.caller_weight(index, target), divisor);
+        totals.count(index, softmax, &term, context.caller_weight(index, target), divisor);
     };
-    let active = |row| context.counts(row);
-    let totals = rows.each(&scratch, &mut DivisorCursor::new(denominator), &Each(active, work));
-    Ok(denominator.finish(totals))
+    let (active, target) = (|row| context.counts(row), |row| context.target(row));
+    let pass = Halves { active, target, first: First::Ask(ask), wants_softmax: true, second };
+    let rows = Rows::new(batch.range().start, matrix, outputs, context.level);
+    let scratch = Scratch::new(scratch, shape.vocab);
+    Ok(denominator.finish(rows.each(&scratch, &mut DivisorCursor::new(denominator), &pass)))
 }
 
 /// Statistics of all rows, then the group pass and the terms, then the gradient if there is somewhere to write it.
@@ -83,16 +73,16 @@ pub(crate) fn stats<T: Element, O: Objective>(
     logits: Logits<'_, T>,
     outputs: Outputs<'_>,
 ) {
-    let classes = logits.shape.classes();
-    let first = context.batch.range().start;
-    let rows = Rows::<T, T>::new(first, Matrix::Read(logits), outputs, context.level);
-    let work = |item: Item<'_, '_, T, T>, (): &mut (), _: &mut Totals| {
-        let Item { index, local, row, outputs } = item;
-        let column = column_of(context.target(index), &classes);
-        let (facts, _) = row.facts(&context.ask(classes.clone(), column, outputs));
-        outputs.put_stats(local, &facts.stats, || facts.stats.softmax(), facts.argmax);
+    let (classes, start) = (logits.shape.classes(), context.batch.range().start);
+    let (ask, wants_softmax) = (context.ask(classes.clone(), &outputs), outputs.wants_softmax());
+    let target = |index: usize| column_of(context.target(index), &classes);
+    let second = |item: Item<'_, '_, T, T>, (): &mut (), _: &mut Totals| {
+        item.outputs.put_stats(item.local, item.stats, item.softmax, item.facts.argmax);
     };
-    rows.each(&Scratch::none(), &mut (), &Each(|row| context.counts(row), work));
+    let active = |row| context.counts(row);
+    let pass = Halves { active, target, first: First::Ask(ask), wants_softmax, second };
+    let rows = Rows::<T, T>::new(start, Matrix::Read(logits), outputs, context.level);
+    rows.each(&Scratch::none(), &mut (), &pass);
 }
 
 /// The column of a target, where it is one of these classes.
@@ -125,13 +115,13 @@ pub(crate) fn terms<O: Objective>(
     let mut cursor = DivisorCursor::new(denominator);
     let totals = sum_rows(0..stats.len(), &mut |rows| {
         let mut totals = Totals::default();
-        for local in rows {
-            let (Some(stats), Some(slot)) = (stats.get(local), terms.get_mut(local)) else { break };
+        let stats = stats.get(rows.clone()).unwrap_or_default();
+        for (local, softmax) in rows.zip(Softmax::of_rows(context.level, stats)) {
+            let Some(slot) = terms.get_mut(local) else { break };
             let row = first + local;
             let (mut term, mut weight) = (TokenTerm::default(), 0.0);
             if let Some(target) = context.target(row).filter(|_| counts(row)) {
                 let divisor = cursor.at(row, batch, &counts);
-                let softmax = stats.softmax();
                 (term, weight) = context.term(row, target, &softmax, scalars_of(row), divisor);
                 let caller_weight = context.caller_weight(row, target);
                 totals.count(row, &softmax, &term, caller_weight, divisor);
@@ -157,23 +147,17 @@ pub(crate) fn grad<T: Element, G: Element, O: Objective>(
 ) {
     let classes = matrix.shape().classes();
     let weights = context.extras.class_weights_of(classes.clone());
-    let (first, map) = (context.batch.range().start, context.extras.map());
-    let rows = Rows::new(first, matrix, Outputs::new(), context.level);
-    let work = |item: Item<'_, '_, T, G>, (): &mut (), _: &mut Totals| {
-        let Item { index, row, .. } = item;
-        let known = (context.target(index), stats.get(index - first), terms.get(index - first));
-        let (Some(class), Some(stats), Some(term)) = known else { return };
-        let column = column_of(Some(class), &classes);
-        let target = column.and_then(|column| Some((column, row.logit(column)?)));
-        let (softmax, base) = (stats.softmax(), Base::of(context.level, &map, stats.max));
-        row.second().gradient(&context.row_grad(
-            index,
-            class,
-            (&softmax, base),
-            term,
-            target,
-            weights,
-        ));
+    let (start, map) = (context.batch.range().start, context.extras.map());
+    let target = |index: usize| column_of(context.target(index), &classes);
+    let second = |item: Item<'_, '_, T, G>, (): &mut (), _: &mut Totals| {
+        let Item { index, softmax, facts, second, .. } = item;
+        if let (Some(class), Some(term)) = (context.target(index), terms.get(index - start)) {
+            second.gradient(&context.row_grad(index, class, softmax, term, &facts, weights));
+        }
     };
-    rows.each(&Scratch::none(), &mut (), &Each(|row| context.counts(row), work));
+    let active = |row| context.counts(row);
+    let rows = Rows::new(start, matrix, Outputs::new(), context.level);
+    let first = First::Known { map, start, stats };
+    let pass = Halves { active, target, first, wants_softmax: true, second };
+    rows.each(&Scratch::none(), &mut (), &pass);
 }

@@ -1,24 +1,34 @@
 //! The rows of a call as a fixed binary tree: the same sums for any number of threads, and a pairwise summation besides. The driver owns
-//! iteration, ranges, threads and the next row's maximum; what is done with a row is the caller's closure.
+//! iteration, ranges, threads and the next row's maximum; what is done with a row's halves are the caller's closures.
 
-mod row;
+mod band;
 mod scratch;
+mod second;
 
 use core::ops::Range;
 
 use fearless_simd::Level;
 
 use crate::element::Element;
-use crate::kernel::TILE;
+use crate::kernel::{Ahead, LogitMap, TOGETHER};
 use crate::loss::Outputs;
 use crate::matrix::Matrix;
 use crate::report::Totals;
+use crate::stats::{RowStats, Softmax};
 
-pub(crate) use row::{Ask, Place, Row, Second};
+use band::Band;
+pub(crate) use band::{Ask, Facts};
 pub(crate) use scratch::Scratch;
+pub(crate) use second::{Place, Second};
 
 /// Rows of a leaf. Small, so that few long rows still spread over threads.
-const LEAF_ROWS: usize = 4;
+const LEAF_ROWS: usize = TOGETHER;
+
+/// f32 on the stack for exponentials that wait there: 8 KiB.
+const ROOM: usize = 2048;
+
+/// Rows are worked on together while they are in the first-level cache: 32 KiB.
+const TOGETHER_ELEMENTS: usize = 8192;
 
 /// Fewer elements than this are not worth another thread.
 #[cfg(feature = "rayon")]
@@ -38,41 +48,79 @@ pub(crate) struct Rows<'a, T, G> {
     level: Level,
 }
 
-/// A row with its place.
+/// A row between its halves, with its place.
 #[derive(Debug)]
 pub(crate) struct Item<'r, 'a, T, G> {
     /// Its index in the batch.
     pub(crate) index: usize,
     /// Its index in `outputs`, which are those of the task's rows.
     pub(crate) local: usize,
-    pub(crate) row: Row<'r, T, G>,
+    pub(crate) stats: &'r RowStats,
+    /// Nothing where the pass does not want it.
+    pub(crate) softmax: &'r Softmax,
+    pub(crate) facts: Facts,
+    pub(crate) second: Second<'r, T, G>,
     pub(crate) outputs: &'r mut Outputs<'a>,
 }
 
-/// What a pass does with the rows.
-pub(crate) trait Visit<T, G, C>: Sync {
-    /// Whether a row takes part. Those that do not get a gradient of exactly 0 and empty outputs; their logits are not read.
-    fn is_active(&self, index: usize) -> bool;
-    /// Works on an active row.
-    fn visit(&self, item: Item<'_, '_, T, G>, cursor: &mut C, totals: &mut Totals);
+/// What becomes of first halves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum First<'a> {
+    /// They are looked for in the logits.
+    Ask(Ask<'a>),
+    /// They are known, from `start` of the batch on.
+    Known { map: LogitMap, start: usize, stats: &'a [RowStats] },
 }
 
-/// A pass over the rows that a predicate picks, by a closure.
-pub(crate) struct Each<A, F>(pub(crate) A, pub(crate) F);
+/// What a pass does with the rows.
+pub(crate) trait Pass<T, G, C>: Sync {
+    /// Whether a row takes part. Those that do not get a gradient of exactly 0 and empty outputs; their logits are not read.
+    fn is_active(&self, index: usize) -> bool;
+    /// The column of an active row's target, where the row has it.
+    fn target(&self, index: usize) -> Option<usize>;
+    fn first(&self) -> First<'_>;
+    /// Whether softmaxes are wanted.
+    fn wants_softmax(&self) -> bool;
+    /// The second half of an active row.
+    fn second(&self, item: Item<'_, '_, T, G>, cursor: &mut C, totals: &mut Totals);
+}
 
-impl<T, G, C, A, F> Visit<T, G, C> for Each<A, F>
+/// A pass by closures.
+pub(crate) struct Halves<'a, A, F, S> {
+    pub(crate) active: A,
+    pub(crate) target: F,
+    pub(crate) first: First<'a>,
+    pub(crate) wants_softmax: bool,
+    pub(crate) second: S,
+}
+
+impl<T, G, C, A, F, S> Pass<T, G, C> for Halves<'_, A, F, S>
 where
     A: Fn(usize) -> bool + Sync,
-    F: Fn(Item<'_, '_, T, G>, &mut C, &mut Totals) + Sync,
+    F: Fn(usize) -> Option<usize> + Sync,
+    S: Fn(Item<'_, '_, T, G>, &mut C, &mut Totals) + Sync,
 {
     #[inline]
     fn is_active(&self, index: usize) -> bool {
-        (self.0)(index)
+        (self.active)(index)
     }
 
     #[inline]
-    fn visit(&self, item: Item<'_, '_, T, G>, cursor: &mut C, totals: &mut Totals) {
-        (self.1)(item, cursor, totals);
+    fn target(&self, index: usize) -> Option<usize> {
+        (self.target)(index)
+    }
+
+    fn first(&self) -> First<'_> {
+        self.first
+    }
+
+    fn wants_softmax(&self) -> bool {
+        self.wants_softmax
+    }
+
+    #[inline]
+    fn second(&self, item: Item<'_, '_, T, G>, cursor: &mut C, totals: &mut Totals) {
+        (self.second)(item, cursor, totals);
     }
 }
 
@@ -95,7 +143,7 @@ impl<'a, T: Element, G: Element> Rows<'a, T, G> {
         self,
         scratch: &Scratch<'_>,
         cursor: &mut C,
-        visit: &impl Visit<T, G, C>,
+        pass: &impl Pass<T, G, C>,
     ) -> Totals {
         #[cfg(feature = "rayon")]
         {
@@ -103,10 +151,10 @@ impl<'a, T: Element, G: Element> Rows<'a, T, G> {
             let least = TASK_ELEMENTS.div_ceil(self.matrix.shape().vocab);
             let task =
                 if threads == 1 { self.len() } else { self.len() / (threads * TASKS_PER_THREAD) };
-            self.each_task(task.max(least), scratch, cursor, visit)
+            self.each_task(task.max(least), scratch, cursor, pass)
         }
         #[cfg(not(feature = "rayon"))]
-        scratch.with(|scratch| self.each_here(scratch, cursor, visit))
+        scratch.with(|scratch| self.each_here(scratch, cursor, pass))
     }
 
     /// As [`Rows::each`], with a task of its own for each subtree of more rows than `task`.
@@ -116,64 +164,101 @@ impl<'a, T: Element, G: Element> Rows<'a, T, G> {
         task: usize,
         scratch: &Scratch<'_>,
         cursor: &mut C,
-        visit: &impl Visit<T, G, C>,
+        pass: &impl Pass<T, G, C>,
     ) -> Totals {
         let Some(middle) = split_point(self.len()).filter(|_| self.len() > task) else {
-            return scratch.with(|scratch| self.each_here(scratch, cursor, visit));
+            return scratch.with(|scratch| self.each_here(scratch, cursor, pass));
         };
         let Self { first, matrix, outputs, level } = self;
         let ((a, b), (c, d)) = (matrix.split_at(middle), outputs.split_at(middle));
         let (low, high) = (Self::new(first, a, c, level), Self::new(first + middle, b, d, level));
         let mut other = cursor.clone();
         let (low, high) = rayon::join(
-            || low.each_task(task, scratch, cursor, visit),
-            || high.each_task(task, scratch, &mut other, visit),
+            || low.each_task(task, scratch, cursor, pass),
+            || high.each_task(task, scratch, &mut other, pass),
         );
         low.then(high)
     }
 
-    /// As [`Rows::each`], on this thread.
+    /// As [`Rows::each`], on this thread: short rows together, as many as there is room for, so that what is done once a row is done in vectors.
     fn each_here<C>(
         mut self,
         scratch: &mut [f32],
         cursor: &mut C,
-        visit: &impl Visit<T, G, C>,
+        pass: &impl Pass<T, G, C>,
     ) -> Totals {
-        let mut tile = [0.0; TILE];
-        let scratch = if scratch.is_empty() { &mut tile } else { scratch };
+        let vocab = self.matrix.shape().vocab;
+        let mut room = [0.0; ROOM];
+        let room = if room.len() / 2 < vocab && !scratch.is_empty() { scratch } else { &mut room };
+        // Exponentials of 16-bit rows wait in the room, those of others need none.
+        let most = if self.matrix.is_16_bit() { room.len() } else { TOGETHER_ELEMENTS };
+        let together = (most / vocab).clamp(1, TOGETHER);
         // The largest logit of the next row to visit, which is found on the way.
         let mut known = None;
         sum_rows(0..self.len(), &mut |leaf| {
             let mut totals = Totals::default();
-            for local in leaf {
-                self.visit(local, scratch, &mut known, cursor, visit, &mut totals);
+            let end = leaf.end;
+            for start in leaf.step_by(together) {
+                let rows = start..end.min(start + together);
+                self.visit(rows, room, &mut known, cursor, pass, &mut totals);
             }
             totals
         })
     }
 
-    #[inline]
+    /// Few rows: all first halves, their softmaxes, all second halves.
     fn visit<C>(
         &mut self,
-        local: usize,
-        scratch: &mut [f32],
+        rows: Range<usize>,
+        room: &mut [f32],
         known: &mut Option<f32>,
         cursor: &mut C,
-        visit: &impl Visit<T, G, C>,
+        pass: &impl Pass<T, G, C>,
         totals: &mut Totals,
     ) {
-        let (index, level) = (self.first + local, self.level);
-        let is_active = visit.is_active(index);
-        let later = if is_active { local + 1..self.len() } else { 0..0 };
-        let later = later.into_iter().find(|later| visit.is_active(self.first + later));
-        let (place, next) = self.matrix.row(local, later);
-        let second = Second::new(place, level, scratch);
-        if is_active {
-            let row = Row::new(second, next, known);
-            visit.visit(Item { index, local, row, outputs: &mut self.outputs }, cursor, totals);
+        let Self { first, matrix, outputs, level } = self;
+        let later = (rows.end..matrix.shape().rows).find(|later| pass.is_active(*first + later));
+        let (mut band, mut locals) = (Band::new(*level), [0; TOGETHER]);
+        let mut active = locals.iter_mut();
+        matrix.clear_padding(rows.clone());
+        let (places, next) = matrix.band(rows.clone(), later);
+        for (local, place) in rows.zip(places) {
+            let index = *first + local;
+            if pass.is_active(index) {
+                band.push(place, pass.target(index));
+                if let Some(slot) = active.next() {
+                    *slot = local;
+                }
+            } else {
+                place.clear();
+                outputs.put_ignored(local);
+            }
+        }
+        let mut stats = [RowStats::EMPTY; TOGETHER];
+        match pass.first() {
+            First::Ask(ask) => {
+                let mut ahead = Ahead { row: next, max: *known };
+                band.first(&ask, room, &mut ahead, &mut stats);
+                *known = ahead.max;
+            }
+            First::Known { map, start, stats: known } => {
+                for (stats, local) in stats.iter_mut().zip(locals) {
+                    *stats = known.get(*first + local - start).copied().unwrap_or(*stats);
+                }
+                band.known(&map, &stats);
+            }
+        }
+        let softmax = if pass.wants_softmax() {
+            Softmax::of_rows(*level, &stats)
         } else {
-            second.clear();
-            self.outputs.put_ignored(local);
+            [Softmax::NONE; TOGETHER]
+        };
+        let known = locals.into_iter().zip(stats.iter().zip(&softmax));
+        for (slot, (local, (stats, softmax))) in known.enumerate().take(band.len()) {
+            let Some((facts, second)) = band.second(slot, room) else { break };
+            let index = *first + local;
+            let item = Item { index, local, stats, softmax, facts, second, outputs };
+            pass.second(item, cursor, totals);
         }
     }
 }

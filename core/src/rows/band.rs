@@ -1,0 +1,222 @@
+//! First half of a band of rows: few short ones, whose sums are found in one call, or one long one. After it the logits may be gone.
+
+use fearless_simd::Level;
+
+use super::second::{Place, Second};
+use crate::kernel::{self, Ahead, Base, Half, Kernels, LogitMap, TOGETHER};
+use crate::stats::RowStats;
+
+/// What first halves are asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ask<'a> {
+    pub(crate) map: LogitMap,
+    /// What the target's logit counts as in rows that do not have it: 0 where another shard has it, −inf where there is none.
+    pub(crate) absent: f64,
+    /// Whether the second half will be a gradient, so that the exponentials are worth keeping.
+    pub(crate) gradient: bool,
+    /// Index of the largest logit. A scalar walk of its own.
+    pub(crate) argmax: bool,
+    /// The sums for entropy and Σp². Another walk, with a second exponential for each class.
+    pub(crate) moments: bool,
+    /// Σ w·z' with these weights (1 without). Another walk.
+    pub(crate) weighted: Option<Option<&'a [f32]>>,
+}
+
+impl Ask<'_> {
+    /// The softmax and nothing else.
+    pub(crate) const SOFTMAX: Self = Self {
+        map: LogitMap::IDENTITY,
+        absent: f64::NEG_INFINITY,
+        gradient: false,
+        argmax: false,
+        moments: false,
+        weighted: None,
+    };
+}
+
+/// What is known of a row between its halves, besides its statistics.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts {
+    pub(crate) base: Base,
+    /// The target's column and raw logit, where the row has it.
+    pub(crate) target: Option<(usize, f32)>,
+    /// Index of the largest logit; `usize::MAX` where nobody asked.
+    pub(crate) argmax: usize,
+}
+
+/// Rows of a call that go through their halves together.
+pub(super) struct Band<'a, T, G> {
+    level: Level,
+    places: [Place<'a, T, G>; TOGETHER],
+    len: usize,
+    halves: [Half; TOGETHER],
+    /// Raw logits of the targets.
+    targets: [Option<f32>; TOGETHER],
+    argmax: [usize; TOGETHER],
+    parked: bool,
+}
+
+impl<'a, T: Kernels, G: Kernels> Band<'a, T, G> {
+    pub(super) fn new(level: Level) -> Self {
+        Self {
+            level,
+            places: Default::default(),
+            len: 0,
+            halves: [Half::NONE; TOGETHER],
+            targets: [None; TOGETHER],
+            argmax: [usize::MAX; TOGETHER],
+            parked: false,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Adds a row, with its target's column where it has it.
+    pub(super) fn push(&mut self, place: Place<'a, T, G>, target: Option<usize>) {
+        let index = self.len;
+        if let (Some(slot), Some(half), Some(at_target)) =
+            (self.places.get_mut(index), self.halves.get_mut(index), self.targets.get_mut(index))
+        {
+            half.target = target.unwrap_or(usize::MAX);
+            *at_target = place.logits().get(half.target).map(|z| z.lane_f32());
+            *slot = place;
+            self.len += 1;
+        }
+    }
+
+    /// The first halves. `room` is for exponentials, perhaps for those of all rows.
+    pub(super) fn first(
+        &mut self,
+        ask: &Ask<'_>,
+        room: &mut [f32],
+        ahead: &mut Ahead<'_, T>,
+        stats: &mut [RowStats; TOGETHER],
+    ) {
+        let rare = ask.argmax || ask.moments || ask.weighted.is_some();
+        if rare {
+            self.walk_more(ask, ahead.max, stats);
+        }
+        self.sum(ask, room, ahead);
+        let rows = self.halves.iter().zip(&self.targets).take(self.len);
+        for ((half, target), stats) in rows.zip(stats) {
+            let &Half { base, raw_max, others, at_max, .. } = half;
+            let at_target = target.map(|z| ask.map.apply(z));
+            let nothing =
+                raw_max == f32::MIN && others == 0.0 && !at_target.is_some_and(f64::is_finite);
+            let infinite = base.max == f64::INFINITY || at_target.is_some_and(f64::is_nan);
+            // + 0.0 makes a −0 positive: merging compares and adds, where the sign of a zero would depend on the order.
+            stats.max = if nothing { RowStats::EMPTY.max } else { base.max + 0.0 };
+            stats.others = if infinite { f64::NAN } else { others };
+            stats.target_logit = at_target.map_or(ask.absent, |z| z + 0.0);
+            if rare && ask.moments {
+                stats.sum_exp_logits = stats.sum_exp_logits / at_max + base.origin * others;
+                stats.sum_exp_squared /= at_max * at_max;
+            } else {
+                (stats.sum_exp_logits, stats.sum_exp_squared) = (f64::NAN, f64::NAN);
+            }
+            if ask.weighted.is_none() {
+                stats.sum_logits = f64::NAN;
+            }
+        }
+    }
+
+    /// In place of the first halves, for rows whose statistics are known.
+    pub(super) fn known(&mut self, map: &LogitMap, stats: &[RowStats; TOGETHER]) {
+        let halves = self.halves.get_mut(..self.len).unwrap_or_default();
+        for (half, stats) in halves.iter_mut().zip(stats) {
+            half.base = Base::of(self.level, map, stats.max);
+        }
+        kernel::at_max(self.level, halves);
+    }
+
+    /// What few calls want, by walks of their own over logits that are still there. Moments are relative to the base.
+    fn walk_more(&mut self, ask: &Ask<'_>, mut known: Option<f32>, stats: &mut [RowStats]) {
+        let (level, len) = (self.level, self.len);
+        let rows = self.places.iter().zip(&self.halves).zip(&mut self.argmax).take(len);
+        for (((place, half), argmax), stats) in rows.zip(stats) {
+            let logits = place.logits();
+            if ask.argmax {
+                *argmax = kernel::argmax(logits);
+            }
+            let raw_max = known.take().unwrap_or_else(|| T::max(level, logits));
+            let base = Base::new(level, &ask.map, raw_max);
+            if ask.moments {
+                let moments = T::moments(level, logits, half.target, &base);
+                stats.sum_exp_logits = moments.exp_logits;
+                stats.sum_exp_squared = moments.exp_squared;
+            }
+            if let Some(weights) = ask.weighted {
+                stats.sum_logits = T::weighted(level, logits, &base, weights);
+            }
+        }
+    }
+
+    /// The sums of the rows, with the exponentials parked where there is room for all of them.
+    fn sum(&mut self, ask: &Ask<'_>, room: &mut [f32], ahead: &mut Ahead<'_, T>) {
+        let Self { level, places, len, halves, parked, .. } = self;
+        let (level, places) = (*level, places.get_mut(..*len).unwrap_or_default());
+        let halves = halves.get_mut(..*len).unwrap_or_default();
+        // A soft-cap's slope is not in the exponentials.
+        *parked = ask.gradient && ask.map.cap.is_none();
+        if *parked && let Some(row) = T::as_f32_ref(ahead.row) {
+            let mut rows: [&mut [f32]; TOGETHER] = Default::default();
+            let mut found = 0;
+            for (slot, place) in rows.iter_mut().zip(&mut *places) {
+                if let Place::Over(row) = place
+                    && let Some(row) = T::as_f32(row)
+                {
+                    *slot = row;
+                    found += 1;
+                }
+            }
+            if found > 0 {
+                let mut ahead_f32 = Ahead { row, max: ahead.max };
+                let rows = rows.get_mut(..found).unwrap_or_default();
+                kernel::parked_in_place(level, &ask.map, rows, halves, &mut ahead_f32);
+                ahead.max = ahead_f32.max;
+                return;
+            }
+        }
+        let (mut rows, mut parks): ([&[T]; TOGETHER], [&mut [f32]; TOGETHER]) = Default::default();
+        let vocab = places.first().map_or(1, |place| place.logits().len());
+        let mut rooms = room.chunks_exact_mut(vocab.max(1));
+        for ((row, park), place) in rows.iter_mut().zip(&mut parks).zip(places) {
+            let (logits, own) = match place {
+                Place::Split(logits, out) => (&**logits, G::as_f32(out)),
+                Place::Over(row) => (&**row, None),
+                _ => (place.logits(), None),
+            };
+            *row = logits;
+            match own.or_else(|| rooms.next()) {
+                Some(own) => *park = own,
+                None => *parked = false,
+            }
+        }
+        let rows = rows.get(..halves.len()).unwrap_or_default();
+        if *parked {
+            let parks = parks.get_mut(..halves.len()).unwrap_or_default();
+            T::parked(level, &ask.map, (rows, parks), halves, ahead);
+        } else {
+            T::sums(level, &ask.map, rows, halves, ahead);
+        }
+    }
+
+    /// A row's facts and its second half, once.
+    pub(super) fn second<'r>(
+        &'r mut self,
+        index: usize,
+        room: &'r mut [f32],
+    ) -> Option<(Facts, Second<'r, T, G>)> {
+        let half = self.halves.get(index)?;
+        let target = self.targets.get(index)?.map(|z| (half.target, z));
+        let facts = Facts { base: half.base, target, argmax: *self.argmax.get(index)? };
+        let place = core::mem::take(self.places.get_mut(index)?);
+        // Where exponentials wait in the room, each row has its part.
+        let start = if self.parked { index * place.logits().len() } else { 0 };
+        let room = room.get_mut(start..).unwrap_or_default();
+        let (level, parked, at_max) = (self.level, self.parked, half.at_max);
+        Some((facts, Second { place, level, room, parked, at_max }))
+    }
+}
