@@ -155,8 +155,12 @@ impl<'a, T: Element> Logits<'a, T> {
         self.data.get(self.shape.row(row)).unwrap_or_default()
     }
 
-    fn later(&self, row: Option<usize>) -> &'a [T] {
-        row.map(|row| self.row(row)).unwrap_or_default()
+    fn rows_of(&self, rows: Range<usize>) -> [&'a [T]; TOGETHER] {
+        let mut slices = [&[][..]; TOGETHER];
+        for (slot, row) in slices.iter_mut().zip(rows) {
+            *slot = self.row(row);
+        }
+        slices
     }
 
     #[cfg(feature = "rayon")]
@@ -235,19 +239,23 @@ impl<'a, T: Element> LogitsMut<'a, T> {
         Logits { data: self.data, shape: self.shape }
     }
 
-    /// Rows to write, and a later row to read, empty where there is none.
+    /// Rows to write, and those that follow to read.
     fn band(
         &mut self,
         rows: Range<usize>,
-        later: Option<usize>,
-    ) -> (impl Iterator<Item = &mut [T]>, &[T]) {
+        next: Range<usize>,
+    ) -> (impl Iterator<Item = &mut [T]>, [&[T]; TOGETHER]) {
         let Shape { vocab, row_stride, .. } = self.shape;
-        let later = later.map_or(usize::MAX, |later| self.shape.row(later).start);
-        let (low, high) = self.data.split_at_mut(later.min(self.data.len()));
+        let middle = (rows.end * row_stride).min(self.data.len());
+        let (low, high) = self.data.split_at_mut(middle);
         let rows = low.get_mut(rows.start * row_stride..).unwrap_or_default();
-        let rows =
-            rows.chunks_mut(row_stride).map(move |row| row.get_mut(..vocab).unwrap_or_default());
-        (rows, high.get(..vocab).unwrap_or_default())
+        let rows = rows.chunks_mut(row_stride);
+        let rows = rows.map(move |row| row.get_mut(..vocab).unwrap_or_default());
+        let mut later = [&[][..]; TOGETHER];
+        for (slot, row) in later.iter_mut().zip(high.chunks(row_stride)).take(next.len()) {
+            *slot = row.get(..vocab).unwrap_or_default();
+        }
+        (rows, later)
     }
 
     fn clear_padding(&mut self, rows: Range<usize>) {
@@ -314,37 +322,36 @@ impl<'a, T: Element, G: Element> Matrix<'a, T, G> {
         }
     }
 
-    /// Where the logits of a few rows are and where their results go, with the logits of a later row, empty where there is none.
+    /// Where the logits of a band are and where its results go, with the logits of the band that follows.
     pub(crate) fn band(
         &mut self,
         rows: Range<usize>,
-        later: Option<usize>,
-    ) -> ([Place<'_, T, G>; TOGETHER], &[T]) {
+        next: Range<usize>,
+    ) -> ([Place<'_, T, G>; TOGETHER], [&[T]; TOGETHER]) {
         let mut places: [Place<'_, T, G>; TOGETHER] = Default::default();
-        let next = match self {
+        let later = match self {
             Self::Read(logits) => {
                 for (place, row) in places.iter_mut().zip(rows) {
                     *place = Place::Read(logits.row(row));
                 }
-                logits.later(later)
+                logits.rows_of(next)
             }
             Self::Split(logits, result) => {
-                let (outs, _) = result.band(rows.clone(), None);
+                let (outs, _) = result.band(rows.clone(), 0..0);
                 for ((place, row), out) in places.iter_mut().zip(rows).zip(outs) {
                     *place = Place::Split(logits.row(row), out);
                 }
-                logits.later(later)
+                logits.rows_of(next)
             }
             Self::InPlace(logits) => {
-                let count = rows.len();
-                let (over, next) = logits.band(rows, later);
-                for (place, row) in places.iter_mut().zip(over).take(count) {
+                let (rows, later) = logits.band(rows, next);
+                for (place, row) in places.iter_mut().zip(rows) {
                     *place = Place::Over(row);
                 }
-                next
+                later
             }
         };
-        (places, next)
+        (places, later)
     }
 
     /// Sets the padding of rows where that is to be zero.

@@ -8,6 +8,9 @@ use super::level::dispatch;
 use super::prefetch::ahead_of;
 use super::walk::{BLOCK, InPlace, Split, Walk, load_weights, vectors};
 
+/// How far ahead memory is asked for, in bytes.
+const DISTANCE: usize = 4096;
+
 /// From exponentials e to gradient entries: `factor·e − uniform·w`, with the weight of each class, 1 without.
 #[derive(Clone, Copy, Debug)]
 pub struct Affine<'a> {
@@ -47,8 +50,7 @@ fn affine<S: Simd>(simd: S, walk: impl Walk<S>, affine: Affine<'_>) {
             simd,
             #[inline(always)]
             |start, mut e| {
-                for (index, e) in e.iter_mut().enumerate() {
-                    let weights = load_weights(simd, weights, start + index * LANES);
+                for (e, weights) in e.iter_mut().zip(load_weights(simd, weights, start)) {
                     *e = e.mul_sub(simd.splat_f32x16(factor), weights * uniform);
                 }
                 e
@@ -96,12 +98,13 @@ fn again<S: Simd, T: Lanes>(
         simd,
         #[inline(always)]
         |start, z| {
-            ahead_of(address.wrapping_add(start));
+            ahead_of(address.wrapping_add(start), DISTANCE);
             let (mut e, slope) = map.exp_and_slope(simd, z);
             let mut uniforms = [simd.splat_f32x16(uniform); BLOCK / LANES];
             if let Some(weights) = weights {
-                for (index, uniform) in uniforms.iter_mut().enumerate() {
-                    *uniform *= load_weights(simd, weights, start + index * LANES);
+                let weights = load_weights(simd, weights, start);
+                for (uniform, weights) in uniforms.iter_mut().zip(weights) {
+                    *uniform *= weights;
                 }
             }
             for (index, e) in e.iter_mut().enumerate() {

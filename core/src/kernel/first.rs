@@ -6,7 +6,7 @@ use fearless_simd::{Level, Simd};
 use super::base::{Base, LaneMap, LogitMap, RowMap, at_maxima};
 use super::lanes::{LANES, Lanes};
 use super::level::dispatch;
-use super::max::RowMax;
+use super::max::{RowMax, max_of_lanes};
 use super::sums::{Wide, others};
 use super::walk::{BLOCK, InPlace, Read, Split, Walk};
 
@@ -35,21 +35,21 @@ impl Half {
         Self { target: usize::MAX, raw_max: f32::MIN, base: Base::NONE, others: 0.0, at_max: 1.0 };
 }
 
-/// The row after a band, as long as the others or empty.
+/// The rows that are looked at after a band's, as long as those.
 #[derive(Debug)]
-pub struct Ahead<'a, T> {
-    pub(crate) row: &'a [T],
-    /// The largest logit of the band's first row, if it was found on the way, and afterwards that of `row`.
-    pub(crate) max: Option<f32>,
+pub struct Ahead<'r, 'a, T> {
+    pub(crate) rows: &'r [&'a [T]],
+    /// The largest logits of the band's own rows where they were found on the way, and afterwards those of `rows`.
+    pub(crate) max: [Option<f32>; TOGETHER],
 }
 
-/// The rows of a band, each as a walk, with the row after it.
+/// The rows of a band, each as a walk.
 trait Band<S: Simd, T> {
     type Row<'r>: Walk<S>
     where
         Self: 'r;
     fn logits(&self, index: usize) -> &[T];
-    fn row(&mut self, index: usize) -> (Self::Row<'_>, &[T]);
+    fn row(&mut self, index: usize) -> Self::Row<'_>;
 }
 
 /// Rows to read.
@@ -67,9 +67,8 @@ impl<S: Simd, T: Lanes> Band<S, T> for Reads<'_, '_, T> {
     }
 
     #[inline(always)]
-    fn row(&mut self, index: usize) -> (Read<'_, T>, &[T]) {
-        let row = |index| self.0.get(index).copied().unwrap_or_default();
-        (Read(row(index)), row(index + 1))
+    fn row(&mut self, index: usize) -> Read<'_, T> {
+        Read(self.0.get(index).copied().unwrap_or_default())
     }
 }
 
@@ -88,10 +87,9 @@ impl<S: Simd, T: Lanes> Band<S, T> for Splits<'_, '_, '_, T> {
     }
 
     #[inline(always)]
-    fn row(&mut self, index: usize) -> (Split<'_, T, f32>, &[T]) {
-        let row = |index| self.0.get(index).copied().unwrap_or_default();
+    fn row(&mut self, index: usize) -> Split<'_, T, f32> {
         let park = self.1.get_mut(index).map_or(&mut [][..], |park| &mut **park);
-        (Split(row(index), park), row(index + 1))
+        Split(self.0.get(index).copied().unwrap_or_default(), park)
     }
 }
 
@@ -110,10 +108,8 @@ impl<S: Simd> Band<S, f32> for InPlaces<'_, '_> {
     }
 
     #[inline(always)]
-    fn row(&mut self, index: usize) -> (InPlace<'_, f32>, &[f32]) {
-        let (row, later) = self.0.get_mut(index..).unwrap_or_default().split_at_mut(1);
-        let row = row.first_mut().map_or(&mut [][..], |row| &mut **row);
-        (InPlace(row), later.first().map_or(&[], |row| &**row))
+    fn row(&mut self, index: usize) -> InPlace<'_, f32> {
+        InPlace(self.0.get_mut(index).map_or(&mut [][..], |row| &mut **row))
     }
 }
 
@@ -123,7 +119,7 @@ pub(super) fn sums<T: Lanes>(
     map: &LogitMap,
     rows: &[&[T]],
     halves: &mut [Half],
-    ahead: &mut Ahead<'_, T>,
+    ahead: &mut Ahead<'_, '_, T>,
 ) {
     dispatch!(level, simd => each(simd, map, Reads(rows), halves, ahead));
 }
@@ -134,7 +130,7 @@ pub(super) fn parked<T: Lanes>(
     map: &LogitMap,
     (rows, parks): (&[&[T]], &mut [&mut [f32]]),
     halves: &mut [Half],
-    ahead: &mut Ahead<'_, T>,
+    ahead: &mut Ahead<'_, '_, T>,
 ) {
     dispatch!(level, simd => each(simd, map, Splits(rows, parks), halves, ahead));
 }
@@ -145,7 +141,7 @@ pub(crate) fn parked_in_place(
     map: &LogitMap,
     rows: &mut [&mut [f32]],
     halves: &mut [Half],
-    ahead: &mut Ahead<'_, f32>,
+    ahead: &mut Ahead<'_, '_, f32>,
 ) {
     dispatch!(level, simd => each(simd, map, InPlaces(rows), halves, ahead));
 }
@@ -156,30 +152,41 @@ pub(crate) fn at_max(level: Level, halves: &mut [Half]) {
     dispatch!(level, simd => find_at_max(simd, halves));
 }
 
-/// Row by row, with the next row's maximum found on the way.
+/// A step for all rows before the next step, so that rows do not wait for each other's latencies: bases, loops, sums over lanes. The maxima of
+/// the rows ahead are found on the way, where the arithmetic hides the wait for memory.
 #[inline(always)]
 fn each<S: Simd, T: Lanes>(
     simd: S,
     map: &LogitMap,
     mut band: impl Band<S, T>,
     halves: &mut [Half],
-    ahead: &mut Ahead<'_, T>,
+    ahead: &mut Ahead<'_, '_, T>,
 ) {
-    let last = halves.len().saturating_sub(1);
-    for (index, half) in halves.iter_mut().enumerate() {
-        let raw_max = match ahead.max.take() {
+    for (index, (half, max)) in halves.iter_mut().zip(&mut ahead.max).enumerate() {
+        half.raw_max = match max.take() {
             Some(max) => max,
             None => RowMax::new(simd, band.logits(index)).finish(simd),
         };
-        let base = Base::new(simd.level(), map, raw_max);
-        let (walk, next) = band.row(index);
-        let next = if index == last { ahead.row } else { next };
-        let (others, next_max) = match base.map {
-            RowMap::Linear(map) => sum(simd, walk, half.target, next, map),
-            RowMap::General(map) => sum(simd, walk, half.target, next, map),
+        half.base = Base::new(simd.level(), map, half.raw_max);
+    }
+    let mut sums = [Wide::zero(simd); TOGETHER];
+    let mut maxima = [T::no_max(simd); TOGETHER];
+    let found = sums.iter_mut().zip(&mut maxima);
+    for (index, (half, (sum, max))) in halves.iter().zip(found).enumerate() {
+        let walk = band.row(index);
+        let next = ahead.rows.get(index).copied().unwrap_or_default();
+        (*sum, *max) = match half.base.map {
+            RowMap::Linear(map) => walk_row(simd, walk, half.target, next, map),
+            RowMap::General(map) => walk_row(simd, walk, half.target, next, map),
         };
-        ahead.max = (!next.is_empty()).then_some(next_max);
-        *half = Half { raw_max, base, others, ..*half };
+    }
+    for (half, sum) in halves.iter_mut().zip(sums) {
+        half.others = sum.sum();
+    }
+    // Rows ahead that had no row beside them have not been looked at.
+    let seen = ahead.rows.len().min(halves.len());
+    for (max, of_lanes) in ahead.max.iter_mut().zip(maxima).take(seen) {
+        *max = Some(max_of_lanes::<S, T>(simd, of_lanes));
     }
     find_at_max(simd, halves);
     for half in halves {
@@ -198,15 +205,15 @@ fn find_at_max<S: Simd>(simd: S, halves: &mut [Half]) {
     }
 }
 
-/// Sums in f32 over few blocks, so that few roundings meet, and in f64 beyond; and the largest logit of the next row.
+/// Sums in f32 over few blocks, so that few roundings meet, and in f64 beyond; and the largest logits of the next row.
 #[inline(always)]
-fn sum<S: Simd, T: Lanes>(
+fn walk_row<S: Simd, T: Lanes>(
     simd: S,
     walk: impl Walk<S>,
     target: usize,
     next: &[T],
     map: impl LaneMap<S>,
-) -> (f64, f32) {
+) -> (Wide<S>, T::Max<S>) {
     let len = walk.len();
     let (mut sum, mut next) = (Wide::zero(simd), RowMax::new(simd, next));
     let mut few = simd.splat_f32x16(0.0);
@@ -226,5 +233,5 @@ fn sum<S: Simd, T: Lanes>(
         },
     );
     sum.add(simd, few);
-    (sum.sum(), next.finish(simd))
+    (sum, next.of_lanes(simd))
 }

@@ -7,6 +7,9 @@ use super::level::dispatch;
 use super::prefetch::ahead_of;
 use super::walk::{BLOCK, padded};
 
+/// How far ahead memory is asked for, in bytes.
+const DISTANCE: usize = 8192;
+
 /// A maximum in the making.
 pub(super) struct RowMax<'a, S: Simd, T: Lanes> {
     blocks: core::slice::Iter<'a, [T; BLOCK]>,
@@ -25,26 +28,37 @@ impl<'a, S: Simd, T: Lanes> RowMax<'a, S, T> {
     #[inline(always)]
     pub(super) fn block(&mut self, simd: S) {
         if let Some(block) = self.blocks.next() {
-            ahead_of(block.as_ptr());
+            ahead_of(block.as_ptr(), DISTANCE);
             self.max = T::max_with(simd, self.max, block);
         }
     }
 
-    /// The largest of all entries, after looking at those that are left; `f32::MIN` where none is finite. What comes out where there is a
-    /// NaN is not specified.
+    /// The largest of all entries in each lane, after looking at those that are left.
     #[inline(always)]
-    pub(super) fn finish(self, simd: S) -> f32 {
+    pub(super) fn of_lanes(self, simd: S) -> T::Max<S> {
         let mut max = self.max;
         for block in self.blocks.chain(&padded(self.rest)) {
             max = T::max_with(simd, max, block);
         }
-        let max = T::max_lane(simd, max);
-        // A NaN's place is taken by `f32::MIN`; +inf stays.
-        if max >= f32::MIN { max } else { f32::MIN }
+        max
+    }
+
+    /// The largest of all entries, as [`max_of_lanes`] defines it.
+    #[inline(always)]
+    pub(super) fn finish(self, simd: S) -> f32 {
+        max_of_lanes::<S, T>(simd, self.of_lanes(simd))
     }
 }
 
-/// The largest logit of a row, as [`RowMax::finish`] defines it.
+/// The largest of all lanes; `f32::MIN` where none is finite. What comes out where there is a NaN is not specified.
+#[inline(always)]
+pub(super) fn max_of_lanes<S: Simd, T: Lanes>(simd: S, max: T::Max<S>) -> f32 {
+    let max = T::max_lane(simd, max);
+    // A NaN's place is taken by `f32::MIN`; +inf stays.
+    if max >= f32::MIN { max } else { f32::MIN }
+}
+
+/// The largest logit of a row, as [`max_of_lanes`] defines it.
 pub(super) fn max<T: Lanes>(level: Level, row: &[T]) -> f32 {
     dispatch!(level, simd => RowMax::new(simd, row).finish(simd))
 }

@@ -41,7 +41,7 @@ pub trait Kernels: Lanes {
         map: &LogitMap,
         rows: &[&[Self]],
         halves: &mut [Half],
-        ahead: &mut Ahead<'_, Self>,
+        ahead: &mut Ahead<'_, '_, Self>,
     );
     /// See [`first::parked`].
     fn parked(
@@ -49,7 +49,7 @@ pub trait Kernels: Lanes {
         map: &LogitMap,
         rows: (&[&[Self]], &mut [&mut [f32]]),
         halves: &mut [Half],
-        ahead: &mut Ahead<'_, Self>,
+        ahead: &mut Ahead<'_, '_, Self>,
     );
     /// See [`sums::moments`].
     fn moments(level: Level, row: &[Self], target: usize, base: &Base) -> Moments;
@@ -75,7 +75,7 @@ macro_rules! kernels {
                 map: &LogitMap,
                 rows: &[&[Self]],
                 halves: &mut [Half],
-                ahead: &mut Ahead<'_, Self>,
+                ahead: &mut Ahead<'_, '_, Self>,
             ) {
                 first::sums(level, map, rows, halves, ahead);
             }
@@ -85,7 +85,7 @@ macro_rules! kernels {
                 map: &LogitMap,
                 rows: (&[&[Self]], &mut [&mut [f32]]),
                 halves: &mut [Half],
-                ahead: &mut Ahead<'_, Self>,
+                ahead: &mut Ahead<'_, '_, Self>,
             ) {
                 first::parked(level, map, rows, halves, ahead);
             }

@@ -3,15 +3,13 @@
 
 use super::walk::BLOCK;
 
-/// How far ahead memory is asked for, in bytes.
-const DISTANCE: usize = 8192;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// Asks for the block that a loop reaches some blocks after this one, wherever that is.
+/// Asks for the block that a loop reaches when it has come so many bytes further, wherever that is.
 #[inline(always)]
-pub(super) fn ahead_of<T>(block: *const T) {
-    let ahead = block.wrapping_byte_add(DISTANCE);
+pub(super) fn ahead_of<T>(block: *const T, distance: usize) {
+    let ahead = block.wrapping_byte_add(distance);
     for line in 0..BLOCK * size_of::<T>() / LINE {
         prefetch(ahead.wrapping_byte_add(line * LINE));
     }

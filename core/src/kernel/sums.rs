@@ -15,6 +15,7 @@ pub struct Moments {
 }
 
 /// f64 accumulators for 16 lanes of f32.
+#[derive(Clone, Copy)]
 pub(super) struct Wide<S: Simd>(f64x8<S>, f64x8<S>);
 
 impl<S: Simd> Wide<S> {
@@ -167,19 +168,22 @@ fn sum_weighted<S: Simd, T: Lanes>(
         simd,
         #[inline(always)]
         |start, z| {
-            let left = row.len() - start;
-            for (index, mut x) in x(z).into_iter().enumerate() {
-                if left < BLOCK {
-                    let end = simd.splat_f32x16(place(left));
+            let (mut x, left) = (x(z), row.len() - start);
+            if left < BLOCK {
+                let end = simd.splat_f32x16(place(left));
+                for (index, x) in x.iter_mut().enumerate() {
                     let inside = simd.simd_lt_f32x16(places(simd, index), end);
-                    x = simd.select_f32x16(inside, x, zero);
+                    *x = simd.select_f32x16(inside, *x, zero);
                 }
-                let Some(weights) = weights else {
+            }
+            let Some(weights) = weights else {
+                for x in x {
                     sum.add(simd, x);
-                    continue;
-                };
+                }
+                return z;
+            };
+            for (x, weights) in x.into_iter().zip(load_weights(simd, weights, start)) {
                 // 0·(−inf) is 0: a class without weight has no part in the sum, nor has what lies past the end.
-                let weights = load_weights(simd, weights, start + index * LANES);
                 let counts = simd.simd_gt_f32x16(weights, zero);
                 sum.mul_add(simd, simd.select_f32x16(counts, x, zero), weights);
                 total.add(simd, weights);

@@ -55,16 +55,16 @@ fn copy<T: Copy>(from: &[T], to: &mut [T]) {
     }
 }
 
-/// The weights of a vector; 0 past the row's end.
+/// The weights of a block; 0 past the row's end.
 #[inline(always)]
-pub(super) fn load_weights<S: Simd>(simd: S, weights: &[f32], start: usize) -> f32x16<S> {
+pub(super) fn load_weights<S: Simd>(simd: S, weights: &[f32], start: usize) -> Block<S> {
     let weights = weights.get(start..).unwrap_or_default();
-    if let Some(lanes) = weights.first_chunk() {
-        return f32::load(simd, lanes);
+    if let Some(block) = weights.first_chunk() {
+        return load(simd, block);
     }
-    let mut lanes = [0.0; LANES];
-    copy(weights, &mut lanes);
-    f32::load(simd, &lanes)
+    let mut block = [0.0; BLOCK];
+    copy(weights, &mut block);
+    load(simd, &block)
 }
 
 /// What a loop reads from, and perhaps writes to. Each walk has one loop for blocks and padded rest, so that its body stands once in the

@@ -129,6 +129,7 @@ impl<'a, O: Objective> Context<'a, O> {
     }
 
     /// The term of an active row, and the objective's own weight.
+    #[inline]
     pub(crate) fn term(
         &self,
         row: usize,
@@ -169,6 +170,7 @@ impl<'a, O: Objective> Context<'a, O> {
         (TokenTerm { loss, coef, dense }, weight)
     }
 
+    #[inline]
     fn values(&self, row: usize, target: usize, softmax: &Softmax, divisor: f64) -> RowValues<f64> {
         let (stats, sum) = (&softmax.stats, self.options.class_weight_sum);
         RowValues {
@@ -184,6 +186,7 @@ impl<'a, O: Objective> Context<'a, O> {
     }
 
     /// The coefficients of a row's gradient, and the target's entry with respect to the transformed logits.
+    #[inline]
     pub(crate) fn coefs(
         &self,
         row: usize,
@@ -197,19 +200,20 @@ impl<'a, O: Objective> Context<'a, O> {
     }
 
     /// What turns a row into its gradient.
+    #[inline]
     pub(crate) fn row_grad(
         &self,
         row: usize,
         class: usize,
         softmax: &Softmax,
         term: &TokenTerm,
-        facts: &Facts,
+        facts: &Facts<'_>,
         weights: Option<&'a [f32]>,
     ) -> RowGrad<'a> {
         let map = self.extras.map();
         let (coefs, entry) = self.coefs(row, class, softmax, term);
         let slope = |z| map.slope(z) * f64::from(map.scale);
         let target = facts.target.map(|(column, z)| (column, Real::weigh(slope(z), entry)));
-        RowGrad { map, base: facts.base, coefs, inverse: softmax.inverse, weights, target }
+        RowGrad { map, base: *facts.base, coefs, inverse: softmax.inverse, weights, target }
     }
 }

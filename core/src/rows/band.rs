@@ -36,8 +36,8 @@ impl Ask<'_> {
 
 /// What is known of a row between its halves, besides its statistics.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Facts {
-    pub(crate) base: Base,
+pub(crate) struct Facts<'a> {
+    pub(crate) base: &'a Base,
     /// The target's column and raw logit, where the row has it.
     pub(crate) target: Option<(usize, f32)>,
     /// Index of the largest logit; `usize::MAX` where nobody asked.
@@ -69,10 +69,6 @@ impl<'a, T: Kernels, G: Kernels> Band<'a, T, G> {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.len
-    }
-
     /// Adds a row, with its target's column where it has it.
     pub(super) fn push(&mut self, place: Place<'a, T, G>, target: Option<usize>) {
         let index = self.len;
@@ -91,12 +87,12 @@ impl<'a, T: Kernels, G: Kernels> Band<'a, T, G> {
         &mut self,
         ask: &Ask<'_>,
         room: &mut [f32],
-        ahead: &mut Ahead<'_, T>,
+        ahead: &mut Ahead<'_, '_, T>,
         stats: &mut [RowStats; TOGETHER],
     ) {
         let rare = ask.argmax || ask.moments || ask.weighted.is_some();
         if rare {
-            self.walk_more(ask, ahead.max, stats);
+            self.walk_more(ask, &ahead.max, stats);
         }
         self.sum(ask, room, ahead);
         let rows = self.halves.iter().zip(&self.targets).take(self.len);
@@ -132,15 +128,15 @@ impl<'a, T: Kernels, G: Kernels> Band<'a, T, G> {
     }
 
     /// What few calls want, by walks of their own over logits that are still there. Moments are relative to the base.
-    fn walk_more(&mut self, ask: &Ask<'_>, mut known: Option<f32>, stats: &mut [RowStats]) {
+    fn walk_more(&mut self, ask: &Ask<'_>, known: &[Option<f32>], stats: &mut [RowStats]) {
         let (level, len) = (self.level, self.len);
         let rows = self.places.iter().zip(&self.halves).zip(&mut self.argmax).take(len);
-        for (((place, half), argmax), stats) in rows.zip(stats) {
+        for ((((place, half), argmax), known), stats) in rows.zip(known).zip(stats) {
             let logits = place.logits();
             if ask.argmax {
                 *argmax = kernel::argmax(logits);
             }
-            let raw_max = known.take().unwrap_or_else(|| T::max(level, logits));
+            let raw_max = known.unwrap_or_else(|| T::max(level, logits));
             let base = Base::new(level, &ask.map, raw_max);
             if ask.moments {
                 let moments = T::moments(level, logits, half.target, &base);
@@ -154,30 +150,30 @@ impl<'a, T: Kernels, G: Kernels> Band<'a, T, G> {
     }
 
     /// The sums of the rows, with the exponentials parked where there is room for all of them.
-    fn sum(&mut self, ask: &Ask<'_>, room: &mut [f32], ahead: &mut Ahead<'_, T>) {
+    fn sum(&mut self, ask: &Ask<'_>, room: &mut [f32], ahead: &mut Ahead<'_, '_, T>) {
         let Self { level, places, len, halves, parked, .. } = self;
         let (level, places) = (*level, places.get_mut(..*len).unwrap_or_default());
         let halves = halves.get_mut(..*len).unwrap_or_default();
         // A soft-cap's slope is not in the exponentials.
         *parked = ask.gradient && ask.map.cap.is_none();
-        if *parked && let Some(row) = T::as_f32_ref(ahead.row) {
-            let mut rows: [&mut [f32]; TOGETHER] = Default::default();
-            let mut found = 0;
-            for (slot, place) in rows.iter_mut().zip(&mut *places) {
-                if let Place::Over(row) = place
-                    && let Some(row) = T::as_f32(row)
-                {
-                    *slot = row;
-                    found += 1;
-                }
+        if *parked
+            && let Some(first) = places.first()
+            && first.is_over_f32()
+        {
+            let (mut rows, mut next): ([&mut [f32]; TOGETHER], [&[f32]; TOGETHER]) =
+                Default::default();
+            for (slot, place) in rows.iter_mut().zip(places) {
+                *slot = place.over_f32().unwrap_or_default();
             }
-            if found > 0 {
-                let mut ahead_f32 = Ahead { row, max: ahead.max };
-                let rows = rows.get_mut(..found).unwrap_or_default();
-                kernel::parked_in_place(level, &ask.map, rows, halves, &mut ahead_f32);
-                ahead.max = ahead_f32.max;
-                return;
+            for (slot, row) in next.iter_mut().zip(ahead.rows) {
+                *slot = T::as_f32_ref(row).unwrap_or_default();
             }
+            let next = next.get(..ahead.rows.len()).unwrap_or_default();
+            let mut ahead_f32 = Ahead { rows: next, max: ahead.max };
+            let rows = rows.get_mut(..halves.len()).unwrap_or_default();
+            kernel::parked_in_place(level, &ask.map, rows, halves, &mut ahead_f32);
+            ahead.max = ahead_f32.max;
+            return;
         }
         let (mut rows, mut parks): ([&[T]; TOGETHER], [&mut [f32]; TOGETHER]) = Default::default();
         let vocab = places.first().map_or(1, |place| place.logits().len());
@@ -208,10 +204,10 @@ impl<'a, T: Kernels, G: Kernels> Band<'a, T, G> {
         &'r mut self,
         index: usize,
         room: &'r mut [f32],
-    ) -> Option<(Facts, Second<'r, T, G>)> {
+    ) -> Option<(Facts<'r>, Second<'r, T, G>)> {
         let half = self.halves.get(index)?;
         let target = self.targets.get(index)?.map(|z| (half.target, z));
-        let facts = Facts { base: half.base, target, argmax: *self.argmax.get(index)? };
+        let facts = Facts { base: &half.base, target, argmax: *self.argmax.get(index)? };
         let place = core::mem::take(self.places.get_mut(index)?);
         // Where exponentials wait in the room, each row has its part.
         let start = if self.parked { index * place.logits().len() } else { 0 };

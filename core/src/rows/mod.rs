@@ -58,7 +58,7 @@ pub(crate) struct Item<'r, 'a, T, G> {
     pub(crate) stats: &'r RowStats,
     /// Nothing where the pass does not want it.
     pub(crate) softmax: &'r Softmax,
-    pub(crate) facts: Facts,
+    pub(crate) facts: Facts<'r>,
     pub(crate) second: Second<'r, T, G>,
     pub(crate) outputs: &'r mut Outputs<'a>,
 }
@@ -193,56 +193,66 @@ impl<'a, T: Element, G: Element> Rows<'a, T, G> {
         // Exponentials of 16-bit rows wait in the room, those of others need none.
         let most = if self.matrix.is_16_bit() { room.len() } else { TOGETHER_ELEMENTS };
         let together = (most / vocab).clamp(1, TOGETHER);
-        // The largest logit of the next row to visit, which is found on the way.
-        let mut known = None;
-        sum_rows(0..self.len(), &mut |leaf| {
+        let (first, len) = (self.first, self.len());
+        let band_at = |start: usize| {
+            let end = (start / LEAF_ROWS + 1) * LEAF_ROWS;
+            start..end.min(start + together).min(len)
+        };
+        // The rows of the next band that take part, with those of their largest logits that have been found on the way.
+        let mut upcoming = Upcoming::default();
+        upcoming.pick(band_at(0), |local| pass.is_active(first + local));
+        sum_rows(0..len, &mut |leaf| {
             let mut totals = Totals::default();
-            let end = leaf.end;
-            for start in leaf.step_by(together) {
-                let rows = start..end.min(start + together);
-                self.visit(rows, room, &mut known, cursor, pass, &mut totals);
+            let mut rows = band_at(leaf.start);
+            while !rows.is_empty() && rows.start < leaf.end {
+                let next = band_at(rows.end);
+                self.visit(rows, next.clone(), room, &mut upcoming, cursor, pass, &mut totals);
+                rows = next;
             }
             totals
         })
     }
 
-    /// Few rows: all first halves, their softmaxes, all second halves.
+    /// A band: all first halves, their softmaxes, all second halves.
     fn visit<C>(
         &mut self,
         rows: Range<usize>,
+        next: Range<usize>,
         room: &mut [f32],
-        known: &mut Option<f32>,
+        upcoming: &mut Upcoming,
         cursor: &mut C,
         pass: &impl Pass<T, G, C>,
         totals: &mut Totals,
     ) {
         let Self { first, matrix, outputs, level } = self;
-        let later = (rows.end..matrix.shape().rows).find(|later| pass.is_active(*first + later));
-        let (mut band, mut locals) = (Band::new(*level), [0; TOGETHER]);
-        let mut active = locals.iter_mut();
+        let current = *upcoming;
+        upcoming.pick(next.clone(), |local| pass.is_active(*first + local));
         matrix.clear_padding(rows.clone());
-        let (places, next) = matrix.band(rows.clone(), later);
-        for (local, place) in rows.zip(places) {
-            let index = *first + local;
-            if pass.is_active(index) {
-                band.push(place, pass.target(index));
-                if let Some(slot) = active.next() {
-                    *slot = local;
-                }
+        let (places, next_rows) = matrix.band(rows.clone(), next.clone());
+        let mut band = Band::new(*level);
+        for (local, place) in rows.clone().zip(places) {
+            if current.has(local - rows.start) {
+                band.push(place, pass.target(*first + local));
             } else {
                 place.clear();
                 outputs.put_ignored(local);
             }
         }
+        let locals = current.locals(rows);
         let mut stats = [RowStats::EMPTY; TOGETHER];
         match pass.first() {
             First::Ask(ask) => {
-                let mut ahead = Ahead { row: next, max: *known };
+                let (mut ahead, mut len) = ([&[][..]; TOGETHER], 0);
+                for (slot, row) in ahead.iter_mut().zip(upcoming.locals(next.clone())) {
+                    (*slot, len) = (next_rows[row - next.start], len + 1);
+                }
+                let rows = ahead.get(..len).unwrap_or_default();
+                let mut ahead = Ahead { rows, max: current.max };
                 band.first(&ask, room, &mut ahead, &mut stats);
-                *known = ahead.max;
+                upcoming.max = ahead.max;
             }
             First::Known { map, start, stats: known } => {
-                for (stats, local) in stats.iter_mut().zip(locals) {
+                for (stats, local) in stats.iter_mut().zip(locals.clone()) {
                     *stats = known.get(*first + local - start).copied().unwrap_or(*stats);
                 }
                 band.known(&map, &stats);
@@ -253,13 +263,42 @@ impl<'a, T: Element, G: Element> Rows<'a, T, G> {
         } else {
             [Softmax::NONE; TOGETHER]
         };
-        let known = locals.into_iter().zip(stats.iter().zip(&softmax));
-        for (slot, (local, (stats, softmax))) in known.enumerate().take(band.len()) {
+        let known = locals.zip(stats.iter().zip(&softmax));
+        for (slot, (local, (stats, softmax))) in known.enumerate() {
             let Some((facts, second)) = band.second(slot, room) else { break };
             let index = *first + local;
             let item = Item { index, local, stats, softmax, facts, second, outputs };
             pass.second(item, cursor, totals);
         }
+    }
+}
+
+/// Which rows of a band take part.
+#[derive(Clone, Copy, Default)]
+struct Upcoming {
+    /// A bit for each row.
+    active: u32,
+    /// The largest logits of those that take part, one after the other, where they are known.
+    max: [Option<f32>; TOGETHER],
+}
+
+impl Upcoming {
+    fn pick(&mut self, rows: Range<usize>, is_active: impl Fn(usize) -> bool) {
+        self.active = 0;
+        for (bit, local) in rows.enumerate() {
+            self.active |= u32::from(is_active(local)) << bit;
+        }
+        self.max = [None; TOGETHER];
+    }
+
+    fn has(&self, slot: usize) -> bool {
+        self.active >> slot & 1 == 1
+    }
+
+    /// The rows that take part.
+    fn locals(self, rows: Range<usize>) -> impl Iterator<Item = usize> + Clone {
+        let start = rows.start;
+        rows.filter(move |row| self.has(row - start))
     }
 }
 

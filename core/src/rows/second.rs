@@ -30,6 +30,19 @@ impl<T: Kernels, G: Kernels> Place<'_, T, G> {
         }
     }
 
+    /// Whether f32 logits are overwritten.
+    pub(super) fn is_over_f32(&self) -> bool {
+        matches!(self, Self::Over(row) if T::as_f32_ref(row).is_some())
+    }
+
+    /// The f32 logits that are overwritten.
+    pub(super) fn over_f32(&mut self) -> Option<&mut [f32]> {
+        match self {
+            Self::Over(row) => T::as_f32(row),
+            _ => None,
+        }
+    }
+
     /// Writes zeros without reading.
     pub(super) fn clear(self) {
         self.fill(G::ZERO, T::ZERO);
