@@ -155,7 +155,8 @@ impl<'a, T: Kernels, G: Kernels> Band<'a, T, G> {
         let (level, places) = (*level, places.get_mut(..*len).unwrap_or_default());
         let halves = halves.get_mut(..*len).unwrap_or_default();
         // A soft-cap's slope is not in the exponentials.
-        *parked = ask.gradient && ask.map.cap.is_none();
+        let has_result = places.first().is_some_and(Place::has_result);
+        *parked = ask.gradient && ask.map.cap.is_none() && has_result;
         if *parked
             && let Some(first) = places.first()
             && first.is_over_f32()

@@ -30,6 +30,11 @@ impl<T: Kernels, G: Kernels> Place<'_, T, G> {
         }
     }
 
+    /// Whether there is a result to write.
+    pub(super) fn has_result(&self) -> bool {
+        !matches!(self, Self::Nowhere | Self::Read(_))
+    }
+
     /// Whether f32 logits are overwritten.
     pub(super) fn is_over_f32(&self) -> bool {
         matches!(self, Self::Over(row) if T::as_f32_ref(row).is_some())
@@ -74,7 +79,7 @@ pub(crate) struct Second<'a, T, G> {
 impl<T: Kernels, G: Kernels> Second<'_, T, G> {
     /// Whether there is a result to write.
     pub(crate) fn has_result(&self) -> bool {
-        !matches!(self.place, Place::Nowhere | Place::Read(_))
+        self.place.has_result()
     }
 
     /// Writes the gradient.
