@@ -50,6 +50,7 @@ mod ids;
 #[allow(unreachable_pub, reason = "kernel types stand in the signatures of sealed traits")]
 mod kernel;
 mod loss;
+mod math;
 mod matrix;
 pub mod objective;
 pub mod params;

@@ -2,8 +2,9 @@
 
 use fearless_simd::Level;
 
+use crate::kernel::TOGETHER;
 use crate::kernel::level::dispatch;
-use crate::kernel::{TOGETHER, exp, ln_and_inverse};
+use crate::math::{exp, ln_and_inverse};
 
 /// Statistics of one row (or of a part of one): all that the later stages need of its logits.
 ///
@@ -134,7 +135,9 @@ impl RowStats {
 
     /// The softmax of a whole row, target included.
     pub(crate) fn softmax(&self) -> Softmax {
-        let [softmax] = Softmax::of([*self]);
+        let mut row = [Softmax { stats: *self, ..Softmax::NONE }];
+        Softmax::find(&mut row);
+        let [softmax] = row;
         softmax
     }
 }
@@ -156,35 +159,36 @@ pub(crate) struct Softmax {
 }
 
 impl Softmax {
-    /// The softmaxes of up to [`TOGETHER`] rows, with the instructions of a level and the same bits as one by one.
+    /// The softmaxes of several rows, [`TOGETHER`] at most, with the instructions of a level and the same bits as one by one.
     pub(crate) fn of_rows(level: Level, rows: &[RowStats]) -> [Self; TOGETHER] {
-        let mut stats = [RowStats::EMPTY; TOGETHER];
-        for (stats, row) in stats.iter_mut().zip(rows) {
-            *stats = *row;
+        let mut found = [Self::NONE; TOGETHER];
+        for (softmax, stats) in found.iter_mut().zip(rows) {
+            softmax.stats = *stats;
         }
         dispatch!(level, simd => {
             let _ = simd;
-            Self::of(stats)
-        })
+            Self::find(&mut found);
+        });
+        found
     }
 
+    /// Everything but the statistics, from those.
     #[inline(always)]
-    fn of<const N: usize>(stats: [RowStats; N]) -> [Self; N] {
+    fn find<const N: usize>(rows: &mut [Self; N]) {
         let (mut others, mut distance, mut at_target) = ([0.0; N], [0.0; N], [0.0; N]);
         for i in 0..N {
-            others[i] = stats[i].others;
-            distance[i] = stats[i].target_logit - stats[i].max;
+            others[i] = rows[i].stats.others;
+            distance[i] = rows[i].stats.target_logit - rows[i].stats.max;
         }
         let e = exp(distance);
         for i in 0..N {
             // Nothing is finite; a target elsewhere counts as 0.
-            at_target[i] = if stats[i].max == f64::MIN { 0.0 } else { e[i] };
+            at_target[i] = if rows[i].stats.max == f64::MIN { 0.0 } else { e[i] };
         }
         let (ln_sum, inverse) = ln_and_inverse(others, at_target);
-        let mut rows = [Self::NONE; N];
         for (i, row) in rows.iter_mut().enumerate() {
             *row = Self {
-                stats: stats[i],
+                stats: row.stats,
                 at_target: at_target[i],
                 ln_sum: ln_sum[i],
                 inverse: inverse[i],
@@ -193,7 +197,6 @@ impl Softmax {
                 miss: others[i] * inverse[i],
             };
         }
-        rows
     }
 
     /// That of [`RowStats::EMPTY`].

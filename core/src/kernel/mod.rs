@@ -3,7 +3,6 @@
 //! Every path computes the same exponentials, so in place and separate, fused and staged agree in their bits.
 
 mod base;
-mod double;
 mod exp;
 mod finish;
 mod first;
@@ -19,7 +18,6 @@ use fearless_simd::Level;
 use half::{bf16, f16};
 
 pub use base::{Base, LogitMap};
-pub(crate) use double::{exp, ln_and_inverse};
 pub use finish::Affine;
 pub(crate) use finish::finish_in_place;
 pub use first::{Ahead, Half};

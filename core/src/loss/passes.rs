@@ -6,6 +6,7 @@ use super::workspace::Workspace;
 use crate::element::Element;
 use crate::entry;
 use crate::error::Error;
+use crate::kernel::TOGETHER;
 use crate::matrix::{Logits, Matrix};
 use crate::objective::{Group, Objective, Scalars, TokenTerm};
 use crate::reduction::DivisorCursor;
@@ -102,7 +103,13 @@ pub(crate) fn terms<O: Objective>(
     let pass = context.objective.group_pass();
     let tau = pass.and_then(|pass| {
         scalars.fill(Scalars::DROPPED);
-        pass.run(&Group { stats, batch }, scalars)
+        // Until the terms are known, their slots hold ln p.
+        for (stats, terms) in stats.chunks(TOGETHER).zip(terms.chunks_mut(TOGETHER)) {
+            for (term, softmax) in terms.iter_mut().zip(Softmax::of_rows(context.level, stats)) {
+                term.loss = softmax.log_prob();
+            }
+        }
+        pass.run(&Group { log_p: terms, batch }, scalars)
     });
     let none = Scalars::of([0.0; 2]);
     let scalars_of = |row: usize| match pass {

@@ -2,9 +2,8 @@
 
 use core::ops::Range;
 
-use super::order;
+use super::{TokenTerm, order};
 use crate::batch::{Batch, Pair};
-use crate::stats::RowStats;
 
 /// The least ln p that an objective sees: finite, so that weights which vanish there win over it.
 pub(crate) const LOG_P_MIN: f64 = -1e300;
@@ -51,7 +50,8 @@ pub trait GroupPass: Sync {
 /// A batch after stage 1, as the group pass of an objective sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct Group<'a> {
-    pub(crate) stats: &'a [RowStats],
+    /// ln p of every row's target, in the place of its loss.
+    pub(crate) log_p: &'a [TokenTerm],
     pub(crate) batch: &'a Batch<'a>,
 }
 
@@ -59,7 +59,7 @@ impl<'a> Group<'a> {
     /// ln p of the target of an active row; at least −1e300.
     #[must_use]
     pub fn log_p(&self, row: usize) -> f64 {
-        self.stats.get(row).map_or(f64::NAN, |stats| floor_log_p(stats.log_prob()))
+        self.log_p.get(row).map_or(f64::NAN, |term| floor_log_p(term.loss))
     }
 
     /// ln p of the target under the reference model; 0 where none was given.
@@ -100,7 +100,7 @@ impl<'a> Group<'a> {
 
     /// Rows that are not ignored.
     pub fn active_rows(&self) -> impl Iterator<Item = usize> + Clone + '_ {
-        self.active_in(0..self.stats.len())
+        self.active_in(0..self.log_p.len())
     }
 
     /// Rows of a range that are not ignored.

@@ -2,6 +2,8 @@
 
 use core::ops::{Add, Div, Mul, Neg, Sub};
 
+use crate::math::exp;
+
 /// The operations an objective may use, also with a plain `f64` on the right. Whoever implements it gives every objective a new meaning: a
 /// value (`f64`), a value with its derivative ([`Dual`]), or text for a shader.
 pub trait Real:
@@ -85,7 +87,8 @@ impl Real for f64 {
     }
 
     fn exp(self) -> Self {
-        libm::exp(self)
+        let [value] = exp([self]);
+        value
     }
 
     fn exp_m1(self) -> Self {
@@ -204,13 +207,13 @@ impl Real for Dual {
     }
 
     fn exp(self) -> Self {
-        let value = libm::exp(self.value);
+        let value = Real::exp(self.value);
         self.chain(value, value)
     }
 
     fn exp_m1(self) -> Self {
         // Not value + 1, which loses everything where the exponential is small.
-        self.chain(libm::expm1(self.value), libm::exp(self.value))
+        self.chain(libm::expm1(self.value), Real::exp(self.value))
     }
 
     fn ln(self) -> Self {

@@ -149,5 +149,5 @@ impl GroupPass for TalrAuto {
 /// ln Σ e^x: a normaliser that does not underflow where every weight does.
 fn log_sum_exp(values: impl Iterator<Item = f64> + Clone) -> f64 {
     let max = values.clone().fold(f64::MIN, Real::max);
-    max + libm::log(values.map(|x| libm::exp(x - max)).sum())
+    max + libm::log(values.map(|x| Real::exp(x - max)).sum())
 }

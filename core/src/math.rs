@@ -1,4 +1,4 @@
-//! e^x and ln x in f64, of several rows at once: once or twice a row, where libm's take as long as the exponentials of a hundred classes.
+//! e^x and ln x in f64, of several rows at once: a few times a row, where libm's take as long as the exponentials of a hundred classes.
 //!
 //! Arrays of N, a step for all before the next step: the compiler makes vectors of them. Products and sums are rounded one by one (no FMA),
 //! so one row alone and eight at any SIMD level have the same bits.
@@ -16,19 +16,21 @@ const MANTISSA: u64 = (1 << 52) - 1;
 const ONE: u64 = 1.0_f64.to_bits();
 /// The upper half of √½: mantissas are those of numbers between √½ and √2.
 const SQRT_HALF: u64 = 0x3fe6_a09e_0000_0000;
-/// Below e^LEAST there are no normal numbers.
+/// Below e^LEAST there are no normal numbers, beyond e^MOST none at all.
 const LEAST: f64 = -708.0;
+const MOST: f64 = 709.0;
 
-/// e^x for x ≤ 0, within 1e-15 of itself; 0 below the normal numbers, NaN stays.
+/// e^x within 1e-15 of itself; 0 below the normal numbers, infinite from e^709 on, NaN stays.
 #[inline(always)]
 pub(crate) fn exp<const N: usize>(x: [f64; N]) -> [f64; N] {
     let mut y = x;
     for y in &mut y {
         let x = *y;
-        let least = if x < LEAST { LEAST } else { x };
-        let shifted = least * LOG2_E + ROUND;
+        let bounded = if x < LEAST { LEAST } else { x };
+        let bounded = if bounded > MOST { MOST } else { bounded };
+        let shifted = bounded * LOG2_E + ROUND;
         let n = shifted - ROUND;
-        let r = (least - n * LN2_HIGH) - n * LN2_LOW;
+        let r = (bounded - n * LN2_HIGH) - n * LN2_LOW;
         // 1/k!: the Taylor series, in pairs that do not wait for each other.
         let (r2, r4) = (r * r, r * r * (r * r));
         let low = (1.0 + r) + r2 * (1.0 / 2.0 + r * (1.0 / 6.0));
@@ -37,7 +39,8 @@ pub(crate) fn exp<const N: usize>(x: [f64; N]) -> [f64; N] {
             + r2 * (1.0 / 3_628_800.0 + r * (1.0 / 39_916_800.0) + r2 * (1.0 / 479_001_600.0));
         let power = f64::from_bits((shifted.to_bits() << 52).wrapping_add(ONE));
         let e = (low + r4 * (middle + r4 * high)) * power;
-        *y = if x < LEAST { 0.0 } else { e };
+        let e = if x < LEAST { 0.0 } else { e };
+        *y = if x > MOST { f64::INFINITY } else { e };
     }
     y
 }
@@ -84,11 +87,13 @@ mod tests {
     #[test]
     fn exp_is_that_of_libm() {
         for step in 0..2_000_000_u32 {
-            let x = -f64::from(step) * 3.53e-4;
+            let x = 708.0 - f64::from(step) * 7.07e-4;
             let ([actual], exact) = (exp([x]), libm::exp(x));
             assert!((actual - exact).abs() <= 1e-15 * exact, "{x}: {actual:e}, not {exact:e}");
         }
-        assert_eq!(exp([0.0, -0.0, f64::NEG_INFINITY, -709.0]), [1.0, 1.0, 0.0, 0.0]);
+        let infinity = f64::INFINITY;
+        assert_eq!(exp([0.0, -0.0, -infinity, -709.0]), [1.0, 1.0, 0.0, 0.0]);
+        assert_eq!(exp([infinity, 710.0]), [infinity; 2]);
         assert!(exp([f64::NAN])[0].is_nan());
     }
 
