@@ -35,9 +35,18 @@ impl LogitMap {
 }
 
 /// What the exponentials of a row are relative to, a number near e^max, and how they are formed.
+///
+/// Flat, so that it is written field by field: a value of [`RowMap`] would be copied from memory that has not yet been written.
 #[derive(Clone, Copy, Debug)]
 pub struct Base {
-    pub(super) map: RowMap,
+    is_linear: bool,
+    /// Of a linear map.
+    exponent: Exponent,
+    map: LogitMap,
+    /// The largest logit, with a soft-cap the largest z'.
+    pivot: f32,
+    /// The exponential of the maximum, where the map is not linear.
+    at_max: f64,
     /// The row's largest z'.
     pub(crate) max: f64,
     /// What [`LaneMap::centred`] subtracts, less the maximum.
@@ -54,13 +63,27 @@ pub(super) enum RowMap {
 impl Base {
     /// Of no row.
     pub(crate) const NONE: Self = Self {
-        map: RowMap::Linear(Linear { exponent: Exponent::NATURAL, scale: 1.0, pivot: 0.0 }),
+        is_linear: true,
+        exponent: Exponent::NATURAL,
+        map: LogitMap::IDENTITY,
+        pivot: 0.0,
+        at_max: 1.0,
         max: 0.0,
         origin: 0.0,
     };
 
+    #[inline(always)]
+    pub(super) fn row_map(&self) -> RowMap {
+        let &Self { exponent, map: LogitMap { scale, cap }, pivot, .. } = self;
+        if self.is_linear {
+            RowMap::Linear(Linear { exponent, scale, pivot })
+        } else {
+            RowMap::General(General { scale, cap, pivot })
+        }
+    }
+
     /// For a row whose largest logit is `raw_max`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(level: Level, map: &LogitMap, raw_max: f32) -> Self {
         let max = map.apply(raw_max);
         match map.cap {
@@ -81,17 +104,15 @@ impl Base {
     }
 
     /// With the largest logit, or with a soft-cap `max`, as `pivot`.
-    #[inline]
+    #[inline(always)]
     fn relative(level: Level, map: &LogitMap, max: f64, pivot: f32) -> Self {
         let LogitMap { scale, cap } = *map;
         if let (None, Some(exponent)) = (cap, Exponent::relative(level, scale, max)) {
-            let map = RowMap::Linear(Linear { exponent, scale, pivot });
-            return Self { map, max, origin: 0.0 };
+            return Self { exponent, map: *map, pivot, max, ..Self::NONE };
         }
         let at = f64::from(pivot) * if cap.is_none() { f64::from(scale) } else { 1.0 };
-        let origin = at - max;
-        let general = General { scale, cap, pivot, at_max: libm::exp(-origin) };
-        Self { map: RowMap::General(general), max, origin }
+        let (origin, at_max) = (at - max, libm::exp(max - at));
+        Self { is_linear: false, map: *map, pivot, at_max, max, origin, ..Self::NONE }
     }
 }
 
@@ -102,12 +123,9 @@ pub(super) fn at_maxima<S: Simd>(simd: S, bases: &[Option<Base>; LANES]) -> [f64
     let (mut exponents, mut pivots) = ([None; LANES], [0.0; LANES]);
     let mut at_max = [1.0; LANES];
     for (lane, base) in bases.iter().enumerate() {
-        match base {
-            Some(Base { map: RowMap::Linear(map), .. }) => {
-                (exponents[lane], pivots[lane]) = (Some(map.exponent), map.pivot);
-            }
-            Some(Base { map: RowMap::General(map), .. }) => at_max[lane] = map.at_max,
-            None => {}
+        if let Some(base) = base {
+            at_max[lane] = base.at_max;
+            (exponents[lane], pivots[lane]) = (base.is_linear.then_some(base.exponent), base.pivot);
         }
     }
     let exponents_of = Exponent::lanes(simd, &exponents);
@@ -169,7 +187,6 @@ pub(super) struct General {
     scale: f32,
     cap: Option<f32>,
     pivot: f32,
-    at_max: f64,
 }
 
 /// (tanh u − u)/u³ in powers of u², highest first, for |u| < 0.625 (a minimax fit).

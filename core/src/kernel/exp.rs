@@ -62,6 +62,7 @@ impl Exponent {
         clippy::cast_possible_truncation,
         reason = "two parts of a number, and a small integer"
     )]
+    #[inline(always)]
     const fn new(factor: f64, power: f64) -> Self {
         let steps = STEPS as f64;
         let least = ((power + LEAST) / factor) as f32;
@@ -72,6 +73,7 @@ impl Exponent {
 
     /// e^(scale·x) relative to a power of two near e^max, at least an eighth of it; `None` where the exponents are too large to be told
     /// apart: then the maximum must be subtracted first.
+    #[inline(always)]
     pub(super) fn relative(level: Level, scale: f32, max: f64) -> Option<Self> {
         // With FMA every integer up to 2^22 is exact beside ROUND. Without, x·c must leave its rounding error below the contract.
         let most = if is_fused(level) { 524_288.0 } else { 4096.0 };

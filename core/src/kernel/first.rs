@@ -175,7 +175,7 @@ fn each<S: Simd, T: Lanes>(
     for (index, (half, (sum, max))) in halves.iter().zip(found).enumerate() {
         let walk = band.row(index);
         let next = ahead.rows.get(index).copied().unwrap_or_default();
-        (*sum, *max) = match half.base.map {
+        (*sum, *max) = match half.base.row_map() {
             RowMap::Linear(map) => walk_row(simd, walk, half.target, next, map),
             RowMap::General(map) => walk_row(simd, walk, half.target, next, map),
         };

@@ -42,9 +42,12 @@ fn store<S: Simd, T: Lanes>(simd: S, z: Block<S>, block: &mut [T; BLOCK]) {
 /// The rest of a row as a last block, with −inf past its end; none where nothing is left.
 #[inline(always)]
 pub(super) fn padded<T: Lanes>(rest: &[T]) -> Option<[T; BLOCK]> {
+    if rest.is_empty() {
+        return None;
+    }
     let mut block = [T::NEG_INFINITY; BLOCK];
     copy(rest, &mut block);
-    (!rest.is_empty()).then_some(block)
+    Some(block)
 }
 
 /// As many entries as both have.

@@ -93,6 +93,7 @@ impl<'a, O: Objective> Context<'a, O> {
     }
 
     /// The extra inputs of a token, in the objective's order.
+    #[inline]
     pub(crate) fn extra(&self, row: usize) -> [f64; EXTRA_INPUTS] {
         let mut extra = [0.0; EXTRA_INPUTS];
         for (value, values) in extra.iter_mut().zip(self.extra) {
@@ -129,7 +130,7 @@ impl<'a, O: Objective> Context<'a, O> {
     }
 
     /// The term of an active row, and the objective's own weight.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn term(
         &self,
         row: usize,
