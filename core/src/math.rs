@@ -70,7 +70,7 @@ pub(crate) fn ln_and_inverse<const N: usize>(a: [f64; N], b: [f64; N]) -> ([f64;
         let whole = if s > 0.0 { 1.0 / s } else { f64::NAN };
         let rest = k * LN2_LOW + lost * whole;
         // 0, or NaN for all that is no number.
-        let nothing = whole * 0.0 + (s - s);
+        let nothing = whole * 0.0 + s * 0.0;
         *ln = k * LN2_HIGH + (f - (t * (f - series) - rest)) + nothing;
         *inverse = whole;
     }

@@ -3,7 +3,7 @@
 
 use fearless_simd::{Level, Simd, f32x16, prelude::*};
 
-use super::exp::Exponent;
+use super::exp::{Exponent, has_unit, natural};
 use super::lanes::LANES;
 use super::walk::{BLOCK, Block, vectors};
 
@@ -39,7 +39,7 @@ impl LogitMap {
 /// Flat, so that it is written field by field: a value of [`RowMap`] would be copied from memory that has not yet been written.
 #[derive(Clone, Copy, Debug)]
 pub struct Base {
-    is_linear: bool,
+    kind: Kind,
     /// Of a linear map.
     exponent: Exponent,
     map: LogitMap,
@@ -53,17 +53,26 @@ pub struct Base {
     pub(crate) origin: f64,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Unit,
+    Linear,
+    General,
+}
+
 /// The kinds of maps, each with loops of its own.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum RowMap {
-    Linear(Linear),
+    /// Without a logit scale, as nearly always.
+    Unit(Linear<true>),
+    Linear(Linear<false>),
     General(General),
 }
 
 impl Base {
     /// Of no row.
     pub(crate) const NONE: Self = Self {
-        is_linear: true,
+        kind: Kind::Linear,
         exponent: Exponent::NATURAL,
         map: LogitMap::IDENTITY,
         pivot: 0.0,
@@ -72,13 +81,18 @@ impl Base {
         origin: 0.0,
     };
 
+    /// The logit scale.
+    pub(super) fn scale(&self) -> f64 {
+        f64::from(self.map.scale)
+    }
+
     #[inline(always)]
     pub(super) fn row_map(&self) -> RowMap {
         let &Self { exponent, map: LogitMap { scale, cap }, pivot, .. } = self;
-        if self.is_linear {
-            RowMap::Linear(Linear { exponent, scale, pivot })
-        } else {
-            RowMap::General(General { scale, cap, pivot })
+        match self.kind {
+            Kind::Unit => RowMap::Unit(Linear { exponent, scale, pivot }),
+            Kind::Linear => RowMap::Linear(Linear { exponent, scale, pivot }),
+            Kind::General => RowMap::General(General { scale, cap, pivot }),
         }
     }
 
@@ -108,11 +122,12 @@ impl Base {
     fn relative(level: Level, map: &LogitMap, max: f64, pivot: f32) -> Self {
         let LogitMap { scale, cap } = *map;
         if let (None, Some(exponent)) = (cap, Exponent::relative(level, scale, max)) {
-            return Self { exponent, map: *map, pivot, max, ..Self::NONE };
+            let kind = if has_unit(level, scale) { Kind::Unit } else { Kind::Linear };
+            return Self { kind, exponent, map: *map, pivot, max, ..Self::NONE };
         }
         let at = f64::from(pivot) * if cap.is_none() { f64::from(scale) } else { 1.0 };
         let (origin, at_max) = (at - max, libm::exp(max - at));
-        Self { is_linear: false, map: *map, pivot, at_max, max, origin, ..Self::NONE }
+        Self { kind: Kind::General, map: *map, pivot, at_max, max, origin, ..Self::NONE }
     }
 }
 
@@ -121,15 +136,22 @@ impl Base {
 #[inline(always)]
 pub(super) fn at_maxima<S: Simd>(simd: S, bases: &[Option<Base>; LANES]) -> [f64; LANES] {
     let (mut exponents, mut pivots) = ([None; LANES], [0.0; LANES]);
-    let mut at_max = [1.0; LANES];
+    let (mut at_max, mut unit) = ([1.0; LANES], false);
     for (lane, base) in bases.iter().enumerate() {
         if let Some(base) = base {
             at_max[lane] = base.at_max;
-            (exponents[lane], pivots[lane]) = (base.is_linear.then_some(base.exponent), base.pivot);
+            let is_linear = base.kind != Kind::General;
+            (exponents[lane], pivots[lane]) = (is_linear.then_some(base.exponent), base.pivot);
+            unit |= base.kind == Kind::Unit;
         }
     }
-    let exponents_of = Exponent::lanes(simd, &exponents);
-    let [e] = exponents_of.exp(simd, [f32x16::from_slice(simd, &pivots)]);
+    let (of_rows, pivots) =
+        (Exponent::lanes(simd, &exponents), [f32x16::from_slice(simd, &pivots)]);
+    let [e] = if unit {
+        of_rows.exp::<true, 1>(simd, pivots)
+    } else {
+        of_rows.exp::<false, 1>(simd, pivots)
+    };
     for (lane, e) in <[f32; LANES]>::from(e).into_iter().enumerate() {
         if exponents[lane].is_some() {
             at_max[lane] = f64::from(e);
@@ -152,13 +174,13 @@ pub(super) trait LaneMap<S: Simd>: Copy {
 
 /// z' = scale·z.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Linear {
+pub(super) struct Linear<const UNIT: bool> {
     exponent: Exponent,
-    pub(super) scale: f32,
+    scale: f32,
     pivot: f32,
 }
 
-impl<S: Simd> LaneMap<S> for Linear {
+impl<S: Simd, const UNIT: bool> LaneMap<S> for Linear<UNIT> {
     const PADDING_HAS_MASS: bool = false;
 
     #[inline(always)]
@@ -172,7 +194,7 @@ impl<S: Simd> LaneMap<S> for Linear {
 
     #[inline(always)]
     fn exp(self, simd: S, z: Block<S>) -> Block<S> {
-        self.exponent.splat(simd).exp(simd, z)
+        self.exponent.splat(simd).exp::<UNIT, { BLOCK / LANES }>(simd, z)
     }
 
     #[inline(always)]
@@ -202,7 +224,7 @@ impl General {
         for i in 0..z.len() {
             tanh[i] = simd.abs_f32x16(z[i] * factor) * -2.0;
         }
-        let decay = Exponent::NATURAL.splat(simd).exp(simd, tanh);
+        let decay = natural(simd, tanh);
         for i in 0..z.len() {
             let (u, inverse) = (z[i] * factor, one / (decay[i] + 1.0));
             slope[i] = decay[i] * 4.0 * (inverse * inverse);
@@ -251,12 +273,12 @@ impl<S: Simd> LaneMap<S> for General {
 
     #[inline(always)]
     fn exp(self, simd: S, z: Block<S>) -> Block<S> {
-        Exponent::NATURAL.splat(simd).exp(simd, self.centred(simd, z))
+        natural(simd, self.centred(simd, z))
     }
 
     #[inline(always)]
     fn exp_and_slope(self, simd: S, z: Block<S>) -> (Block<S>, Block<S>) {
         let (x, slope) = self.centred_and_slope(simd, z);
-        (Exponent::NATURAL.splat(simd).exp(simd, x), slope)
+        (natural(simd, x), slope)
     }
 }

@@ -78,6 +78,7 @@ pub(super) fn entries<T: Lanes>(
     entry: Affine<'_>,
 ) {
     dispatch!(level, simd => match base.row_map() {
+        RowMap::Unit(map) => again(simd, logits, out, map, entry),
         RowMap::Linear(map) => again(simd, logits, out, map, entry),
         RowMap::General(map) => again(simd, logits, out, map, entry),
     });

@@ -176,6 +176,7 @@ fn each<S: Simd, T: Lanes>(
         let walk = band.row(index);
         let next = ahead.rows.get(index).copied().unwrap_or_default();
         (*sum, *max) = match half.base.row_map() {
+            RowMap::Unit(map) => walk_row(simd, walk, half.target, next, map),
             RowMap::Linear(map) => walk_row(simd, walk, half.target, next, map),
             RowMap::General(map) => walk_row(simd, walk, half.target, next, map),
         };

@@ -95,6 +95,7 @@ pub(super) fn others<S: Simd, M: LaneMap<S>>(
 /// See [`Moments`]: a second walk over the row, with a second exponential for each class.
 pub(super) fn moments<T: Lanes>(level: Level, row: &[T], target: usize, base: &Base) -> Moments {
     dispatch!(level, simd => match base.row_map() {
+        RowMap::Unit(map) => sum_moments(simd, row, target, map),
         RowMap::Linear(map) => sum_moments(simd, row, target, map),
         RowMap::General(map) => sum_moments(simd, row, target, map),
     })
@@ -135,11 +136,6 @@ pub(super) fn weighted<T: Lanes>(
     weights: Option<&[f32]>,
 ) -> f64 {
     let (sum, weight, factor) = dispatch!(level, simd => match base.row_map() {
-        // The raw logits: f64 has digits enough for any offset.
-        RowMap::Linear(map) => {
-            let (sum, _) = sum_weighted(simd, row, weights, #[inline(always)] |z| z);
-            (sum, 0.0, f64::from(map.scale))
-        }
         RowMap::General(map) => {
             let (sum, weight) = sum_weighted(
                 simd,
@@ -149,6 +145,17 @@ pub(super) fn weighted<T: Lanes>(
                 |z| map.centred(simd, z),
             );
             (sum, weight, 1.0)
+        }
+        // The raw logits: f64 has digits enough for any offset.
+        RowMap::Unit(_) | RowMap::Linear(_) => {
+            let (sum, _) = sum_weighted(
+                simd,
+                row,
+                weights,
+                #[inline(always)]
+                |z| z,
+            );
+            (sum, 0.0, base.scale())
         }
     });
     sum * factor + weight * (base.max + base.origin)

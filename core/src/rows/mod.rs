@@ -199,51 +199,48 @@ impl<'a, T: Element, G: Element> Rows<'a, T, G> {
             start..end.min(start + together).min(len)
         };
         // The rows of the next band that take part, with those of their largest logits that have been found on the way.
-        let mut upcoming = Upcoming::default();
-        upcoming.pick(band_at(0), |local| pass.is_active(first + local));
+        let mut upcoming = Upcoming::of(band_at(0), |local| pass.is_active(first + local));
         sum_rows(0..len, &mut |leaf| {
             let mut totals = Totals::default();
-            let mut rows = band_at(leaf.start);
-            while !rows.is_empty() && rows.start < leaf.end {
-                let next = band_at(rows.end);
-                self.visit(rows, next.clone(), room, &mut upcoming, cursor, pass, &mut totals);
-                rows = next;
+            while !upcoming.rows.is_empty() && upcoming.rows.start < leaf.end {
+                let next = band_at(upcoming.rows.end);
+                self.visit(&mut upcoming, next, room, cursor, pass, &mut totals);
             }
             totals
         })
     }
 
-    /// A band: all first halves, their softmaxes, all second halves.
+    /// A band: all first halves, their softmaxes, all second halves. `upcoming` is that band, and afterwards the next one.
     fn visit<C>(
         &mut self,
-        rows: Range<usize>,
+        upcoming: &mut Upcoming,
         next: Range<usize>,
         room: &mut [f32],
-        upcoming: &mut Upcoming,
         cursor: &mut C,
         pass: &impl Pass<T, G, C>,
         totals: &mut Totals,
     ) {
         let Self { first, matrix, outputs, level } = self;
-        let current = *upcoming;
-        upcoming.pick(next.clone(), |local| pass.is_active(*first + local));
+        let following = Upcoming::of(next.clone(), |local| pass.is_active(*first + local));
+        let current = core::mem::replace(upcoming, following);
+        let rows = current.rows.clone();
         matrix.clear_padding(rows.clone());
         let (places, next_rows) = matrix.band(rows.clone(), next.clone());
         let mut band = Band::new(*level);
-        for (local, place) in rows.clone().zip(places) {
-            if current.has(local - rows.start) {
+        for (slot, (local, place)) in rows.zip(places).enumerate() {
+            if current.has(slot) {
                 band.push(place, pass.target(*first + local));
             } else {
                 place.clear();
                 outputs.put_ignored(local);
             }
         }
-        let locals = current.locals(rows);
+        let locals = current.locals();
         let mut stats = [RowStats::EMPTY; TOGETHER];
         match pass.first() {
             First::Ask(ask) => {
                 let (mut ahead, mut len) = ([&[][..]; TOGETHER], 0);
-                for (slot, row) in ahead.iter_mut().zip(upcoming.locals(next.clone())) {
+                for (slot, row) in ahead.iter_mut().zip(upcoming.locals()) {
                     (*slot, len) = (next_rows[row - next.start], len + 1);
                 }
                 let rows = ahead.get(..len).unwrap_or_default();
@@ -273,9 +270,9 @@ impl<'a, T: Element, G: Element> Rows<'a, T, G> {
     }
 }
 
-/// Which rows of a band take part.
-#[derive(Clone, Copy, Default)]
+/// Rows of a band, and which of them take part.
 struct Upcoming {
+    rows: Range<usize>,
     /// A bit for each row.
     active: u32,
     /// The largest logits of those that take part, one after the other, where they are known.
@@ -283,12 +280,10 @@ struct Upcoming {
 }
 
 impl Upcoming {
-    fn pick(&mut self, rows: Range<usize>, is_active: impl Fn(usize) -> bool) {
-        self.active = 0;
-        for (bit, local) in rows.enumerate() {
-            self.active |= u32::from(is_active(local)) << bit;
-        }
-        self.max = [None; TOGETHER];
+    fn of(rows: Range<usize>, is_active: impl Fn(usize) -> bool) -> Self {
+        let bits = rows.clone().enumerate();
+        let active = bits.fold(0, |bits, (slot, row)| bits | u32::from(is_active(row)) << slot);
+        Self { rows, active, max: [None; TOGETHER] }
     }
 
     fn has(&self, slot: usize) -> bool {
@@ -296,9 +291,9 @@ impl Upcoming {
     }
 
     /// The rows that take part.
-    fn locals(self, rows: Range<usize>) -> impl Iterator<Item = usize> + Clone {
-        let start = rows.start;
-        rows.filter(move |row| self.has(row - start))
+    fn locals(&self) -> impl Iterator<Item = usize> + Clone {
+        let (start, active) = (self.rows.start, self.active);
+        self.rows.clone().filter(move |row| active >> (row - start) & 1 == 1)
     }
 }
 
