@@ -32,7 +32,7 @@ impl Affine<'_> {
 
 /// A loop each with and without weights.
 #[inline(always)]
-fn affine<S: Simd>(simd: S, walk: impl Walk<S>, affine: Affine<'_>) {
+fn affine<S: Simd>(simd: S, mut walk: impl Walk<S>, affine: Affine<'_>) {
     let Affine { factor, uniform, weights } = affine;
     match weights.filter(|_| uniform != 0.0) {
         None => walk.each(

@@ -43,107 +43,37 @@ pub struct Ahead<'r, 'a, T> {
     pub(crate) max: [Option<f32>; TOGETHER],
 }
 
-/// The rows of a band, each as a walk.
-trait Band<S: Simd, T> {
-    type Row<'r>: Walk<S>
-    where
-        Self: 'r;
-    fn logits(&self, index: usize) -> &[T];
-    fn row(&mut self, index: usize) -> Self::Row<'_>;
-}
-
-/// Rows to read.
-struct Reads<'b, 'a, T>(&'b [&'a [T]]);
-
-impl<S: Simd, T: Lanes> Band<S, T> for Reads<'_, '_, T> {
-    type Row<'r>
-        = Read<'r, T>
-    where
-        Self: 'r;
-
-    #[inline(always)]
-    fn logits(&self, index: usize) -> &[T] {
-        self.0.get(index).copied().unwrap_or_default()
-    }
-
-    #[inline(always)]
-    fn row(&mut self, index: usize) -> Read<'_, T> {
-        Read(self.0.get(index).copied().unwrap_or_default())
-    }
-}
-
-/// Rows to read, with room for their exponentials.
-struct Splits<'b, 'a, 'p, T>(&'b [&'a [T]], &'b mut [&'p mut [f32]]);
-
-impl<S: Simd, T: Lanes> Band<S, T> for Splits<'_, '_, '_, T> {
-    type Row<'r>
-        = Split<'r, T, f32>
-    where
-        Self: 'r;
-
-    #[inline(always)]
-    fn logits(&self, index: usize) -> &[T] {
-        self.0.get(index).copied().unwrap_or_default()
-    }
-
-    #[inline(always)]
-    fn row(&mut self, index: usize) -> Split<'_, T, f32> {
-        let park = self.1.get_mut(index).map_or(&mut [][..], |park| &mut **park);
-        Split(self.0.get(index).copied().unwrap_or_default(), park)
-    }
-}
-
-/// Rows that are overwritten by their exponentials.
-struct InPlaces<'b, 'a>(&'b mut [&'a mut [f32]]);
-
-impl<S: Simd> Band<S, f32> for InPlaces<'_, '_> {
-    type Row<'r>
-        = InPlace<'r, f32>
-    where
-        Self: 'r;
-
-    #[inline(always)]
-    fn logits(&self, index: usize) -> &[f32] {
-        self.0.get(index).map_or(&[], |row| &**row)
-    }
-
-    #[inline(always)]
-    fn row(&mut self, index: usize) -> InPlace<'_, f32> {
-        InPlace(self.0.get_mut(index).map_or(&mut [][..], |row| &mut **row))
-    }
-}
-
 /// The first halves of a band's rows; the exponentials are lost.
 pub(super) fn sums<T: Lanes>(
     level: Level,
     map: &LogitMap,
-    rows: &[&[T]],
+    rows: &mut [Read<'_, T>],
     halves: &mut [Half],
     ahead: &mut Ahead<'_, '_, T>,
 ) {
-    dispatch!(level, simd => each(simd, map, Reads(rows), halves, ahead));
+    dispatch!(level, simd => each(simd, map, rows, halves, ahead));
 }
 
 /// As [`sums`], with the exponentials parked elsewhere.
 pub(super) fn parked<T: Lanes>(
     level: Level,
     map: &LogitMap,
-    (rows, parks): (&[&[T]], &mut [&mut [f32]]),
+    rows: &mut [Split<'_, T, f32>],
     halves: &mut [Half],
     ahead: &mut Ahead<'_, '_, T>,
 ) {
-    dispatch!(level, simd => each(simd, map, Splits(rows, parks), halves, ahead));
+    dispatch!(level, simd => each(simd, map, rows, halves, ahead));
 }
 
 /// As [`sums`], with the exponentials parked over the logits.
-pub(crate) fn parked_in_place(
+pub(super) fn parked_in_place(
     level: Level,
     map: &LogitMap,
-    rows: &mut [&mut [f32]],
+    rows: &mut [InPlace<'_, f32>],
     halves: &mut [Half],
     ahead: &mut Ahead<'_, '_, f32>,
 ) {
-    dispatch!(level, simd => each(simd, map, InPlaces(rows), halves, ahead));
+    dispatch!(level, simd => each(simd, map, rows, halves, ahead));
 }
 
 /// The exponentials of the rows' maxima, by the same arithmetic as the loops': what turns the others into exponentials relative to it, with
@@ -155,30 +85,29 @@ pub(crate) fn at_max(level: Level, halves: &mut [Half]) {
 /// A step for all rows before the next step, so that rows do not wait for each other's latencies: bases, loops, sums over lanes. The maxima of
 /// the rows ahead are found on the way, where the arithmetic hides the wait for memory.
 #[inline(always)]
-fn each<S: Simd, T: Lanes>(
+fn each<S: Simd, W: Walk<S>>(
     simd: S,
     map: &LogitMap,
-    mut band: impl Band<S, T>,
+    rows: &mut [W],
     halves: &mut [Half],
-    ahead: &mut Ahead<'_, '_, T>,
+    ahead: &mut Ahead<'_, '_, W::Logit>,
 ) {
-    for (index, (half, max)) in halves.iter_mut().zip(&mut ahead.max).enumerate() {
+    for ((row, half), max) in rows.iter().zip(&mut *halves).zip(&mut ahead.max) {
         half.raw_max = match max.take() {
             Some(max) => max,
-            None => RowMax::new(simd, band.logits(index)).finish(simd),
+            None => RowMax::new(simd, row.row()).finish(simd),
         };
         half.base = Base::new(simd.level(), map, half.raw_max);
     }
     let mut sums = [Wide::zero(simd); TOGETHER];
-    let mut maxima = [T::no_max(simd); TOGETHER];
+    let mut maxima = [W::Logit::no_max(simd); TOGETHER];
     let found = sums.iter_mut().zip(&mut maxima);
-    for (index, (half, (sum, max))) in halves.iter().zip(found).enumerate() {
-        let walk = band.row(index);
+    for (index, ((row, half), (sum, max))) in rows.iter_mut().zip(&*halves).zip(found).enumerate() {
         let next = ahead.rows.get(index).copied().unwrap_or_default();
         (*sum, *max) = match half.base.row_map() {
-            RowMap::Unit(map) => walk_row(simd, walk, half.target, next, map),
-            RowMap::Linear(map) => walk_row(simd, walk, half.target, next, map),
-            RowMap::General(map) => walk_row(simd, walk, half.target, next, map),
+            RowMap::Unit(map) => walk(simd, row, half.target, next, map),
+            RowMap::Linear(map) => walk(simd, row, half.target, next, map),
+            RowMap::General(map) => walk(simd, row, half.target, next, map),
         };
     }
     for (half, sum) in halves.iter_mut().zip(sums) {
@@ -187,7 +116,7 @@ fn each<S: Simd, T: Lanes>(
     // Rows ahead that had no row beside them have not been looked at.
     let seen = ahead.rows.len().min(halves.len());
     for (max, of_lanes) in ahead.max.iter_mut().zip(maxima).take(seen) {
-        *max = Some(max_of_lanes::<S, T>(simd, of_lanes));
+        *max = Some(max_of_lanes::<S, W::Logit>(simd, of_lanes));
     }
     find_at_max(simd, halves);
     for half in halves {
@@ -208,17 +137,17 @@ fn find_at_max<S: Simd>(simd: S, halves: &mut [Half]) {
 
 /// Sums in f32 over few blocks, so that few roundings meet, and in f64 beyond; and the largest logits of the next row.
 #[inline(always)]
-fn walk_row<S: Simd, T: Lanes>(
+fn walk<S: Simd, W: Walk<S>>(
     simd: S,
-    walk: impl Walk<S>,
+    row: &mut W,
     target: usize,
-    next: &[T],
+    next: &[W::Logit],
     map: impl LaneMap<S>,
-) -> (Wide<S>, T::Max<S>) {
-    let len = walk.len();
+) -> (Wide<S>, <W::Logit as Lanes>::Max<S>) {
+    let len = row.row().len();
     let (mut sum, mut next) = (Wide::zero(simd), RowMax::new(simd, next));
     let mut few = simd.splat_f32x16(0.0);
-    walk.each(
+    row.each(
         simd,
         #[inline(always)]
         |start, z| {

@@ -30,11 +30,6 @@ pub trait Lanes: Copy + Send + Sync + core::fmt::Debug + 'static {
         let _ = row;
         None
     }
-    /// The same row as f32, where it is.
-    fn as_f32_ref(row: &[Self]) -> Option<&[f32]> {
-        let _ = row;
-        None
-    }
 }
 
 impl Lanes for f32 {
@@ -84,10 +79,6 @@ impl Lanes for f32 {
     }
 
     fn as_f32(row: &mut [Self]) -> Option<&mut [f32]> {
-        Some(row)
-    }
-
-    fn as_f32_ref(row: &[Self]) -> Option<&[f32]> {
         Some(row)
     }
 }

@@ -21,10 +21,11 @@ pub use base::{Base, LogitMap};
 pub use finish::Affine;
 pub(crate) use finish::finish_in_place;
 pub use first::{Ahead, Half};
-pub(crate) use first::{TOGETHER, at_max, parked_in_place};
+pub(crate) use first::{TOGETHER, at_max};
 pub use lanes::Lanes;
 pub(crate) use max::argmax;
 pub use sums::Moments;
+pub use walk::{InPlace, Read, Split};
 
 /// Entries of a row that are worked on at a time where there is no room for a whole one: 4 KiB of f32.
 pub(crate) const TILE: usize = 1024;
@@ -37,7 +38,7 @@ pub trait Kernels: Lanes {
     fn sums(
         level: Level,
         map: &LogitMap,
-        rows: &[&[Self]],
+        rows: &mut [Read<'_, Self>],
         halves: &mut [Half],
         ahead: &mut Ahead<'_, '_, Self>,
     );
@@ -45,10 +46,21 @@ pub trait Kernels: Lanes {
     fn parked(
         level: Level,
         map: &LogitMap,
-        rows: (&[&[Self]], &mut [&mut [f32]]),
+        rows: &mut [Split<'_, Self, f32>],
         halves: &mut [Half],
         ahead: &mut Ahead<'_, '_, Self>,
     );
+    /// See [`first::parked_in_place`]; false where only f32 could hold the exponentials.
+    fn parked_in_place(
+        level: Level,
+        map: &LogitMap,
+        rows: &mut [InPlace<'_, Self>],
+        halves: &mut [Half],
+        ahead: &mut Ahead<'_, '_, Self>,
+    ) -> bool {
+        let _ = (level, map, rows, halves, ahead);
+        false
+    }
     /// See [`sums::moments`].
     fn moments(level: Level, row: &[Self], target: usize, base: &Base) -> Moments;
     /// See [`sums::weighted`].
@@ -62,8 +74,10 @@ pub trait Kernels: Lanes {
 }
 
 macro_rules! kernels {
-    ($($t:ty),*) => {$(
+    ($($t:ty { $($more:item)? })*) => {$(
         impl Kernels for $t {
+            $($more)?
+
             fn max(level: Level, row: &[Self]) -> f32 {
                 max::max(level, row)
             }
@@ -71,7 +85,7 @@ macro_rules! kernels {
             fn sums(
                 level: Level,
                 map: &LogitMap,
-                rows: &[&[Self]],
+                rows: &mut [Read<'_, Self>],
                 halves: &mut [Half],
                 ahead: &mut Ahead<'_, '_, Self>,
             ) {
@@ -81,7 +95,7 @@ macro_rules! kernels {
             fn parked(
                 level: Level,
                 map: &LogitMap,
-                rows: (&[&[Self]], &mut [&mut [f32]]),
+                rows: &mut [Split<'_, Self, f32>],
                 halves: &mut [Half],
                 ahead: &mut Ahead<'_, '_, Self>,
             ) {
@@ -110,4 +124,19 @@ macro_rules! kernels {
         }
     )*};
 }
-kernels!(f32, bf16, f16);
+kernels! {
+    f32 {
+        fn parked_in_place(
+            level: Level,
+            map: &LogitMap,
+            rows: &mut [InPlace<'_, f32>],
+            halves: &mut [Half],
+            ahead: &mut Ahead<'_, '_, f32>,
+        ) -> bool {
+            first::parked_in_place(level, map, rows, halves, ahead);
+            true
+        }
+    }
+    bf16 {}
+    f16 {}
+}

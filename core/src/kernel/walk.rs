@@ -73,22 +73,53 @@ pub(super) fn load_weights<S: Simd>(simd: S, weights: &[f32], start: usize) -> B
 /// What a loop reads from, and perhaps writes to. Each walk has one loop for blocks and padded rest, so that its body stands once in the
 /// program; the visiting closure is given where a block starts, and must be `#[inline(always)]`, or each lane goes through memory.
 pub(super) trait Walk<S: Simd> {
-    /// Entries of the row.
-    fn len(&self) -> usize;
+    type Logit: Lanes;
+    /// The row, before the walk.
+    fn row(&self) -> &[Self::Logit];
     /// Turns every block (−inf past the row's end) into what is stored.
-    fn each(self, simd: S, visit: impl FnMut(usize, Block<S>) -> Block<S>);
+    fn each(&mut self, simd: S, visit: impl FnMut(usize, Block<S>) -> Block<S>);
 }
 
 /// Reads only.
-pub(super) struct Read<'a, T>(pub(super) &'a [T]);
+#[derive(Debug)]
+pub struct Read<'a, T>(pub(crate) &'a [T]);
+
+/// Reads the first, writes the second, which is as long.
+#[derive(Debug)]
+pub struct Split<'a, T, G>(pub(crate) &'a [T], pub(crate) &'a mut [G]);
+
+/// Reads and overwrites.
+#[derive(Debug)]
+pub struct InPlace<'a, T>(pub(crate) &'a mut [T]);
+
+impl<T> Default for Read<'_, T> {
+    fn default() -> Self {
+        Self(&[])
+    }
+}
+
+impl<T, G> Default for Split<'_, T, G> {
+    fn default() -> Self {
+        Self(&[], &mut [])
+    }
+}
+
+impl<T> Default for InPlace<'_, T> {
+    fn default() -> Self {
+        Self(&mut [])
+    }
+}
 
 impl<S: Simd, T: Lanes> Walk<S> for Read<'_, T> {
-    fn len(&self) -> usize {
-        self.0.len()
+    type Logit = T;
+
+    #[inline(always)]
+    fn row(&self) -> &[T] {
+        self.0
     }
 
     #[inline(always)]
-    fn each(self, simd: S, mut visit: impl FnMut(usize, Block<S>) -> Block<S>) {
+    fn each(&mut self, simd: S, mut visit: impl FnMut(usize, Block<S>) -> Block<S>) {
         let (blocks, rest) = self.0.as_chunks::<BLOCK>();
         let mut start = 0;
         for block in blocks.iter().chain(&padded(rest)) {
@@ -98,16 +129,16 @@ impl<S: Simd, T: Lanes> Walk<S> for Read<'_, T> {
     }
 }
 
-/// Reads the first, writes the second, which is as long.
-pub(super) struct Split<'a, T, G>(pub(super) &'a [T], pub(super) &'a mut [G]);
-
 impl<S: Simd, T: Lanes, G: Lanes> Walk<S> for Split<'_, T, G> {
-    fn len(&self) -> usize {
-        self.0.len()
+    type Logit = T;
+
+    #[inline(always)]
+    fn row(&self) -> &[T] {
+        self.0
     }
 
     #[inline(always)]
-    fn each(self, simd: S, mut visit: impl FnMut(usize, Block<S>) -> Block<S>) {
+    fn each(&mut self, simd: S, mut visit: impl FnMut(usize, Block<S>) -> Block<S>) {
         let (blocks, rest) = self.0.as_chunks::<BLOCK>();
         let (outs, out_rest) = self.1.as_chunks_mut::<BLOCK>();
         let mut last = [G::ZERO; BLOCK];
@@ -121,16 +152,16 @@ impl<S: Simd, T: Lanes, G: Lanes> Walk<S> for Split<'_, T, G> {
     }
 }
 
-/// Reads and overwrites.
-pub(super) struct InPlace<'a, T>(pub(super) &'a mut [T]);
-
 impl<S: Simd, T: Lanes> Walk<S> for InPlace<'_, T> {
-    fn len(&self) -> usize {
-        self.0.len()
+    type Logit = T;
+
+    #[inline(always)]
+    fn row(&self) -> &[T] {
+        self.0
     }
 
     #[inline(always)]
-    fn each(self, simd: S, mut visit: impl FnMut(usize, Block<S>) -> Block<S>) {
+    fn each(&mut self, simd: S, mut visit: impl FnMut(usize, Block<S>) -> Block<S>) {
         let (blocks, rest) = self.0.as_chunks_mut::<BLOCK>();
         let mut last = padded(rest);
         let mut start = 0;

@@ -3,7 +3,7 @@
 use fearless_simd::Level;
 
 use super::second::{Place, Second};
-use crate::kernel::{self, Ahead, Base, Half, Kernels, LogitMap, TOGETHER};
+use crate::kernel::{self, Ahead, Base, Half, InPlace, Kernels, LogitMap, Read, Split, TOGETHER};
 use crate::stats::RowStats;
 
 /// What first halves are asked for.
@@ -157,47 +157,40 @@ impl<'a, T: Kernels, G: Kernels> Band<'a, T, G> {
         // A soft-cap's slope is not in the exponentials.
         let has_result = places.first().is_some_and(Place::has_result);
         *parked = ask.gradient && ask.map.cap.is_none() && has_result;
-        if *parked
-            && let Some(first) = places.first()
-            && first.is_over_f32()
-        {
-            let (mut rows, mut next): ([&mut [f32]; TOGETHER], [&[f32]; TOGETHER]) =
-                Default::default();
-            for (slot, place) in rows.iter_mut().zip(places) {
-                *slot = place.over_f32().unwrap_or_default();
+        if *parked && matches!(places, [Place::Over(_), ..]) {
+            let mut rows: [InPlace<'_, T>; TOGETHER] = Default::default();
+            for (slot, place) in rows.iter_mut().zip(&mut *places) {
+                if let Place::Over(row) = place {
+                    *slot = InPlace(row);
+                }
             }
-            for (slot, row) in next.iter_mut().zip(ahead.rows) {
-                *slot = T::as_f32_ref(row).unwrap_or_default();
-            }
-            let next = next.get(..ahead.rows.len()).unwrap_or_default();
-            let mut ahead_f32 = Ahead { rows: next, max: ahead.max };
             let rows = rows.get_mut(..halves.len()).unwrap_or_default();
-            kernel::parked_in_place(level, &ask.map, rows, halves, &mut ahead_f32);
-            ahead.max = ahead_f32.max;
-            return;
-        }
-        let (mut rows, mut parks): ([&[T]; TOGETHER], [&mut [f32]; TOGETHER]) = Default::default();
-        let vocab = places.first().map_or(1, |place| place.logits().len());
-        let mut rooms = room.chunks_exact_mut(vocab.max(1));
-        for ((row, park), place) in rows.iter_mut().zip(&mut parks).zip(places) {
-            let (logits, own) = match place {
-                Place::Split(logits, out) => (&**logits, G::as_f32(out)),
-                Place::Over(row) => (&**row, None),
-                _ => (place.logits(), None),
-            };
-            *row = logits;
-            match own.or_else(|| rooms.next()) {
-                Some(own) => *park = own,
-                None => *parked = false,
+            if T::parked_in_place(level, &ask.map, rows, halves, ahead) {
+                return;
             }
         }
-        let rows = rows.get(..halves.len()).unwrap_or_default();
         if *parked {
-            let parks = parks.get_mut(..halves.len()).unwrap_or_default();
-            T::parked(level, &ask.map, (rows, parks), halves, ahead);
-        } else {
-            T::sums(level, &ask.map, rows, halves, ahead);
+            let mut rows: [Split<'_, T, f32>; TOGETHER] = Default::default();
+            let vocab = places.first().map_or(1, |place| place.logits().len());
+            let mut rooms = room.chunks_exact_mut(vocab.max(1));
+            for (slot, place) in rows.iter_mut().zip(&mut *places) {
+                let (logits, own) = place.parts();
+                match own.or_else(|| rooms.next()) {
+                    Some(own) => *slot = Split(logits, own),
+                    None => *parked = false,
+                }
+            }
+            if *parked {
+                let rows = rows.get_mut(..halves.len()).unwrap_or_default();
+                return T::parked(level, &ask.map, rows, halves, ahead);
+            }
         }
+        let mut rows: [Read<'_, T>; TOGETHER] = Default::default();
+        for (slot, place) in rows.iter_mut().zip(&*places) {
+            *slot = Read(place.logits());
+        }
+        let rows = rows.get_mut(..halves.len()).unwrap_or_default();
+        T::sums(level, &ask.map, rows, halves, ahead);
     }
 
     /// A row's facts and its second half, once.

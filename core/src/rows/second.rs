@@ -35,16 +35,13 @@ impl<T: Kernels, G: Kernels> Place<'_, T, G> {
         !matches!(self, Self::Nowhere | Self::Read(_))
     }
 
-    /// Whether f32 logits are overwritten.
-    pub(super) fn is_over_f32(&self) -> bool {
-        matches!(self, Self::Over(row) if T::as_f32_ref(row).is_some())
-    }
-
-    /// The f32 logits that are overwritten.
-    pub(super) fn over_f32(&mut self) -> Option<&mut [f32]> {
+    /// The logits, and the result where that is f32 elsewhere.
+    pub(super) fn parts(&mut self) -> (&[T], Option<&mut [f32]>) {
         match self {
-            Self::Over(row) => T::as_f32(row),
-            _ => None,
+            Self::Nowhere => (&[], None),
+            Self::Read(logits) => (logits, None),
+            Self::Split(logits, out) => (logits, G::as_f32(out)),
+            Self::Over(row) => (row, None),
         }
     }
 
