@@ -50,11 +50,23 @@ pub(super) fn padded<T: Lanes>(rest: &[T]) -> Option<[T; BLOCK]> {
     Some(block)
 }
 
-/// As many entries as both have.
+/// As many entries as both have, a block at most. Unrolled by hand: of a loop the compiler makes a call, around which all accumulators are saved.
 #[inline(always)]
 fn copy<T: Copy>(from: &[T], to: &mut [T]) {
-    for (to, &from) in to.iter_mut().zip(from) {
-        *to = from;
+    const FEW: usize = 4;
+    for start in (0..BLOCK).step_by(FEW) {
+        let (from, to) = (from.get(start..), to.get_mut(start..));
+        let (Some(from), Some(to)) = (from, to) else { return };
+        if let (Some(from), Some(to)) = (from.first_chunk::<FEW>(), to.first_chunk_mut::<FEW>()) {
+            *to = *from;
+            continue;
+        }
+        for index in 0..FEW - 1 {
+            if let (Some(from), Some(to)) = (from.get(index), to.get_mut(index)) {
+                *to = *from;
+            }
+        }
+        return;
     }
 }
 
