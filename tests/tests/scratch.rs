@@ -205,7 +205,7 @@ fn same_bits<G: Copy + Storage>(
 fn all_types(problem: &Problem) {
     let linear = problem.extras.softcap.is_none();
     // Shorter rows have room on the stack.
-    let is_of_use = linear && problem.objective.group_pass().is_none() && problem.vocab > 1024;
+    let is_of_use = linear && problem.objective.group_pass().is_none() && problem.vocab > 4096;
     same_bits(problem, separate::<f32, f32>, false);
     same_bits(problem, in_place::<f32>, false);
     same_bits(problem, separate::<f32, bf16>, is_of_use);
@@ -275,7 +275,7 @@ fn scratch_changes_no_bit() {
 #[test]
 fn scratch_changes_no_bit_of_any_objective() {
     for objective in objectives() {
-        for vocab in [17, 1100] {
+        for vocab in [17, 4100] {
             all_types(&Problem::random(13, vocab, 29).objective(objective).with_token_weights());
         }
     }

@@ -10,7 +10,7 @@ use core::ops::Range;
 use fearless_simd::Level;
 
 use crate::element::Element;
-use crate::kernel::{Ahead, LogitMap, TOGETHER};
+use crate::kernel::{Ahead, LogitMap, TILE, TOGETHER};
 use crate::loss::Outputs;
 use crate::matrix::Matrix;
 use crate::report::Totals;
@@ -24,10 +24,7 @@ pub(crate) use second::{Place, Second};
 /// Rows of a leaf. Small, so that few long rows still spread over threads.
 const LEAF_ROWS: usize = TOGETHER;
 
-/// f32 on the stack for exponentials that wait there: 8 KiB.
-const ROOM: usize = 2048;
-
-/// Rows are worked on together while they are in the first-level cache: 32 KiB.
+/// Rows are worked on together while they are in the first-level cache: so many elements.
 const TOGETHER_ELEMENTS: usize = 8192;
 
 /// Fewer elements than this are not worth another thread.
@@ -188,11 +185,16 @@ impl<'a, T: Element, G: Element> Rows<'a, T, G> {
         pass: &impl Pass<T, G, C>,
     ) -> Totals {
         let vocab = self.matrix.shape().vocab;
-        let mut room = [0.0; ROOM];
-        let room = if room.len() / 2 < vocab && !scratch.is_empty() { scratch } else { &mut room };
-        // Exponentials of 16-bit rows wait in the room, those of others need none.
-        let most = if self.matrix.is_16_bit() { room.len() } else { TOGETHER_ELEMENTS };
-        let together = (most / vocab).clamp(1, TOGETHER);
+        let together = (TOGETHER_ELEMENTS / vocab).clamp(1, TOGETHER);
+        // Exponentials of short 16-bit rows wait on the stack, of long ones in the scratch; others need a tile at most.
+        let (mut tile, mut parking) = ([0.0; TILE], None);
+        let room: &mut [f32] = if together > 1 && self.matrix.is_16_bit() {
+            parking.insert([0.0; TOGETHER_ELEMENTS])
+        } else if scratch.is_empty() {
+            &mut tile
+        } else {
+            scratch
+        };
         let (first, len) = (self.first, self.len());
         let band_at = |start: usize| {
             let end = (start / LEAF_ROWS + 1) * LEAF_ROWS;
