@@ -249,10 +249,10 @@ impl<'a, T: Element> LogitsMut<'a, T> {
         let middle = (rows.end * row_stride).min(self.data.len());
         let (low, high) = self.data.split_at_mut(middle);
         let rows = low.get_mut(rows.start * row_stride..).unwrap_or_default();
-        let rows = rows.chunks_mut(row_stride);
+        let rows = rows.chunks_mut(row_stride.max(1));
         let rows = rows.map(move |row| row.get_mut(..vocab).unwrap_or_default());
         let mut later = [&[][..]; TOGETHER];
-        for (slot, row) in later.iter_mut().zip(high.chunks(row_stride)).take(next.len()) {
+        for (slot, row) in later.iter_mut().zip(high.chunks(row_stride.max(1))).take(next.len()) {
             *slot = row.get(..vocab).unwrap_or_default();
         }
         (rows, later)

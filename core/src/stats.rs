@@ -42,6 +42,14 @@ impl RowStats {
         sum_exp_squared: 0.0,
     };
 
+    /// [`RowStats::EMPTY`], with NaN for the sums that are only there where they were asked for.
+    pub(crate) const UNASKED: Self = Self {
+        sum_logits: f64::NAN,
+        sum_exp_logits: f64::NAN,
+        sum_exp_squared: f64::NAN,
+        ..Self::EMPTY
+    };
+
     /// Statistics of two disjoint parts of a row, together.
     ///
     /// Associative up to rounding in f64, commutative bit for bit, with [`RowStats::EMPTY`] as identity bit for bit.

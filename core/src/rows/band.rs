@@ -82,7 +82,7 @@ impl<'a, T: Kernels, G: Kernels> Band<'a, T, G> {
         }
     }
 
-    /// The first halves. `room` is for exponentials, perhaps for those of all rows.
+    /// The first halves. `room` is for exponentials, perhaps for those of all rows; of `stats`, sums that nobody asked for are left alone.
     pub(super) fn first(
         &mut self,
         ask: &Ask<'_>,
@@ -90,8 +90,7 @@ impl<'a, T: Kernels, G: Kernels> Band<'a, T, G> {
         ahead: &mut Ahead<'_, '_, T>,
         stats: &mut [RowStats; TOGETHER],
     ) {
-        let rare = ask.argmax || ask.moments || ask.weighted.is_some();
-        if rare {
+        if ask.argmax || ask.moments || ask.weighted.is_some() {
             self.walk_more(ask, &ahead.max, stats);
         }
         self.sum(ask, room, ahead);
@@ -106,14 +105,9 @@ impl<'a, T: Kernels, G: Kernels> Band<'a, T, G> {
             stats.max = if nothing { RowStats::EMPTY.max } else { base.max + 0.0 };
             stats.others = if infinite { f64::NAN } else { others };
             stats.target_logit = at_target.map_or(ask.absent, |z| z + 0.0);
-            if rare && ask.moments {
+            if ask.moments {
                 stats.sum_exp_logits = stats.sum_exp_logits / at_max + base.origin * others;
                 stats.sum_exp_squared /= at_max * at_max;
-            } else {
-                (stats.sum_exp_logits, stats.sum_exp_squared) = (f64::NAN, f64::NAN);
-            }
-            if ask.weighted.is_none() {
-                stats.sum_logits = f64::NAN;
             }
         }
     }

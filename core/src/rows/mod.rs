@@ -185,7 +185,7 @@ impl<'a, T: Element, G: Element> Rows<'a, T, G> {
         pass: &impl Pass<T, G, C>,
     ) -> Totals {
         let vocab = self.matrix.shape().vocab;
-        let together = (TOGETHER_ELEMENTS / vocab).clamp(1, TOGETHER);
+        let together = (TOGETHER_ELEMENTS / vocab.max(1)).clamp(1, TOGETHER);
         // Exponentials of short 16-bit rows wait on the stack, of long ones in the scratch; others need a tile at most.
         let (mut tile, mut parking) = ([0.0; TILE], None);
         let room: &mut [f32] = if together > 1 && self.matrix.is_16_bit() {
@@ -238,14 +238,15 @@ impl<'a, T: Element, G: Element> Rows<'a, T, G> {
             }
         }
         let locals = current.locals();
-        let mut stats = [RowStats::EMPTY; TOGETHER];
+        let mut stats = [RowStats::UNASKED; TOGETHER];
         match pass.first() {
             First::Ask(ask) => {
-                let (mut ahead, mut len) = ([&[][..]; TOGETHER], 0);
-                for (slot, row) in ahead.iter_mut().zip(upcoming.locals()) {
-                    (*slot, len) = (next_rows[row - next.start], len + 1);
+                let (mut rows, mut len) = ([&[][..]; TOGETHER], 0);
+                for (slot, row) in rows.iter_mut().zip(upcoming.locals()) {
+                    *slot = next_rows.get(row - next.start).copied().unwrap_or_default();
+                    len += 1;
                 }
-                let rows = ahead.get(..len).unwrap_or_default();
+                let rows = rows.get(..len).unwrap_or_default();
                 let mut ahead = Ahead { rows, max: current.max };
                 band.first(&ask, room, &mut ahead, &mut stats);
                 upcoming.max = ahead.max;
