@@ -165,7 +165,7 @@ impl<O: Objective> Plan<'_, O> {
         check_len(Argument::Terms, terms.len(), range.len())?;
         let denominator = self.denominator.ok_or(Error::NeedsWholeBatch)?;
         let mut cursor = DivisorCursor::new(denominator);
-        let totals = sum_rows(0..range.len(), &mut |rows| {
+        let totals = sum_rows(0..range.len(), self.context.band, &mut |rows| {
             let mut totals = Totals::default();
             let stats = stats.get(rows.clone()).unwrap_or_default();
             for (local, softmax) in rows.zip(Softmax::of_rows(self.context.level, stats)) {

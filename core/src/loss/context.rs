@@ -11,7 +11,7 @@ use crate::objective::{
 };
 use crate::reduction::{Denominator, DivisorCursor, Reduction};
 use crate::report::over;
-use crate::rows::{Ask, Facts};
+use crate::rows::{Ask, Facts, band_rows};
 use crate::stats::Softmax;
 
 /// Losses beyond this are those of a target with ln p = −1e300: infinite.
@@ -25,6 +25,8 @@ pub(crate) struct Context<'a, O> {
     pub(crate) options: Options<f64>,
     pub(crate) batch: &'a Batch<'a>,
     pub(crate) level: Level,
+    /// Rows of a leaf of the sums' tree.
+    pub(crate) band: usize,
     /// The extra inputs, in the objective's order.
     extra: [Option<&'a [f32]>; EXTRA_INPUTS],
     /// Whether a token wants to know the row's entropy or Σp².
@@ -53,8 +55,8 @@ impl<'a, O: Objective> Context<'a, O> {
             }
         }
         let moments = inputs.contains(&Input::Entropy) || inputs.contains(&Input::SumSquares);
-        let options = extras.options(vocab_total);
-        Ok(Self { objective, reduction, extras, options, batch, level, extra, moments })
+        let (options, band) = (extras.options(vocab_total), band_rows(vocab_total));
+        Ok(Self { objective, reduction, extras, options, batch, level, band, extra, moments })
     }
 
     /// The denominators, where every row that is not ignored counts.

@@ -120,7 +120,7 @@ pub(crate) fn terms<O: Objective>(
     let denominator =
         if pass.is_some() { context.denominator_of(&counts) } else { context.denominator()? };
     let mut cursor = DivisorCursor::new(denominator);
-    let totals = sum_rows(0..stats.len(), &mut |rows| {
+    let totals = sum_rows(0..stats.len(), context.band, &mut |rows| {
         let mut totals = Totals::default();
         let stats = stats.get(rows.clone()).unwrap_or_default();
         for (local, softmax) in rows.zip(Softmax::of_rows(context.level, stats)) {

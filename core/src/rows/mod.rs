@@ -21,11 +21,14 @@ pub(crate) use band::{Ask, Facts};
 pub(crate) use scratch::Scratch;
 pub(crate) use second::{Place, Second};
 
-/// Rows of a leaf. Small, so that few long rows still spread over threads.
-const LEAF_ROWS: usize = TOGETHER;
-
 /// Rows are worked on together while they are in the first-level cache: so many elements.
 const TOGETHER_ELEMENTS: usize = 8192;
+
+/// Rows of a band, which is a leaf of the tree: as many as are worked on together, one where they are long, so that few of them still spread
+/// over threads.
+pub(crate) fn band_rows(vocab: usize) -> usize {
+    (TOGETHER_ELEMENTS / vocab.max(1)).clamp(1, TOGETHER)
+}
 
 /// Fewer elements than this are not worth another thread.
 #[cfg(feature = "rayon")]
@@ -163,7 +166,8 @@ impl<'a, T: Element, G: Element> Rows<'a, T, G> {
         cursor: &mut C,
         pass: &impl Pass<T, G, C>,
     ) -> Totals {
-        let Some(middle) = split_point(self.len()).filter(|_| self.len() > task) else {
+        let band = band_rows(self.matrix.shape().vocab);
+        let Some(middle) = split_point(self.len(), band).filter(|_| self.len() > task) else {
             return scratch.with(|scratch| self.each_here(scratch, cursor, pass));
         };
         let Self { first, matrix, outputs, level } = self;
@@ -184,11 +188,10 @@ impl<'a, T: Element, G: Element> Rows<'a, T, G> {
         cursor: &mut C,
         pass: &impl Pass<T, G, C>,
     ) -> Totals {
-        let vocab = self.matrix.shape().vocab;
-        let together = (TOGETHER_ELEMENTS / vocab.max(1)).clamp(1, TOGETHER);
+        let band = band_rows(self.matrix.shape().vocab);
         // Exponentials of short 16-bit rows wait on the stack, of long ones in the scratch; others need a tile at most.
         let (mut tile, mut parking) = ([0.0; TILE], None);
-        let room: &mut [f32] = if together > 1 && self.matrix.is_16_bit() {
+        let room: &mut [f32] = if band > 1 && self.matrix.is_16_bit() {
             parking.insert([0.0; TOGETHER_ELEMENTS])
         } else if scratch.is_empty() {
             &mut tile
@@ -196,18 +199,13 @@ impl<'a, T: Element, G: Element> Rows<'a, T, G> {
             scratch
         };
         let (first, len) = (self.first, self.len());
-        let band_at = |start: usize| {
-            let end = (start / LEAF_ROWS + 1) * LEAF_ROWS;
-            start..end.min(start + together).min(len)
-        };
-        // The rows of the next band that take part, with those of their largest logits that have been found on the way.
+        let band_at = |start: usize| start..len.min(start + band);
+        // The next band, with those of its rows' largest logits that have been found on the way.
         let mut upcoming = Upcoming::of(band_at(0), |local| pass.is_active(first + local));
-        sum_rows(0..len, &mut |leaf| {
+        sum_rows(0..len, band, &mut |rows| {
+            debug_assert_eq!(rows, upcoming.rows, "a leaf is a band");
             let mut totals = Totals::default();
-            while !upcoming.rows.is_empty() && upcoming.rows.start < leaf.end {
-                let next = band_at(upcoming.rows.end);
-                self.visit(&mut upcoming, next, room, cursor, pass, &mut totals);
-            }
+            self.visit(&mut upcoming, band_at(rows.end), room, cursor, pass, &mut totals);
             totals
         })
     }
@@ -301,22 +299,23 @@ impl Upcoming {
 }
 
 /// Where a range of rows is cut: after the largest power of two of leaves that is not all of it. `None` for a leaf.
-fn split_point(rows: usize) -> Option<usize> {
-    let leaves = rows.div_ceil(LEAF_ROWS);
-    (leaves > 1).then(|| LEAF_ROWS << (leaves - 1).ilog2())
+fn split_point(rows: usize, leaf: usize) -> Option<usize> {
+    let leaves = rows.div_ceil(leaf.max(1));
+    (leaves > 1).then(|| leaf << (leaves - 1).ilog2())
 }
 
-/// The tree over row indices alone.
+/// The tree over row indices alone, with leaves of so many rows.
 pub(crate) fn sum_rows(
     rows: Range<usize>,
-    leaf: &mut impl FnMut(Range<usize>) -> Totals,
+    leaf: usize,
+    visit: &mut impl FnMut(Range<usize>) -> Totals,
 ) -> Totals {
-    match split_point(rows.len()) {
-        None => leaf(rows),
+    match split_point(rows.len(), leaf) {
+        None => visit(rows),
         Some(middle) => {
             let middle = rows.start + middle;
-            let low = sum_rows(rows.start..middle, leaf);
-            low.then(sum_rows(middle..rows.end, leaf))
+            let low = sum_rows(rows.start..middle, leaf, visit);
+            low.then(sum_rows(middle..rows.end, leaf, visit))
         }
     }
 }
