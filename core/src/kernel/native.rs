@@ -1,9 +1,9 @@
 //! Instructions that the SIMD abstraction lacks, where a level has them: a lookup in a table of eight, and half precision. Elsewhere the same
 //! results by portable means.
 
-use fearless_simd::{Simd, f32x16, prelude::*, u32x16};
+use fearless_simd::{Simd, f32x16, prelude::*, u32x8, u32x16};
 #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-use fearless_simd::{f32x8, u16x8, u16x16, u32x8};
+use fearless_simd::{f32x8, u16x8, u16x16};
 
 use super::lanes::LANES;
 
@@ -86,11 +86,29 @@ pub(super) fn lookup<S: Simd>(simd: S, table: &[u32; 8], index: u32x16<S>) -> u3
             return u32x16::from_slice(simd, &lanes);
         }
     }
+    if HAS_SWIZZLE {
+        return lookup_bytes(simd, table, index);
+    }
     let mut lanes: [u32; LANES] = index.into();
     for lane in &mut lanes {
         *lane = table[(*lane & 7) as usize];
     }
     u32x16::from_slice(simd, &lanes)
+}
+
+/// Whether bytes are looked up by an instruction, also where there is none for lanes: NEON, WebAssembly.
+const HAS_SWIZZLE: bool = cfg!(any(target_arch = "aarch64", target_arch = "wasm32"));
+
+/// As [`lookup`], by the places of bytes.
+#[inline(always)]
+fn lookup_bytes<S: Simd>(simd: S, table: &[u32; 8], index: u32x16<S>) -> u32x16<S> {
+    let places = (index & 7) * 0x0404_0404 + 0x0302_0100;
+    let (low, high) = simd.split_u32x16(places);
+    let table = u32x8::from_slice(simd, table);
+    simd.combine_u32x8(
+        simd.swizzle_dyn_u32x8(table, low.bitcast()),
+        simd.swizzle_dyn_u32x8(table, high.bitcast()),
+    )
 }
 
 /// Half precision as f32, where there is an instruction for it.
@@ -150,4 +168,32 @@ pub(super) fn at_least<S: Simd>(simd: S, x: f32x16<S>, least: f32x16<S>) -> f32x
         return simd.max_f32x16(least, x);
     }
     simd.select_f32x16(simd.simd_lt_f32x16(x, least), least, x)
+}
+
+#[cfg(test)]
+mod tests {
+    use fearless_simd::Level;
+
+    use super::super::level::dispatch;
+    use super::*;
+
+    /// On the levels of this machine, whatever its own way is.
+    #[test]
+    fn lanes_are_looked_up_by_their_bytes_too() {
+        let table = [3, 1 << 31, 0x0102_0304, 7, 0, u32::MAX, 0xfe00_00ff, 42];
+        let mut index = [0x1357_9bdf_u32; LANES];
+        for lane in 1..LANES {
+            index[lane] = index[lane - 1].wrapping_mul(0x0101_4a3b);
+        }
+        for level in [crate::default_level(), Level::baseline()] {
+            let (mut by_lane, mut by_byte) = ([0; LANES], [0; LANES]);
+            dispatch!(level, simd => {
+                let index = u32x16::from_slice(simd, &index);
+                lookup(simd, &table, index).store_slice(&mut by_lane);
+                lookup_bytes(simd, &table, index).store_slice(&mut by_byte);
+            });
+            let expected = index.map(|index| table[(index % 8) as usize]);
+            assert_eq!((by_lane, by_byte), (expected, expected), "{level:?}");
+        }
+    }
 }

@@ -80,8 +80,8 @@ impl<'a> Workspace<'a> {
 
     /// f32 entries, so that no exponential is computed twice: a row (`vocab` entries) for each thread that works on the call.
     ///
-    /// It makes 16-bit gradients faster (f32 ones need none) and changes no bit of a result. Threads for which there is no row do
-    /// without, and so do all beyond 64.
+    /// It makes 16-bit gradients faster and changes no bit of a result. f32 gradients need none, nor do 16-bit ones of up to 4096 classes, whose
+    /// exponentials wait on the stack (32 KiB). Threads for which there is no row do without, and so do all beyond 64.
     ///
     /// ```
     /// use surprisal::{Batch, Logits, LogitsMut, Loss, Outputs, Workspace, bf16, objective::Sft};
