@@ -16,7 +16,12 @@ use surprisal_benches::data::{Data, Dtype};
 use surprisal_benches::level::{level_name, levels};
 use surprisal_benches::shape::Shape;
 
-#[allow(dead_code, unused_qualifications, reason = "its tests are compiled for a benchmark too")]
+#[allow(
+    dead_code,
+    unused_imports,
+    unused_qualifications,
+    reason = "its tests are compiled for a benchmark too"
+)]
 #[allow(unexpected_cfgs, reason = "the feature for the scalar level is the library's")]
 #[path = "../../core/src/kernel"]
 mod kernel {
@@ -24,6 +29,11 @@ mod kernel {
 
     mod exp;
     pub(crate) mod level;
+    mod native;
+    /// All that the exponential wants of the library's.
+    mod lanes {
+        pub(super) const LANES: usize = 16;
+    }
 
     use fearless_simd::{Level, Simd, f32x16, prelude::*};
 
@@ -39,7 +49,7 @@ mod kernel {
             for (z, x) in block.iter_mut().zip(x.as_chunks::<16>().0) {
                 *z = f32x16::from_slice(simd, x);
             }
-            let block = exp::Exponent::NATURAL.exp(simd, block);
+            let block = exp::natural(simd, block);
             for (z, y) in block.into_iter().zip(y.as_chunks_mut::<16>().0) {
                 z.store_slice(y);
             }
