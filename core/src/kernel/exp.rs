@@ -4,7 +4,7 @@
 //! n = round(8·(x·c − K)), and the rest r, formed without a rounding, so that neither the scale nor an offset of the logits costs a digit; then
 //! 2^(n/8) from a table of eight with the rest of n in its exponent, times a polynomial for what r adds. Two ways to r: without a logit scale one
 //! fused multiply-add, x − n·(ln 2)/8, whose constant is off by 3e-9; else two, 8·(x·c − K) − n, from a c in two parts.
-//! Relative to the row's maximum within 1.2 ULP of the true value, and of the first way 0.024 ULP more for each nat of distance; down to 2^−126,
+//! Relative to the row's maximum within 1.2 ULP of the true value (1.5 on levels without FMA), and of the first way 0.024 ULP more for each nat of distance; down to 2^−126,
 //! the least normal number. Below 2^−127 exactly 0, and in between something smaller than 2^−126. NaN stays NaN.
 
 use fearless_simd::{Level, Simd, f32x16, prelude::*, u32x16};
@@ -258,7 +258,9 @@ mod tests {
     }
 
     /// Largest error in ULP.
-    const BOUND: f64 = 1.2;
+    fn bound(level: Level) -> f64 {
+        if is_fused(level) { 1.2 } else { 1.5 }
+    }
 
     /// The levels of this machine, and the ways that they have.
     fn ways() -> std::vec::Vec<(Level, bool)> {
@@ -274,7 +276,7 @@ mod tests {
         for (level, unit) in ways() {
             let (error, x) = worst(level, unit, step);
             std::println!("{level:?} {unit}: {error:.4} ulp at {x}");
-            assert!(error <= BOUND, "{level:?} {unit}: {error} ulp at {x}");
+            assert!(error <= bound(level), "{level:?} {unit}: {error} ulp at {x}");
         }
     }
 
@@ -307,7 +309,7 @@ mod tests {
                             let exact = f64::from(scale) * f64::from(x) - scaled;
                             let error = f64::from(y) / f64::from(at_max) / exact.exp() - 1.0;
                             let error = error.abs() / f64::from(f32::EPSILON);
-                            let bound = 2.0 * BOUND + by_distance(unit, exact);
+                            let bound = 2.0 * bound(level) + by_distance(unit, exact);
                             let holds = exact < -84.0 || error <= bound;
                             assert!(holds, "{level:?} {scale} {max} {x}: {error} ulp");
                         }
