@@ -4,8 +4,8 @@
 //! n = round(8·(x·c − K)), and the rest r, formed without a rounding, so that neither the scale nor an offset of the logits costs a digit; then
 //! 2^(n/8) from a table of eight with the rest of n in its exponent, times a polynomial for what r adds. Two ways to r: without a logit scale one
 //! fused multiply-add, x − n·(ln 2)/8, whose constant is off by 3e-9; else two, 8·(x·c − K) − n, from a c in two parts.
-//! Relative to the row's maximum within 1.2 ULP of the true value (1.5 on levels without FMA), and of the first way 0.024 ULP more for each nat of distance; down to 2^−126,
-//! the least normal number. Below 2^−127 exactly 0, and in between something smaller than 2^−126. NaN stays NaN.
+//! Relative to the row's maximum within 1.2 ULP of the true value (1.5 on levels without FMA), and of the first way 0.024 ULP more for each nat
+//! of distance; down to 2^−126, the least normal number. Below 2^−127 exactly 0, and in between something smaller than 2^−126. NaN stays NaN.
 
 use fearless_simd::{Level, Simd, f32x16, prelude::*, u32x16};
 
