@@ -1,4 +1,4 @@
-//! Asks for memory that a loop will need soon. The only `unsafe` of the crate.
+//! Asks for memory that a loop will need soon.
 #![allow(unsafe_code, reason = "prefetch is an intrinsic that takes an address")]
 
 use super::walk::BLOCK;
