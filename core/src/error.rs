@@ -44,6 +44,8 @@ pub enum Argument {
     Nll,
     /// Per-token output or input: log-probability of the target.
     LogProbs,
+    /// Per-token output: the weighted loss.
+    Losses,
     /// Per-token output: entropy of the row.
     Entropy,
     /// Per-token output or input: the objective's weight of the token.
@@ -92,6 +94,7 @@ impl Argument {
             Self::Terms => "terms",
             Self::Nll => "nll",
             Self::LogProbs => "log_probs",
+            Self::Losses => "losses",
             Self::Entropy => "entropy",
             Self::Weights => "weights",
             Self::Argmax => "argmax",

@@ -93,17 +93,21 @@ fn log_probs_of_targets() {
 #[test]
 fn per_token_outputs() {
     for objective in objectives() {
-        let problem = Problem::random(11, 29, 2).objective(objective).with_ignored_rows();
+        let problem = Problem::random(11, 29, 2)
+            .objective(objective)
+            .with_ignored_rows()
+            .with_token_weights();
         let n = problem.rows;
         let (mut stats, mut terms) = (vec![RowStats::EMPTY; n], vec![TokenTerm::default(); n]);
         let (mut nll, mut log_probs) = (vec![9.0; n], vec![9.0; n]);
-        let (mut entropy, mut weights) = (vec![9.0; n], vec![9.0; n]);
+        let (mut losses, mut entropy, mut weights) = (vec![9.0; n], vec![9.0; n], vec![9.0; n]);
         let (mut argmax, mut correct) = (vec![9; n], vec![9; n]);
         let outputs = Outputs::new()
             .stats(&mut stats)
             .terms(&mut terms)
             .nll(&mut nll)
             .log_probs(&mut log_probs)
+            .losses(&mut losses)
             .entropy(&mut entropy)
             .weights(&mut weights)
             .argmax(&mut argmax)
@@ -114,13 +118,15 @@ fn per_token_outputs() {
         let report = problem.loss().forward_with(logits, &problem.batch(), outputs, lent).unwrap();
         let oracle = problem.oracle();
         for row in 0..n {
+            // Rounded once; of an ignored token, or one that was dropped, a positive 0.
+            assert_eq!(losses[row].to_bits(), (terms[row].loss as f32).to_bits());
             let z = &problem.logits[row * 29..][..29];
             let Some(target) = problem.batch().target(row) else {
                 assert_eq!(
                     (nll[row], log_probs[row], entropy[row], weights[row]),
                     (0., 0., 0., 0.)
                 );
-                assert_eq!((argmax[row], correct[row]), (u32::MAX, 0));
+                assert_eq!((losses[row].to_bits(), argmax[row], correct[row]), (0, u32::MAX, 0));
                 assert_eq!((stats[row], terms[row]), (RowStats::EMPTY, TokenTerm::default()));
                 continue;
             };

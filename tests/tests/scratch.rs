@@ -95,15 +95,16 @@ fn with_outputs(
     let rows = problem.rows;
     let mut stats = vec![RowStats::EMPTY; rows];
     let mut terms = vec![TokenTerm::default(); rows];
-    let mut floats = [(); 4].map(|()| vec![CANARY; rows]);
+    let mut floats = [(); 5].map(|()| vec![CANARY; rows]);
     let (mut argmax, mut correct) = (vec![7; rows], vec![7; rows]);
     let mut scratch = vec![CANARY; setup.offset + setup.scratch + GUARD];
-    let [nll, log_probs, entropy, weights] = &mut floats;
+    let [nll, log_probs, losses, entropy, weights] = &mut floats;
     let outputs = Outputs::new()
         .stats(&mut stats)
         .terms(&mut terms)
         .nll(nll)
         .log_probs(log_probs)
+        .losses(losses)
         .entropy(entropy)
         .weights(weights)
         .argmax(&mut argmax)

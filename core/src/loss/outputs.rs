@@ -26,6 +26,7 @@ pub struct Outputs<'a> {
     pub(crate) terms: Option<&'a mut [TokenTerm]>,
     pub(crate) nll: Option<&'a mut [f32]>,
     pub(crate) log_probs: Option<&'a mut [f32]>,
+    pub(crate) losses: Option<&'a mut [f32]>,
     pub(crate) entropy: Option<&'a mut [f32]>,
     pub(crate) weights: Option<&'a mut [f32]>,
     pub(crate) argmax: Option<&'a mut [u32]>,
@@ -79,6 +80,8 @@ outputs! {
     nll: f32 => Nll,
     /// ln p of the target, in nats.
     log_probs: f32 => LogProbs,
+    /// The token's weighted loss before the reduction divides it, as [`TokenTerm::loss`]; also 0 for a token that the objective drops.
+    losses: f32 => Losses,
     /// Entropy of the row, in nats.
     entropy: f32 => Entropy,
     /// The objective's weight −∂loss/∂ln p, without token weight and reduction: p for DFT, 1 for SFT.
@@ -129,6 +132,7 @@ impl Outputs<'_> {
     #[inline]
     pub(crate) fn put_term(&mut self, row: usize, term: &TokenTerm, weight: f64) {
         put(&mut self.terms, row, || *term);
+        put(&mut self.losses, row, || term.loss as f32);
         put(&mut self.weights, row, || weight as f32);
     }
 

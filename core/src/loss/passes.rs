@@ -62,6 +62,11 @@ pub(crate) fn grouped<T: Element, G: Element, O: Objective>(
     for (asked, known) in outputs.terms.into_iter().flatten().zip(&*terms) {
         *asked = *known;
     }
+    for (asked, known) in outputs.losses.into_iter().flatten().zip(&*terms) {
+        #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
+        let loss = known.loss as f32;
+        *asked = loss;
+    }
     if !matches!(matrix, Matrix::Read(_)) {
         grad(context, matrix, stats, terms);
     }

@@ -149,13 +149,15 @@ fn objectives() -> Result<f64, Error> {
             }
             let (mut z, mut room) = ([0.5_f32; LEN], Room::new());
             let (mut stats, mut terms) = ([RowStats::EMPTY; ROWS], [TokenTerm::default(); ROWS]);
-            let [mut nll, mut log_probs, mut entropy, mut weights] = [[9.0_f32; ROWS]; 4];
+            let [mut nll, mut log_probs, mut losses, mut entropy, mut weights] =
+                [[9.0_f32; ROWS]; 5];
             let (mut argmax, mut correct) = ([0; ROWS], [0; ROWS]);
             let outputs = Outputs::new()
                 .stats(any_mut(&mut stats))
                 .terms(any_mut(&mut terms))
                 .nll(any_mut(&mut nll))
                 .log_probs(any_mut(&mut log_probs))
+                .losses(any_mut(&mut losses))
                 .entropy(any_mut(&mut entropy))
                 .weights(any_mut(&mut weights))
                 .argmax(any_mut(&mut argmax))
