@@ -206,7 +206,7 @@ fn objective(u: &mut Unstructured<'_>) -> Result<Builtin> {
         Builtin::Gspo(_) => Gspo { clip_low: any()?, clip_high: any()? }.into(),
         Builtin::Dpo(_) => Dpo { beta: any()? }.into(),
         Builtin::Rho1(_) => Rho1 { keep: any()? }.into(),
-        Builtin::SftGo(_) => SftGo { lambda: any()? }.into(),
+        Builtin::SftGo(_) => SftGo { worst_weight: any()? }.into(),
         without_parameters => without_parameters,
     })
 }

@@ -86,7 +86,7 @@ fn parameters(objective: &Builtin) -> bool {
         Gspo(o) => clip(o.clip_low, o.clip_high),
         Dpo(o) => natural(o.beta) && o.beta != 0.0,
         Rho1(o) => o.keep > 0.0 && o.keep <= 1.0,
-        SftGo(o) => share(o.lambda),
+        SftGo(o) => share(o.worst_weight),
         ref other => panic!("{other:?} is new"),
     }
 }

@@ -452,8 +452,8 @@ fn parameters_of_objectives() {
     for keep in [0.0, 1.1, nan] {
         assert_eq!(parameter(refused_loss(&Loss::new(Rho1 { keep }))), "keep");
     }
-    for lambda in [-0.1, 1.1, nan] {
-        assert_eq!(parameter(refused_loss(&Loss::new(SftGo { lambda }))), "lambda");
+    for worst_weight in [-0.1, 1.1, nan] {
+        assert_eq!(parameter(refused_loss(&Loss::new(SftGo { worst_weight }))), "worst_weight");
     }
     for clip_high in [-0.1, nan] {
         assert_eq!(parameter(refused_loss(&Loss::new(Psft { clip_high }))), "clip_high");

@@ -182,7 +182,7 @@ fn identities() {
         (Power { alpha: 1e-12 }.into(), Sft.into()),
         (Focal { gamma: 0.0 }.into(), Sft.into()),
         (FocalDetached { gamma: 0.0 }.into(), Sft.into()),
-        (SftGo { lambda: 0.0 }.into(), Sft.into()),
+        (SftGo { worst_weight: 0.0 }.into(), Sft.into()),
         (Rho1 { keep: 1.0 }.into(), Sft.into()),
     ];
     for (a, b) in same {

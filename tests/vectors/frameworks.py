@@ -194,7 +194,7 @@ def talr_soft_minimum(z, case):
 def sft_go(z, case):
     """SFT-GO: (1-lambda) mean CE + lambda max over groups of the group's mean CE."""
     losses, live = token_losses(z, case)
-    groups, mixing = torch.tensor(case["groups"]), case["parameters"]["lambda"]
+    groups, mixing = torch.tensor(case["groups"]), case["parameters"]["worst_weight"]
     means = [losses[live & (groups == g)].mean() for g in groups[live].unique()]
     return (1 - mixing) * losses[live].mean() + mixing * torch.stack(means).max()
 

@@ -493,10 +493,10 @@ def group_cases():
     ties |= {"logits": ties["logits"][:5] * 6, "targets": [2, IGNORED, 2, 2, 2, 2], "ref_log_probs": [-1.5] * 6}
     yield case("rho1-ties-go-to-the-lower-row", ties, "rho1", {"keep": 0.5})
     grouped = flat | {"groups": pool["groups"]}
-    for mixing in (0.25, 1.0):
-        yield case(f"sft-go-lambda-{mixing:g}", grouped, "sft-go", {"lambda": mixing}, "mean-tokens", f.sft_go)
+    for weight in (0.25, 1.0):
+        yield case(f"sft-go-worst-weight-{weight:g}", grouped, "sft-go", {"worst_weight": weight}, "mean-tokens", f.sft_go)
     yield case(
-        "sft-go-token-weights-sum", grouped | {"token_weights": pool["token_weights"]}, "sft-go", {"lambda": 0.5}, "sum"
+        "sft-go-token-weights-sum", grouped | {"token_weights": pool["token_weights"]}, "sft-go", {"worst_weight": 0.5}, "sum"
     )
 
 

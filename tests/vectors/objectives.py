@@ -217,12 +217,11 @@ def gspo(t, clip_low, clip_high):
     return clipped_surrogate(ratio, t.adv, clip_low, clip_high)
 
 
-def sft_go(t, **parameters):
-    mixing = parameters["lambda"]
+def sft_go(t, worst_weight):
     groups = t.group.unique()
     worst = max(groups, key=lambda g: t.nll[t.group == g].mean().item())
     in_worst = (t.group == worst).double()
-    return (1 - mixing + mixing * len(t.logp) / in_worst.sum() * in_worst) * t.nll
+    return (1 - worst_weight + worst_weight * len(t.logp) / in_worst.sum() * in_worst) * t.nll
 
 
 def dpo_pairs(t, pairs, beta):

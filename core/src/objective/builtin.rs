@@ -187,7 +187,7 @@ builtins! {
     "dpo" => Dpo { beta },
     "rft" => Rft {},
     "rho1" => Rho1 { keep },
-    "sft-go" => SftGo { lambda },
+    "sft-go" => SftGo { worst_weight },
 }
 
 impl Builtin {

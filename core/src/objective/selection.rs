@@ -105,18 +105,18 @@ fn kept_of(count: usize, share: f64) -> usize {
     (libm::ceil(share * count as f64) as usize).max(1).min(count)
 }
 
-/// SFT-GO: (1−λ)·mean nll + λ·(largest mean nll of a group of tokens). arXiv 2506.15021.
+/// SFT-GO: (1−λ)·mean nll + λ·(largest mean nll of a group of tokens), λ = `worst_weight`. arXiv 2506.15021.
 ///
 /// Under `Reduction::MeanTokens` loss and gradient are exactly that: a token weighs (1−λ), and λ·n/n_g more in the worst group.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SftGo {
     /// Weight λ in [0, 1] of the worst group.
-    pub lambda: f64,
+    pub worst_weight: f64,
 }
 
 impl Default for SftGo {
     fn default() -> Self {
-        Self { lambda: 0.5 }
+        Self { worst_weight: 0.5 }
     }
 }
 
@@ -130,8 +130,8 @@ impl Objective for SftGo {
     }
 
     fn check(&self) -> Result<(), Error> {
-        let allowed = (0.0..=1.0).contains(&self.lambda);
-        check_parameter("lambda", self.lambda, allowed, "a number in [0, 1]")
+        let allowed = (0.0..=1.0).contains(&self.worst_weight);
+        check_parameter("worst_weight", self.worst_weight, allowed, "a number in [0, 1]")
     }
 
     fn group_pass(&self) -> Option<&dyn GroupPass> {
@@ -155,9 +155,9 @@ impl GroupPass for SftGo {
         let (worst, size) = worst.map(|(id, slot)| (id, slot.values()[1]))?;
         let tokens = group.active_rows().count() as f64;
         for row in group.active_rows() {
-            let extra =
-                if group.group_id(row) == worst { self.lambda * tokens / size } else { 0.0 };
-            entry::write(scalars, row, Scalars::of([1.0 - self.lambda + extra, 0.0]));
+            let is_worst = group.group_id(row) == worst;
+            let extra = if is_worst { self.worst_weight * tokens / size } else { 0.0 };
+            entry::write(scalars, row, Scalars::of([1.0 - self.worst_weight + extra, 0.0]));
         }
         None
     }

@@ -218,8 +218,8 @@ fn sft_go(at: &Model<'_>, o: &SftGo) -> Shared {
             (worst, worst_mean, worst_size) = (group, mean, size);
         }
     }
-    let weight = 1.0 - o.lambda;
-    let worst_weight = weight + o.lambda * tokens as f64 / worst_size as f64;
+    let weight = 1.0 - o.worst_weight;
+    let worst_weight = weight + o.worst_weight * tokens as f64 / worst_size as f64;
     Shared { weight, worst: (worst, worst_weight), ..Shared::default() }
 }
 

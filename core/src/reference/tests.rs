@@ -88,7 +88,7 @@ fn objectives() -> impl Iterator<Item = Builtin> {
         Grpo { kl: Kl::K3Clamped, ..grpo }.into(),
         Gspo { clip_low: 0.4, clip_high: 0.4 }.into(),
         Dpo { beta: 2.0 }.into(),
-        SftGo { lambda: 1.0 }.into(),
+        SftGo { worst_weight: 1.0 }.into(),
     ])
 }
 
@@ -286,7 +286,7 @@ fn groups_by_hand() {
     assert_near(rho.loss, 2.5 * LN2);
     assert_eq!(rho.tokens, 2);
     // Groups 1 and 0 both have mean 2: the lower id is the worst. Half of the mean, half of the group's.
-    let go = loss_of(SftGo { lambda: 0.5 }.into(), Reduction::MeanTokens);
+    let go = loss_of(SftGo { worst_weight: 0.5 }.into(), Reduction::MeanTokens);
     assert_near(go.loss, 2.0 * LN2);
     // D = −3 ln 2 + 3 ln 2 = 0: −ln σ(0) = ln 2.
     assert_near(loss_of(Dpo { beta: 0.1 }.into(), Reduction::MeanPairs).loss, LN2);
