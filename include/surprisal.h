@@ -2,14 +2,23 @@
  * surprisal: the loss layer of language-model fine-tuning.
  *
  * Between the logits and the backward pass a trainer needs a stable log-softmax, a weight per token, the weighted negative log-likelihood and
- * its gradient with respect to the logits. This library computes them over the caller's memory, in f32, bf16 or f16:
+ * its gradient with respect to the logits. This library computes them over the caller's memory. The simple case is one line, over plain arrays:
  *
- *     surprisal_loss loss = SURPRISAL_LOSS_INIT;     loss.objective = SURPRISAL_DFT;
- *     surprisal_batch batch = SURPRISAL_BATCH_INIT;  batch.rows = rows;  batch.targets_i32 = targets;
- *     surprisal_logits z = surprisal_logits_f32(logits, rows, vocab);
- *     surprisal_logits_mut dz = surprisal_logits_mut_f32(dlogits, rows, vocab);
- *     surprisal_report report = SURPRISAL_REPORT_INIT;
- *     surprisal_status status = surprisal_forward_backward(&loss, &batch, &z, &dz, NULL, NULL, &report, NULL);
+ *     double loss;                                // the mean over the tokens; dlogits becomes its gradient, [rows x vocab] as logits
+ *     surprisal_status status = surprisal_simple_f32(SURPRISAL_OBJECTIVE_DFT, logits, targets, rows, vocab, dlogits, &loss, NULL);
+ *     if (status != SURPRISAL_OK) { puts(surprisal_status_string(status)); }
+ *
+ * (SURPRISAL_OBJECTIVE_SFT is plain cross-entropy; targets are int32_t, -100 where a row does not count; dlogits may be logits.) The full case has
+ * every input, option and output, in f32, bf16 or f16, for parts of a batch or of a vocabulary:
+ *
+ *     surprisal_loss loss = SURPRISAL_LOSS_INIT;     loss.objective = SURPRISAL_OBJECTIVE_TALR;
+ *     status = surprisal_loss_set(&loss, "tau", 0.5, &detail);
+ *     surprisal_batch batch = SURPRISAL_BATCH_INIT;  batch.rows = rows;  batch.targets_i32 = targets;  batch.token_weights = weights;
+ *     surprisal_logits z = surprisal_logits_bf16(logits, rows, vocab);
+ *     surprisal_logits_mut dz = surprisal_logits_mut_bf16(dlogits, rows, vocab);
+ *     surprisal_report report;
+ *     status = surprisal_forward_backward(&loss, &batch, &z, &dz, NULL, NULL, &report, &detail);
+ *     if (status != SURPRISAL_OK) { puts(detail.message); }              // surprisal_error_detail detail;
  *
  * What holds for every function:
  *
@@ -18,16 +27,21 @@
  * Memory. Every buffer is the caller's and is used during the call only. Nothing is allocated. Arrays must be aligned to their element type.
  *     What is written may overlap nothing else of the call; only a gradient may lie exactly over its own logits. What a call needs besides, the
  *     caller lends it (`surprisal_workspace`).
- * Structs. Those that begin with `struct_size` begin with their _INIT macro (or _init function): they may grow, and older programs go on
- *     working. Structs without it are plain data and stay as they are.
+ * Structs. Those that begin with `struct_size` are read by the library and may grow: begin with their _INIT macro, or their _init function. Older
+ *     programs go on working, and so do newer ones with an older library, as long as what they set is known to it: what is not set is zero. Those
+ *     without it are written by the library, or plain data, and keep their size; what they reserve is zero.
  * Rows and columns. A matrix is row-major, `row_stride` elements from row to row. It may be a part of the batch (`row_start`, `rows_total`) and
- *     of the vocabulary (`vocab_start`, `vocab_total`). Arrays of an entry a row have one for each row of the whole batch, and a call reads, checks
- *     and writes those of its matrix's rows and no others. Sequences, pairs and keep flags are those of the whole batch.
- * Threads. Every function is reentrant: no state, no locks, no threads. Calls may run at the same time if what one writes no other uses; so a
- *     caller's threads share a batch by ranges of rows (`surprisal_logits_rows`), with the same `loss`, `batch` and `outputs` and a workspace
- *     each, and add their reports (`surprisal_report_merge`). What a mean must know of the whole batch is counted once
- *     (`surprisal_loss_denominator`). Gradients and per-row outputs have the same bits however the rows are cut into calls. (A cut of the
- *     vocabulary rounds anew: shards agree with whole rows within the accuracy.)
+ *     of the vocabulary (`vocab_start`, `vocab_total`). Only its own columns are touched: shards of a vocabulary may lie side by side. Arrays of an
+ *     entry a row have one for each row of the whole batch, and a call reads, checks and writes those of its matrix's rows and no others.
+ *     Sequences, pairs and keep flags are those of the whole batch.
+ * Threads. Every function is reentrant: no state, no locks, no threads. Calls may run at the same time if what one writes no other uses. So a
+ *     caller's threads share a batch by ranges of rows, with the same `loss`, `batch` and `outputs` and a workspace each:
+ *     token scope     surprisal_loss_denominator once (for means), then surprisal_forward_backward on each range (`surprisal_logits_rows`).
+ *     group scope     surprisal_row_stats on each range, then surprisal_token_terms once, for all rows, then surprisal_logits_grad on each range.
+ *     Gradients, statistics, terms and per-row outputs have the same bits however the rows are cut into calls. Reports of ranges are added by
+ *     `surprisal_report_merge`: counts, `invalid_row` and `tau` are then those of one call, while the sums (`loss`, `loss_sum`, `nll_sum`,
+ *     `weight_sum`) round otherwise, in the last digits of a double. (A cut of the vocabulary rounds anew: shards agree with whole rows within
+ *     the accuracy.)
  * Accuracy. Against double precision on the same inputs, relative to itself: -ln p, and every f32 entry of the gradient, within
  *     2^-23 (4 + |z_j - max|), z the transformed logit of the target or of the entry's class, at any common offset of the logits; also where p
  *     is so near to 1 that 1 - p is 1e-12. 16-bit gradients are rounded once. Entries below the smallest normal number may be lost. Label
@@ -35,6 +49,7 @@
  *     coefficient is the one computed: where it is steep in ln p, the error of ln p moves it.
  * Special rows. Ignored: loss 0, gradient exactly 0, logits not read. All -inf, any NaN or any +inf: loss and gradient NaN, and the report
  *     names the first such row. An impossible target: +inf, or 0 where the objective's weight vanishes.
+ * Other languages. All of it is functions, structs and numbers: the macros and inline functions of this header only fill fields of structs.
  *
  * Generated by cbindgen from the crate surprisal-capi. Do not edit: UPDATE_HEADER=1 cargo test -p surprisal-capi --test header
  *
@@ -56,9 +71,6 @@
 /** The target that marks a row to skip, unless a batch says otherwise. */
 #define SURPRISAL_IGNORE_INDEX (-100)
 
-/** A parameter of an objective that has this value has the objective's own default. */
-#define SURPRISAL_DEFAULT (-1e300)
-
 /* Define SURPRISAL_SHARED to link the shared library on Windows. */
 #if defined(_WIN32) && defined(SURPRISAL_SHARED)
 #define SURPRISAL_API __declspec(dllimport)
@@ -73,8 +85,14 @@
 #define SURPRISAL_NODISCARD
 #endif
 
+/** Larger than any number of rows: of a matrix that every call refuses. */
+#define SURPRISAL_NO_ROWS ((size_t)-1)
+
 /// Version of the binary interface. It changes when a program that was compiled against an older header must be compiled again.
-#define SURPRISAL_ABI_VERSION 0
+#define SURPRISAL_ABI_VERSION 1
+
+/// Parameters that a loss can keep: more than any objective has.
+#define SURPRISAL_MOST_PARAMETERS 8
 
 /// What a function returns: 0, or what is wrong. The numbers never change. Whenever a function returns an error it has written nothing but
 /// the `detail`.
@@ -126,18 +144,18 @@ typedef int32_t surprisal_status;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
-/// Element types of a matrix.
+/// Element types of a matrix. The numbers are those of `ggml_type`.
 enum surprisal_dtype
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
   : int32_t
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
     /// `float`.
-    SURPRISAL_F32 = 0,
-    /// bfloat16 as `uint16_t`: the upper half of a `float`.
-    SURPRISAL_BF16 = 1,
+    SURPRISAL_DTYPE_F32 = 0,
     /// IEEE binary16 as `uint16_t`.
-    SURPRISAL_F16 = 2,
+    SURPRISAL_DTYPE_F16 = 1,
+    /// bfloat16 as `uint16_t`: the upper half of a `float`.
+    SURPRISAL_DTYPE_BF16 = 30,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -167,7 +185,7 @@ typedef int32_t surprisal_padding;
 #endif // __cplusplus
 
 /// Objectives: what a token's surprisal costs. p is the probability of the target, l = -ln p, r = p/p_old, A the advantage, sg(.) a
-/// stop-gradient. Parameters are fields of `surprisal_loss`, with the defaults given here; inputs are fields of `surprisal_batch`. The
+/// stop-gradient. Parameters are set by name (`surprisal_loss_set`) and have the defaults given here; inputs are fields of `surprisal_batch`. The
 /// numbers never change.
 enum surprisal_objective
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -175,57 +193,57 @@ enum surprisal_objective
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
     /// l: plain supervised fine-tuning.
-    SURPRISAL_SFT = 0,
+    SURPRISAL_OBJECTIVE_SFT = 0,
     /// sg(p) l.
-    SURPRISAL_DFT = 1,
+    SURPRISAL_OBJECTIVE_DFT = 1,
     /// sg(max(p^(1/tau), floor)) l. tau 1, floor 0.01.
-    SURPRISAL_TALR = 2,
+    SURPRISAL_OBJECTIVE_TALR = 2,
     /// (1-p)^gamma l, with its true gradient. gamma 2.
-    SURPRISAL_FOCAL = 3,
+    SURPRISAL_OBJECTIVE_FOCAL = 3,
     /// sg((1-p)^gamma) l. gamma 2.
-    SURPRISAL_FOCAL_DETACHED = 4,
+    SURPRISAL_OBJECTIVE_FOCAL_DETACHED = 4,
     /// (1 - p^alpha) / alpha. alpha 1.
-    SURPRISAL_POWER = 5,
+    SURPRISAL_OBJECTIVE_POWER = 5,
     /// sg(p relu(1 - logit p / logit p_max)) l. p_max 0.93.
-    SURPRISAL_INFOSFT = 6,
+    SURPRISAL_OBJECTIVE_INFOSFT = 6,
     /// sg(clamp((p/p_ref)^temperature, low, high)) l. temperature 1, low 0.2, high 1.8. Needs `ref_log_probs`.
-    SURPRISAL_IW_TOKEN = 7,
+    SURPRISAL_OBJECTIVE_IW_TOKEN = 7,
     /// -min(r, 1 + clip_high). clip_high 0.28. Needs `old_log_probs`.
-    SURPRISAL_PSFT = 8,
+    SURPRISAL_OBJECTIVE_PSFT = 8,
     /// -min(r A, clip(r, 1 - clip_low, 1 + clip_high) A); for A < 0 at most -dual_clip A. clip_low 0.2, clip_high 0.2, no dual_clip. Needs
     /// `old_log_probs`, `advantages`.
-    SURPRISAL_PPO = 9,
+    SURPRISAL_OBJECTIVE_PPO = 9,
     /// ppo + beta KL(reference) by estimator `kl`. clip_low 0.2, clip_high 0.2, beta 0.04, kl k3. Needs `old_log_probs`, `advantages`,
     /// `ref_log_probs`.
-    SURPRISAL_GRPO = 10,
+    SURPRISAL_OBJECTIVE_GRPO = 10,
     /// ppo with clip_low 0.2, clip_high 0.28. Needs `old_log_probs`, `advantages`.
-    SURPRISAL_DAPO = 11,
+    SURPRISAL_OBJECTIVE_DAPO = 11,
     /// sg(min(r, 1 + clip_high)) A l. clip_high 4. Needs `old_log_probs`, `advantages`.
-    SURPRISAL_CISPO = 12,
+    SURPRISAL_OBJECTIVE_CISPO = 12,
     /// talr with tau from the batch (`tau_from`) and weights divided by their sum or mean (`normalize`). floor 0.01. Group scope. Needs sequences.
-    SURPRISAL_TALR_AUTO = 13,
+    SURPRISAL_OBJECTIVE_TALR_AUTO = 13,
     /// sg(clamp(exp(temperature mean ln(p/p_ref)), 0, max)) l. temperature 1, max 16. Group scope. Needs `ref_log_probs`, sequences.
-    SURPRISAL_IW_SEQUENCE = 14,
+    SURPRISAL_OBJECTIVE_IW_SEQUENCE = 14,
     /// exp(-mean l_ref / tau) l. tau: the batch's median by default. Group scope. Needs `ref_log_probs`, sequences.
-    SURPRISAL_FLOW = 15,
+    SURPRISAL_OBJECTIVE_FLOW = 15,
     /// sg(exp(mean ln p)) l. Group scope. Needs sequences.
-    SURPRISAL_DFT_SEQUENCE = 16,
+    SURPRISAL_OBJECTIVE_DFT_SEQUENCE = 16,
     /// ppo with the sequence's ratio exp(mean ln r). clip_low 3e-4, clip_high 4e-4. Group scope. Needs `old_log_probs`, `advantages`,
     /// sequences.
-    SURPRISAL_GSPO = 17,
+    SURPRISAL_OBJECTIVE_GSPO = 17,
     /// -ln sigma(beta D) per pair, D the difference of the summed log-ratios to the reference. beta 0.1. Group scope. Needs
-    /// `ref_log_probs`, sequences, `pairs`; its reduction is the mean over the pairs, their sum, or `SURPRISAL_BY`.
-    SURPRISAL_DPO = 18,
+    /// `ref_log_probs`, sequences, `pairs`; its reduction is the mean over the pairs, their sum, or `SURPRISAL_REDUCTION_BY`.
+    SURPRISAL_OBJECTIVE_DPO = 18,
     /// l on the sequences that are kept. Group scope. Needs sequences, `keep`.
-    SURPRISAL_RFT = 19,
+    SURPRISAL_OBJECTIVE_RFT = 19,
     /// l on the share `keep` of the tokens with the largest excess loss l + ln p_ref. keep 0.6. Group scope. Needs `ref_log_probs`.
-    SURPRISAL_RHO1 = 20,
-    /// (1 - lambda) mean l + lambda of the worst group. lambda 0.5. Group scope. Needs `groups`.
-    SURPRISAL_SFT_GO = 21,
+    SURPRISAL_OBJECTIVE_RHO1 = 20,
+    /// (1 - worst_weight) mean l + worst_weight of the worst group. worst_weight 0.5. Group scope. Needs `groups`.
+    SURPRISAL_OBJECTIVE_SFT_GO = 21,
     /// sg(min(H / ln classes, 1)^power) l, H the entropy of the row. power 1, classes 20. Another walk over each row.
-    SURPRISAL_EAFT = 22,
+    SURPRISAL_OBJECTIVE_EAFT = 22,
     /// (1 - p^a) / (a + 1e-6), a = sg(sum of p^2 over the row). Another walk over each row.
-    SURPRISAL_DEFT = 23,
+    SURPRISAL_OBJECTIVE_DEFT = 23,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -264,17 +282,17 @@ enum surprisal_reduction
     /// The objective's own: the mean over the tokens; for dpo the mean over the pairs.
     SURPRISAL_REDUCTION_DEFAULT = 0,
     /// Their sum over the number of tokens.
-    SURPRISAL_MEAN_TOKENS = 1,
+    SURPRISAL_REDUCTION_MEAN_TOKENS = 1,
     /// Their sum.
-    SURPRISAL_SUM = 2,
+    SURPRISAL_REDUCTION_SUM = 2,
     /// Mean over the sequences of each sequence's mean.
-    SURPRISAL_MEAN_SEQUENCES = 3,
+    SURPRISAL_REDUCTION_MEAN_SEQUENCES = 3,
     /// Their sum over the sum of token weight times class weight of the target.
-    SURPRISAL_MEAN_WEIGHTS = 4,
+    SURPRISAL_REDUCTION_MEAN_WEIGHTS = 4,
     /// Mean over the preference pairs.
-    SURPRISAL_MEAN_PAIRS = 5,
+    SURPRISAL_REDUCTION_MEAN_PAIRS = 5,
     /// Their sum over `reduction_by`: the tokens of all micro-batches and ranks, for instance.
-    SURPRISAL_BY = 6,
+    SURPRISAL_REDUCTION_BY = 6,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -291,9 +309,9 @@ enum surprisal_extras_scale
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
     /// Nothing.
-    SURPRISAL_EXTRAS_ONE = 0,
+    SURPRISAL_EXTRAS_SCALE_ONE = 0,
     /// The objective's coefficient, detached.
-    SURPRISAL_EXTRAS_OBJECTIVE = 1,
+    SURPRISAL_EXTRAS_SCALE_OBJECTIVE = 1,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -303,14 +321,12 @@ typedef int32_t surprisal_extras_scale;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
-/// Estimators of grpo's KL term, with k = ln p_ref - ln p.
+/// Estimators of grpo's KL term, with k = ln p_ref - ln p: values of its parameter `kl`, k3 by default.
 enum surprisal_kl
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
   : int32_t
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
-    /// The objective's default: k3.
-    SURPRISAL_KL_DEFAULT = 0,
     /// -k.
     SURPRISAL_KL_K1 = 1,
     /// k^2 / 2.
@@ -330,14 +346,12 @@ typedef int32_t surprisal_kl;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
-/// Where talr-auto's temperature comes from.
+/// Where talr-auto's temperature comes from: values of its parameter `tau_from`, the sequences' median by default.
 enum surprisal_tau_from
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
   : int32_t
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
-    /// The objective's default: the sequences' median.
-    SURPRISAL_TAU_FROM_DEFAULT = 0,
     /// Median over the sequences of their mean l.
     SURPRISAL_TAU_FROM_SEQUENCE_MEDIAN = 1,
     /// Median of the tokens' l.
@@ -351,14 +365,12 @@ typedef int32_t surprisal_tau_from;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
-/// What talr-auto's weights are divided by.
+/// What talr-auto's weights are divided by: values of its parameter `normalize`, nothing by default.
 enum surprisal_normalize
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
   : int32_t
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
-    /// The objective's default: nothing.
-    SURPRISAL_NORMALIZE_DEFAULT = 0,
     /// Nothing.
     SURPRISAL_NORMALIZE_NONE = 1,
     /// Their sum over the sequence.
@@ -376,42 +388,54 @@ typedef int32_t surprisal_normalize;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
-/// What is wrong with a call, if something is. An output: begin with `SURPRISAL_ERROR_DETAIL_INIT`.
+/// What is wrong with a call, if something is. An output that needs no initial value: every call writes it whole.
 typedef struct surprisal_error_detail {
-    /// `sizeof(surprisal_error_detail)`.
-    size_t struct_size;
+    /// The status that the function returned.
+    surprisal_status status;
+    /// Zero.
+    int32_t reserved;
     /// Row, entry or pair that is wrong; -1 where there is none.
     int64_t index;
     /// What was found there: the target, the entry, the option; NaN where an error has none.
     double value;
-    /// The status that the function returned.
-    int32_t status;
-    /// Zero.
-    int32_t reserved;
     /// The argument or option, by its name in the header: `"targets"`, `"label_smoothing"`. Ends with NUL.
     char argument[32];
     /// What is wrong with it, in English: `"targets: outside the vocabulary"`. Ends with NUL.
-    char message[128];
+    char message[160];
 } surprisal_error_detail;
+
+/// A parameter of an objective, as `surprisal_loss_set` keeps it.
+typedef struct surprisal_parameter {
+    /// Its value.
+    double value;
+    /// Which one it is; 0 for none.
+    int32_t id;
+    /// Zero.
+    int32_t reserved;
+} surprisal_parameter;
 
 /// What to compute. Begin with `SURPRISAL_LOSS_INIT`: plain sft, the objective's own reduction, no extras.
 ///
 /// With u the token weight, w the class weights, e the label smoothing, c the z-loss and V the vocabulary, a token's loss is
 /// `u ( w_t (1-e) objective(ln p_t) + x ( e/V sum_j w_j (-ln p_j) + c lse^2 ) )`, where x is 1, or the objective's coefficient (`extras_scale`).
 ///
-/// A parameter of an objective that is `SURPRISAL_DEFAULT` has the objective's default; one that is set though the objective does not have
-/// it is an error.
+/// The parameters of the objective are set by `surprisal_loss_set`; those that are not have the objective's defaults.
 typedef struct surprisal_loss {
     /// `sizeof(surprisal_loss)`.
     size_t struct_size;
     /// Weight of each class of the whole vocabulary, finite and not negative, or NULL.
     const float *class_weights;
-    /// A `surprisal_objective`.
-    int32_t objective;
-    /// A `surprisal_reduction`.
-    int32_t reduction;
-    /// The divisor of `SURPRISAL_BY`, finite and above 0; only with that reduction.
+    /// The divisor of `SURPRISAL_REDUCTION_BY`, finite and above 0; 0 with any other reduction.
     double reduction_by;
+    /// How much each token counts.
+    surprisal_objective objective;
+    /// How the tokens' losses become one number.
+    surprisal_reduction reduction;
+    /// What multiplies label smoothing and z-loss.
+    surprisal_extras_scale extras_scale;
+    /// 1: statistics also hold what `surprisal_stats_entropy` and `surprisal_stats_sum_squares` are made of, for another walk over each row;
+    /// else 0. Objectives that need it ask by themselves.
+    int32_t moments;
     /// Label smoothing in [0, 1], uniform over all classes.
     float label_smoothing;
     /// Multiplier of lse^2, not negative.
@@ -420,54 +444,13 @@ typedef struct surprisal_loss {
     float logit_scale;
     /// Soft-cap: `cap tanh(logit_scale z / cap)` in place of `logit_scale z`; 0 for none.
     float softcap;
-    /// A `surprisal_extras_scale`.
-    int32_t extras_scale;
-    /// grpo: a `surprisal_kl`.
-    int32_t kl;
-    /// talr-auto: a `surprisal_tau_from`.
-    int32_t tau_from;
-    /// talr-auto: a `surprisal_normalize`.
-    int32_t normalize;
-    /// talr, flow: temperature, above 0.
-    double tau;
-    /// talr, talr-auto: least weight, in [0, 1].
-    double floor;
-    /// focal, focal-detached: focusing parameter, not negative.
-    double gamma;
-    /// power: exponent, above 0.
-    double alpha;
-    /// infosft: probability in (0.5, 1) from which a token counts as learned.
-    double p_max;
-    /// iw-token: exponent of the ratio; iw-sequence: factor of the mean log-ratio; not negative.
-    double temperature;
-    /// iw-token: least weight, not negative.
-    double low;
-    /// iw-token: largest weight, at least `low`.
-    double high;
-    /// iw-sequence: largest weight, above 0.
-    double max;
-    /// ppo, grpo, dapo, gspo: clip below 1, in [0, 1].
-    double clip_low;
-    /// ppo, grpo, dapo, gspo, psft, cispo: clip above 1, not negative.
-    double clip_high;
-    /// ppo: dual clip, above 1.
-    double dual_clip;
-    /// grpo: weight of the KL term, not negative; dpo: inverse temperature, above 0.
-    double beta;
-    /// rho1: share of tokens to keep, in (0, 1].
-    double keep;
-    /// sft-go: weight of the worst group, in [0, 1].
-    double lambda;
-    /// eaft: exponent of the weight, not negative.
-    double power;
-    /// eaft: number of equally likely classes whose entropy has weight 1, above 1.
-    double classes;
     /// Multiplies the gradient and nothing else, finite: the factor of loss scaling, or a framework's upstream gradient. Applied before the
     /// gradient is rounded to its type, so that small f16 entries survive.
     float grad_scale;
-    /// 1: statistics also hold what `surprisal_stats_entropy` and `surprisal_stats_sum_squares` are made of, for another walk over each row;
-    /// else 0. Objectives that need it ask by themselves.
-    int32_t moments;
+    /// Zero.
+    int32_t reserved;
+    /// The objective's parameters, as `surprisal_loss_set` keeps them; all zero where none is set.
+    struct surprisal_parameter parameters[SURPRISAL_MOST_PARAMETERS];
 } surprisal_loss;
 
 /// A preference pair: two sequences of the batch, by their index.
@@ -479,21 +462,19 @@ typedef struct surprisal_pair {
 } surprisal_pair;
 
 /// What the means of a loss divide by, for calls on ranges of a batch's rows: counted once for the whole batch by
-/// `surprisal_loss_denominator` and handed to each of them by `batch.denominator`. Begin with `SURPRISAL_DENOMINATOR_INIT`. The fields are the
+/// `surprisal_loss_denominator` and handed to each of them by `batch.denominator`. An output that needs no initial value. The fields are the
 /// library's: a caller copies the struct as a whole, and keeps the array that it names.
 typedef struct surprisal_denominator {
-    /// `sizeof(surprisal_denominator)`.
-    size_t struct_size;
     /// What the loss of every token is divided by; for the mean of the sequences, the number of sequences that have tokens.
     double value;
     /// For the mean of the sequences, the caller's array: the tokens of each.
     const uint32_t *sequence_tokens;
     /// Entries of `sequence_tokens`.
     size_t sequence_count;
-    /// The `surprisal_reduction` that it was counted for; 0 for a denominator that was not filled yet.
-    int32_t reduction;
+    /// What it was counted for.
+    surprisal_reduction reduction;
     /// Zero.
-    int32_t reserved;
+    uint32_t reserved[7];
 } surprisal_denominator;
 
 /// Targets and side inputs of a whole batch, one entry a row unless said otherwise. Begin with `SURPRISAL_BATCH_INIT`. NULL means that an
@@ -565,8 +546,8 @@ typedef struct surprisal_logits {
     size_t vocab_start;
     /// Classes of the whole vocabulary; 0 for `vocab`.
     size_t vocab_total;
-    /// Element type, a `surprisal_dtype`.
-    int32_t dtype;
+    /// Element type.
+    surprisal_dtype dtype;
     /// Zero.
     int32_t reserved;
 } surprisal_logits;
@@ -593,10 +574,10 @@ typedef struct surprisal_logits_mut {
     size_t vocab_start;
     /// Classes of the whole vocabulary; 0 for `vocab`.
     size_t vocab_total;
-    /// Element type, a `surprisal_dtype`.
-    int32_t dtype;
-    /// A `surprisal_padding`.
-    int32_t padding;
+    /// Element type.
+    surprisal_dtype dtype;
+    /// What becomes of the columns past `vocab`.
+    surprisal_padding padding;
 } surprisal_logits_mut;
 
 /// Statistics of one row, or of a part of one: six doubles, which a collective can carry. A monoid under `surprisal_stats_merge`, with
@@ -642,6 +623,8 @@ typedef struct surprisal_outputs {
     struct surprisal_stats *stats;
     /// Loss and gradient coefficient.
     struct surprisal_term *terms;
+    /// Each token's weighted loss, before the reduction divides it.
+    float *losses;
     /// -ln p of the target, in nats.
     float *nll;
     /// ln p of the target, in nats.
@@ -670,18 +653,14 @@ typedef struct surprisal_workspace {
     size_t size;
 } surprisal_workspace;
 
-/// What a call computes besides gradients. An output: begin with `SURPRISAL_REPORT_INIT`.
+/// What a call computes besides gradients. An output that needs no initial value; one that reports are added to begins with `SURPRISAL_REPORT_INIT`.
 ///
-/// Sums are over the tokens that count, in double precision, in an order that depends on nothing but the number of rows.
+/// Sums are over the tokens that count, in double precision, in an order that depends on nothing but the number and the length of the call's rows.
 typedef struct surprisal_report {
-    /// `sizeof(surprisal_report)`.
-    size_t struct_size;
     /// Tokens that count.
     size_t tokens;
     /// Tokens among them whose target has the largest logit (ties count).
     size_t correct;
-    /// Zero.
-    size_t reserved;
     /// The reduced loss: what the gradient is the gradient of, but for `grad_scale`. Of a range of rows, its share.
     double loss;
     /// Sum of the tokens' weighted losses.
@@ -695,22 +674,9 @@ typedef struct surprisal_report {
     int64_t invalid_row;
     /// The temperature that the objective found in the batch (talr-auto, flow); 0 for objectives that look for none.
     double tau;
+    /// Zero: room for more, which older programs do not look at.
+    uint64_t reserved[6];
 } surprisal_report;
-
-/// A function whose gradient is checked: of an array, with the caller's own data. It must return (no exception, no longjmp).
-typedef double (*surprisal_function)(const double *x, void *user);
-
-/// Where a gradient and the finite differences differ most.
-typedef struct surprisal_gradient_check {
-    /// Index of the worst entry.
-    size_t index;
-    /// What the gradient says there.
-    double analytic;
-    /// What the finite differences say there.
-    double numeric;
-    /// |analytic - numeric| over the gradient's largest magnitude (or |numeric|, where that is larger); NaN where one of them is.
-    double error;
-} surprisal_gradient_check;
 
 #ifdef __cplusplus
 extern "C" {
@@ -730,31 +696,71 @@ SURPRISAL_API SURPRISAL_NODISCARD uint32_t surprisal_abi_version(void);
 /// A sentence that says what a status means, in English. Static; never NULL, whatever the number.
 SURPRISAL_API SURPRISAL_NODISCARD const char *surprisal_status_string(int32_t status);
 
-/// Fills a detail with its initial values, as `SURPRISAL_ERROR_DETAIL_INIT` does.
-SURPRISAL_API
-SURPRISAL_NODISCARD
-surprisal_status surprisal_error_detail_init(struct surprisal_error_detail *detail,
-                                             size_t struct_size);
-
-/// Name of an objective, as `"talr-auto"`; NULL where there is none of this number, so that a loop from 0 on sees every objective. Static.
-SURPRISAL_API
-SURPRISAL_NODISCARD
-const char *surprisal_objective_name(int32_t objective);
-
 /// Scope of an objective with its default parameters, a `surprisal_scope`; `SURPRISAL_ERROR_OPTION` (negative) where there is none of this number.
 SURPRISAL_API
 SURPRISAL_NODISCARD
-int32_t surprisal_objective_scope(int32_t objective);
+int32_t surprisal_objective_scope(surprisal_objective objective);
 
-/// The objective of a name; `SURPRISAL_ERROR_OPTION` where there is none, `SURPRISAL_ERROR_MISSING` for NULL (both negative).
+/// Name of an enumerator, as `"talr-auto"` for (`"objective"`, 13); NULL where there is none. Static.
 ///
-/// `name` ends with NUL.
+/// `family` is the enum's name without `surprisal_`: `"objective"`, `"reduction"`, `"extras_scale"`, `"kl"`, `"tau_from"`, `"normalize"`, `"dtype"`,
+/// `"padding"`, `"scope"`. Objectives are numbered without gaps, so that a loop from 0 on sees every one.
 SURPRISAL_API
 SURPRISAL_NODISCARD
-int32_t surprisal_objective_from_name(const char *name);
+const char *surprisal_enum_name(const char *family,
+                                int32_t value);
+
+/// The enumerator of a name, in any case, with `_` or `-`: 13 for (`"objective"`, `"TALR_Auto"`); `SURPRISAL_ERROR_OPTION` where there is none,
+/// `SURPRISAL_ERROR_MISSING` for NULL (both negative, which no enumerator is).
+SURPRISAL_API
+SURPRISAL_NODISCARD
+int32_t surprisal_enum_value(const char *family,
+                             const char *name);
+
+/// The simple case: mean loss of the tokens, and its gradient with respect to the logits.
+///
+/// `logits` and `dlogits` are `[rows x vocab]`, row-major without padding; `targets` has one id a row, -100 for rows that do not count. `dlogits` may
+/// be `logits` (the gradient overwrites them) or NULL (loss only); `detail` may be NULL. Objectives that need more than targets are refused:
+/// `surprisal_forward_backward` takes everything.
+///
+///     double loss;
+///     surprisal_status status = surprisal_simple_f32(SURPRISAL_OBJECTIVE_DFT, logits, targets, rows, vocab, dlogits, &loss, NULL);
+SURPRISAL_API
+SURPRISAL_NODISCARD
+surprisal_status surprisal_simple_f32(surprisal_objective objective,
+                                      const float *logits,
+                                      const int32_t *targets,
+                                      size_t rows,
+                                      size_t vocab,
+                                      float *dlogits,
+                                      double *loss,
+                                      struct surprisal_error_detail *detail);
 
 /// Fills a loss with its initial values, as `SURPRISAL_LOSS_INIT` does.
 SURPRISAL_API SURPRISAL_NODISCARD surprisal_status surprisal_loss_init(struct surprisal_loss *loss, size_t struct_size);
+
+/// Sets a parameter of the objective, or any option of the loss that is a number, by its name: `surprisal_loss_set(&loss, "tau", 0.5, &detail)`.
+///
+/// `loss.objective` comes first: a parameter that it does not have is an error, here or in the call, if the objective changes afterwards. A value is
+/// an enumerator for the parameters that have some: `surprisal_loss_set(&loss, "kl", SURPRISAL_KL_K1, &detail)`. Ranges are checked by the calls that
+/// use the loss. Names may have any case, and `-` for `_`.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+surprisal_status surprisal_loss_set(struct surprisal_loss *loss,
+                                    const char *name,
+                                    double value,
+                                    struct surprisal_error_detail *detail);
+
+/// As `surprisal_loss_set`, for what has named values: `surprisal_loss_set_choice(&loss, "objective", "dft", &detail)`, `"reduction"`,
+/// `"extras_scale"`, and the parameters `"kl"`, `"tau_from"`, `"normalize"`.
+///
+/// Another objective begins with its own parameters: those of the one before are forgotten.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+surprisal_status surprisal_loss_set_choice(struct surprisal_loss *loss,
+                                           const char *name,
+                                           const char *choice,
+                                           struct surprisal_error_detail *detail);
 
 /// Fills a batch with its initial values, as `SURPRISAL_BATCH_INIT` does.
 SURPRISAL_API
@@ -762,16 +768,10 @@ SURPRISAL_NODISCARD
 surprisal_status surprisal_batch_init(struct surprisal_batch *batch,
                                       size_t struct_size);
 
-/// Fills a denominator with its initial values, as `SURPRISAL_DENOMINATOR_INIT` does.
-SURPRISAL_API
-SURPRISAL_NODISCARD
-surprisal_status surprisal_denominator_init(struct surprisal_denominator *denominator,
-                                            size_t struct_size);
-
 /// Counts the denominators of a whole batch, for calls on ranges of its rows. Looks at every row's target and weight, and at no
 /// `batch.denominator`. `vocab_total` is the whole vocabulary.
 ///
-/// `sequence_tokens` has one entry a sequence and is written for `SURPRISAL_MEAN_SEQUENCES` alone, else it may be NULL; it must live as long as `out`
+/// `sequence_tokens` has one entry a sequence and is written for `SURPRISAL_REDUCTION_MEAN_SEQUENCES` alone, else it may be NULL; it must live as long as `out`
 /// is used. Objectives of group scope need no denominator: their terms hold it.
 SURPRISAL_API
 SURPRISAL_NODISCARD
@@ -815,11 +815,11 @@ surprisal_status surprisal_workspace_size(const struct surprisal_loss *loss,
                                           size_t *size,
                                           struct surprisal_error_detail *detail);
 
-/// Fills a report with its initial values, as `SURPRISAL_REPORT_INIT` does: the report of no rows.
+/// Makes a report that of no rows, to add others to, as `SURPRISAL_REPORT_INIT` does.
 SURPRISAL_API
 SURPRISAL_NODISCARD
 surprisal_status surprisal_report_init(struct surprisal_report *report,
-                                       size_t struct_size);
+                                       struct surprisal_error_detail *detail);
 
 /// Adds the report of another range of rows of the same batch to `report`; everything adds up, the loss too. (Over micro-batches or ranks
 /// whose losses are means of their own, add the sums and divide.)
@@ -870,6 +870,13 @@ surprisal_status surprisal_forward_backward(const struct surprisal_loss *loss,
                                             const struct surprisal_workspace *workspace,
                                             struct surprisal_report *report,
                                             struct surprisal_error_detail *detail);
+
+/// Makes `count` statistics those of no logits, `SURPRISAL_STATS_EMPTY`, to merge others into.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+surprisal_status surprisal_stats_init(struct surprisal_stats *stats,
+                                      size_t count,
+                                      struct surprisal_error_detail *detail);
 
 /// Merges the statistics of other parts of the same rows: `merged[i] = merge(merged[i], part[i])` for each of `count` rows.
 ///
@@ -1037,98 +1044,6 @@ surprisal_status surprisal_second_moment(const struct surprisal_batch *batch,
                                          double *out,
                                          struct surprisal_error_detail *detail);
 
-/// L2 to the initial weights: writes `lambda sum (parameters - initial)^2 / divisor` to `penalty` and ADDS its gradient to `gradient`. Arrays have
-/// `count` elements; divisor 1 is the textbook form, the number of the model's parameters is FLOW's.
-SURPRISAL_API
-SURPRISAL_NODISCARD
-surprisal_status surprisal_l2_to_initial(const float *parameters,
-                                         const float *initial,
-                                         size_t count,
-                                         double lambda,
-                                         double divisor,
-                                         float *gradient,
-                                         double *penalty,
-                                         struct surprisal_error_detail *detail);
-
-/// WiSE-FT: `out = (1 - alpha) initial + alpha parameters`, each entry rounded once; alpha in [0, 1]. Arrays have `count` elements.
-SURPRISAL_API
-SURPRISAL_NODISCARD
-surprisal_status surprisal_wise_ft(const float *parameters,
-                                   const float *initial,
-                                   size_t count,
-                                   double alpha,
-                                   float *out,
-                                   struct surprisal_error_detail *detail);
-
-/// Adds a low-rank adapter to its weights: `weights += scale b a`, with `weights [rows x columns]`, `a [rank x columns]`, `b [rows x rank]`, all
-/// row-major. scale: alpha/rank; rsLoRA has alpha/sqrt(rank).
-SURPRISAL_API
-SURPRISAL_NODISCARD
-surprisal_status surprisal_lora_merge(size_t rows,
-                                      size_t columns,
-                                      size_t rank,
-                                      double scale,
-                                      const float *a,
-                                      const float *b,
-                                      float *weights,
-                                      struct surprisal_error_detail *detail);
-
-/// Writes the gradients of both factors from that of the weights: `da = scale b^T gradient`, `db = scale gradient a^T`; shapes as in
-/// `surprisal_lora_merge`.
-SURPRISAL_API
-SURPRISAL_NODISCARD
-surprisal_status surprisal_lora_gradients(size_t rows,
-                                          size_t columns,
-                                          size_t rank,
-                                          double scale,
-                                          const float *gradient,
-                                          const float *a,
-                                          const float *b,
-                                          float *da,
-                                          float *db,
-                                          struct surprisal_error_detail *detail);
-
-/// The oracle: the loss, and its gradient where `dlogits` is not NULL, in double precision, by plain loops and formulas that were derived by
-/// hand. Both matrices are `[batch.rows x vocab]`, contiguous. It shares no arithmetic with the fast path, and is slow.
-///
-/// To compare with other types, widen the logits.
-SURPRISAL_API
-SURPRISAL_NODISCARD
-surprisal_status surprisal_reference_forward_backward(const struct surprisal_loss *loss,
-                                                      const struct surprisal_batch *batch,
-                                                      const double *logits,
-                                                      size_t vocab,
-                                                      double *dlogits,
-                                                      struct surprisal_report *report,
-                                                      struct surprisal_error_detail *detail);
-
-/// The loss as a function of `logits` alone, with all that is detached held at its value at `at`: what finite differences of a stop-gradient
-/// objective must be taken of. Both matrices are `[batch.rows x vocab]`; where they are equal, so are value and gradient to those of the loss.
-SURPRISAL_API
-SURPRISAL_NODISCARD
-surprisal_status surprisal_reference_surrogate(const struct surprisal_loss *loss,
-                                               const struct surprisal_batch *batch,
-                                               const double *logits,
-                                               const double *at,
-                                               size_t vocab,
-                                               double *out,
-                                               struct surprisal_error_detail *detail);
-
-/// Compares `gradient` with central differences of fourth order of `function` at `x` (both of `count` elements), and writes the worst entry.
-///
-/// Calls `function(x, user)` four times an entry, with one entry of `x` moved by `step` or two; afterwards `x` has its old values. With a
-/// function of size 1 and steps near 1e-3 about 1e-12 is left of truncation and rounding.
-SURPRISAL_API
-SURPRISAL_NODISCARD
-surprisal_status surprisal_check_gradient(surprisal_function function,
-                                          void *user,
-                                          double *x,
-                                          const double *gradient,
-                                          size_t count,
-                                          double step,
-                                          struct surprisal_gradient_check *out,
-                                          struct surprisal_error_detail *detail);
-
 /// Name of the SIMD level that the library runs at on this machine: `"avx512"`, `"avx2"`, `"sse4.2"`, `"sse2"`, `"neon"`, ... Static.
 SURPRISAL_API
 SURPRISAL_NODISCARD
@@ -1141,91 +1056,78 @@ const char *surprisal_simd_level(void);
 
 /* Initial values. */
 
-#define SURPRISAL_ERROR_DETAIL_INIT {sizeof(surprisal_error_detail), -1, 0.0, 0, 0, {0}, {0}}
-#define SURPRISAL_LOGITS_INIT {sizeof(surprisal_logits), NULL, 0, 0, 0, 0, 0, 0, 0, SURPRISAL_F32, 0}
+#define SURPRISAL_LOGITS_INIT {sizeof(surprisal_logits), NULL, 0, 0, 0, 0, 0, 0, 0, SURPRISAL_DTYPE_F32, 0}
 #define SURPRISAL_LOGITS_MUT_INIT                                                                                     \
-    {sizeof(surprisal_logits_mut), NULL, 0, 0, 0, 0, 0, 0, 0, SURPRISAL_F32, SURPRISAL_PADDING_KEEP}
+    {sizeof(surprisal_logits_mut), NULL, 0, 0, 0, 0, 0, 0, 0, SURPRISAL_DTYPE_F32, SURPRISAL_PADDING_KEEP}
 #define SURPRISAL_BATCH_INIT                                                                                          \
     {sizeof(surprisal_batch), 0,    NULL, NULL, SURPRISAL_IGNORE_INDEX, NULL, NULL, NULL, NULL,                      \
      NULL,                    0,    NULL, NULL, NULL,                   0,    NULL, NULL}
-#define SURPRISAL_DENOMINATOR_INIT {sizeof(surprisal_denominator), 0.0, NULL, 0, SURPRISAL_REDUCTION_DEFAULT, 0}
-#define SURPRISAL_OUTPUTS_INIT {sizeof(surprisal_outputs), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL}
+#define SURPRISAL_OUTPUTS_INIT {sizeof(surprisal_outputs), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL}
 #define SURPRISAL_WORKSPACE_INIT {sizeof(surprisal_workspace), NULL, 0}
-#define SURPRISAL_REPORT_INIT {sizeof(surprisal_report), 0, 0, 0, 0.0, 0.0, 0.0, 0.0, -1, 0.0}
 #define SURPRISAL_LOSS_INIT                                                                                           \
-    {sizeof(surprisal_loss), NULL,              SURPRISAL_SFT,     SURPRISAL_REDUCTION_DEFAULT, SURPRISAL_DEFAULT,    \
-     0.0f,                   0.0f,              1.0f,              0.0f,                        SURPRISAL_EXTRAS_ONE, \
-     SURPRISAL_KL_DEFAULT,   SURPRISAL_TAU_FROM_DEFAULT,           SURPRISAL_NORMALIZE_DEFAULT,                       \
-     SURPRISAL_DEFAULT,      SURPRISAL_DEFAULT, SURPRISAL_DEFAULT, SURPRISAL_DEFAULT,           SURPRISAL_DEFAULT,    \
-     SURPRISAL_DEFAULT,      SURPRISAL_DEFAULT, SURPRISAL_DEFAULT, SURPRISAL_DEFAULT,           SURPRISAL_DEFAULT,    \
-     SURPRISAL_DEFAULT,      SURPRISAL_DEFAULT, SURPRISAL_DEFAULT, SURPRISAL_DEFAULT,           SURPRISAL_DEFAULT,    \
-     SURPRISAL_DEFAULT,      SURPRISAL_DEFAULT, 1.0f,              0}
+    {sizeof(surprisal_loss), NULL, 0.0,  SURPRISAL_OBJECTIVE_SFT,                                                     \
+     SURPRISAL_REDUCTION_DEFAULT,  SURPRISAL_EXTRAS_SCALE_ONE,    0, 0.0f, 0.0f, 1.0f, 0.0f, 1.0f, 0, {{0.0, 0, 0}}}
+#define SURPRISAL_REPORT_INIT {0, 0, 0.0, 0.0, 0.0, 0.0, -1, 0.0, {0}}
 
 /** Statistics of no logits at all: the identity of surprisal_stats_merge. */
 #define SURPRISAL_STATS_EMPTY {-1.7976931348623157e308, 0.0, 0.0, 0.0, 0.0, 0.0}
 
 /* Matrices from typed pointers. */
 
-static inline surprisal_logits surprisal_logits_of(const void *data, int32_t dtype, size_t rows, size_t vocab)
+static inline surprisal_logits surprisal_logits_of(const void *data, surprisal_dtype dtype, size_t rows, size_t vocab)
 {
     surprisal_logits logits = SURPRISAL_LOGITS_INIT;
     logits.data = data;
     logits.dtype = dtype;
     logits.rows = rows;
     logits.vocab = vocab;
-    logits.row_stride = vocab;
-    logits.rows_total = rows;
-    logits.vocab_total = vocab;
     return logits;
 }
 
-static inline surprisal_logits_mut surprisal_logits_mut_of(void *data, int32_t dtype, size_t rows, size_t vocab)
+static inline surprisal_logits_mut surprisal_logits_mut_of(void *data, surprisal_dtype dtype, size_t rows, size_t vocab)
 {
     surprisal_logits_mut logits = SURPRISAL_LOGITS_MUT_INIT;
     logits.data = data;
     logits.dtype = dtype;
     logits.rows = rows;
     logits.vocab = vocab;
-    logits.row_stride = vocab;
-    logits.rows_total = rows;
-    logits.vocab_total = vocab;
     return logits;
 }
 
 /** Logits `[rows x vocab]` without padding. */
 static inline surprisal_logits surprisal_logits_f32(const float *data, size_t rows, size_t vocab)
 {
-    return surprisal_logits_of(data, SURPRISAL_F32, rows, vocab);
+    return surprisal_logits_of(data, SURPRISAL_DTYPE_F32, rows, vocab);
 }
 
 /** As surprisal_logits_f32, in bfloat16. */
 static inline surprisal_logits surprisal_logits_bf16(const uint16_t *data, size_t rows, size_t vocab)
 {
-    return surprisal_logits_of(data, SURPRISAL_BF16, rows, vocab);
+    return surprisal_logits_of(data, SURPRISAL_DTYPE_BF16, rows, vocab);
 }
 
 /** As surprisal_logits_f32, in IEEE binary16. */
 static inline surprisal_logits surprisal_logits_f16(const uint16_t *data, size_t rows, size_t vocab)
 {
-    return surprisal_logits_of(data, SURPRISAL_F16, rows, vocab);
+    return surprisal_logits_of(data, SURPRISAL_DTYPE_F16, rows, vocab);
 }
 
 /** A matrix `[rows x vocab]` to write, without padding. */
 static inline surprisal_logits_mut surprisal_logits_mut_f32(float *data, size_t rows, size_t vocab)
 {
-    return surprisal_logits_mut_of(data, SURPRISAL_F32, rows, vocab);
+    return surprisal_logits_mut_of(data, SURPRISAL_DTYPE_F32, rows, vocab);
 }
 
 /** As surprisal_logits_mut_f32, in bfloat16. */
 static inline surprisal_logits_mut surprisal_logits_mut_bf16(uint16_t *data, size_t rows, size_t vocab)
 {
-    return surprisal_logits_mut_of(data, SURPRISAL_BF16, rows, vocab);
+    return surprisal_logits_mut_of(data, SURPRISAL_DTYPE_BF16, rows, vocab);
 }
 
 /** As surprisal_logits_mut_f32, in IEEE binary16. */
 static inline surprisal_logits_mut surprisal_logits_mut_f16(uint16_t *data, size_t rows, size_t vocab)
 {
-    return surprisal_logits_mut_of(data, SURPRISAL_F16, rows, vocab);
+    return surprisal_logits_mut_of(data, SURPRISAL_DTYPE_F16, rows, vocab);
 }
 
 /** A matrix as logits to read; with both a call works in place. */
@@ -1247,19 +1149,24 @@ static inline surprisal_logits surprisal_logits_of_mut(surprisal_logits_mut matr
 /* Parts of matrices. */
 
 /** Bytes from the start of a matrix to its row `row`. */
-static inline size_t surprisal_row_offset(int32_t dtype, size_t row_stride, size_t vocab, size_t row)
+static inline size_t surprisal_row_offset(surprisal_dtype dtype, size_t row_stride, size_t vocab, size_t row)
 {
-    return row * (row_stride == 0 ? vocab : row_stride) * (dtype == SURPRISAL_F32 ? sizeof(float) : sizeof(uint16_t));
+    size_t element = dtype == SURPRISAL_DTYPE_F32 ? sizeof(float) : sizeof(uint16_t);
+    return row * (row_stride == 0 ? vocab : row_stride) * element;
 }
 
-/** Rows `begin .. end` of a matrix, which know their place in the batch: what one thread works on. */
+/** Rows `begin .. end` of a matrix, which know their place in the batch: what one thread works on. Calls refuse rows that the matrix lacks. */
 static inline surprisal_logits surprisal_logits_rows(surprisal_logits logits, size_t begin, size_t end)
 {
-    size_t offset = surprisal_row_offset(logits.dtype, logits.row_stride, logits.vocab, begin);
     if (logits.rows_total == 0) {
         logits.rows_total = logits.rows;
     }
-    logits.data = (const unsigned char *)logits.data + offset;
+    if (begin > end || end > logits.rows) {
+        logits.rows = SURPRISAL_NO_ROWS;
+        return logits;
+    }
+    logits.data = (const unsigned char *)logits.data +
+                  surprisal_row_offset(logits.dtype, logits.row_stride, logits.vocab, begin);
     logits.row_start += begin;
     logits.rows = end - begin;
     return logits;
@@ -1268,11 +1175,15 @@ static inline surprisal_logits surprisal_logits_rows(surprisal_logits logits, si
 /** As surprisal_logits_rows. */
 static inline surprisal_logits_mut surprisal_logits_mut_rows(surprisal_logits_mut logits, size_t begin, size_t end)
 {
-    size_t offset = surprisal_row_offset(logits.dtype, logits.row_stride, logits.vocab, begin);
     if (logits.rows_total == 0) {
         logits.rows_total = logits.rows;
     }
-    logits.data = (unsigned char *)logits.data + offset;
+    if (begin > end || end > logits.rows) {
+        logits.rows = SURPRISAL_NO_ROWS;
+        return logits;
+    }
+    logits.data = (unsigned char *)logits.data +
+                  surprisal_row_offset(logits.dtype, logits.row_stride, logits.vocab, begin);
     logits.row_start += begin;
     logits.rows = end - begin;
     return logits;

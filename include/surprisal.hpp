@@ -1,7 +1,7 @@
 /*
  * surprisal for C++17: a thin layer over surprisal.h, where everything is documented. Nothing is allocated, nothing owns.
  *
- *     surprisal::Loss loss(SURPRISAL_DFT);
+ *     surprisal::Loss loss(SURPRISAL_OBJECTIVE_DFT);                      // loss.set("tau", 0.5) for an objective that has a tau
  *     surprisal::Batch batch(targets);                                    // std::vector<int32_t>, or anything with data() and size()
  *     auto report = surprisal::forward_backward(loss, batch, {z.data(), rows, vocab}, {dz.data(), rows, vocab});
  *     if (!report) std::puts(report.error().message());                   // without exceptions
@@ -16,7 +16,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <type_traits>
 #include <utility>
 
@@ -45,10 +44,56 @@ template <class T>
 class Span;
 
 namespace detail {
+
 template <class T>
 inline constexpr bool is_span = false;
 template <class T>
 inline constexpr bool is_span<Span<T>> = true;
+
+template <class C>
+using bare = std::remove_cv_t<std::remove_reference_t<C>>;
+
+template <class C>
+using data_of = decltype(std::declval<C &>().data());
+
+/// Elements of anything that has data() and size(); void of what has not.
+template <class C, class = void>
+struct element {
+    using type = void;
+};
+template <class C>
+struct element<C, std::void_t<data_of<C>, decltype(static_cast<std::size_t>(std::declval<C &>().size()))>> {
+    using type = std::remove_pointer_t<data_of<C>>;
+};
+template <class C>
+using element_of = typename element<std::remove_reference_t<C>>::type;
+
+/// Views, as std::span, have the same elements whether they are constant or not; what owns its elements has not.
+template <class C>
+constexpr bool is_view()
+{
+    if constexpr (std::is_void_v<element_of<C>>) {
+        return false;
+    } else {
+        return std::is_same_v<element_of<bare<C>>, element_of<const bare<C>>> && std::is_trivially_copyable_v<bare<C>>;
+    }
+}
+
+/// Whether the elements of a C&& live on when it does not: those of a temporary that owns them would not.
+template <class C>
+inline constexpr bool lives_on = std::is_lvalue_reference_v<C> || is_view<C>();
+
+/// Copies a text, as far as there is room, and a NUL; returns where it ends.
+inline std::size_t copy_text(char *to, std::size_t room, const char *from)
+{
+    std::size_t used = 0;
+    for (; used + 1 < room && from[used] != '\0'; used++) {
+        to[used] = from[used];
+    }
+    to[used] = '\0';
+    return used;
+}
+
 } // namespace detail
 
 /// A run of elements in the caller's memory.
@@ -65,9 +110,11 @@ public:
     {
     }
     /// Of anything that lives on and has data() and size(): std::vector, std::array, std::span.
-    template <class C, class = std::enable_if_t<std::is_convertible_v<decltype(std::declval<C &>().data()), T *> &&
-                                                !detail::is_span<std::remove_const_t<C>>>>
-    constexpr Span(C &container) : Span(container.data(), container.size()) {}
+    template <class C, class = std::enable_if_t<detail::lives_on<C> && !detail::is_span<detail::bare<C>> &&
+                                                std::is_convertible_v<detail::element_of<C> (*)[], T (*)[]>>>
+    constexpr Span(C &&container) : Span(container.data(), static_cast<std::size_t>(container.size()))
+    {
+    }
 
     constexpr T *data() const { return data_; }
     constexpr std::size_t size() const { return size_; }
@@ -86,7 +133,7 @@ public:
     Error() = default;
     explicit Error(const surprisal_error_detail &detail) : detail_(detail) {}
 
-    surprisal_status status() const { return static_cast<surprisal_status>(detail_.status); }
+    surprisal_status status() const { return detail_.status; }
     /// The argument or option, by its name in surprisal.h.
     const char *argument() const { return detail_.argument; }
     /// What is wrong with it, in English.
@@ -102,15 +149,15 @@ public:
         Error error;
         error.detail_.status = SURPRISAL_ERROR_SHAPE;
         error.detail_.value = static_cast<double>(actual);
-        std::strncpy(error.detail_.argument, argument, sizeof error.detail_.argument - 1);
-        std::strncpy(error.detail_.message, argument, sizeof error.detail_.message - 1);
-        const std::size_t used = std::strlen(error.detail_.message);
-        std::strncpy(error.detail_.message + used, ": has another length than the batch asks for", sizeof error.detail_.message - used - 1);
+        detail::copy_text(error.detail_.argument, sizeof error.detail_.argument, argument);
+        const std::size_t room = sizeof error.detail_.message;
+        const std::size_t used = detail::copy_text(error.detail_.message, room, argument);
+        detail::copy_text(error.detail_.message + used, room - used, ": has another length than the batch asks for");
         return error;
     }
 
 private:
-    surprisal_error_detail detail_ = SURPRISAL_ERROR_DETAIL_INIT;
+    surprisal_error_detail detail_ = {SURPRISAL_OK, 0, -1, 0.0, {0}, {0}};
 };
 
 #if defined(__cpp_exceptions)
@@ -138,22 +185,36 @@ public:
 
     explicit operator bool() const { return ok_; }
     /// Only where there is no error; else a default value.
-    const T &operator*() const { return value_; }
+    const T &operator*() const & { return value_; }
+    T operator*() && { return value_; }
     const T *operator->() const { return &value_; }
     /// OK where there is none.
-    const Error &error() const { return error_; }
+    const Error &error() const & { return error_; }
+    Error error() && { return error_; }
 #if defined(__cpp_exceptions)
-    /// The value; throws Exception where there is none.
-    const T &value() const
+    /// The value; throws Exception where there is none. That of a temporary result is a copy, which lives on.
+    const T &value() const &
     {
-        if (!ok_) {
-            throw Exception(error_);
-        }
+        check();
+        return value_;
+    }
+    T value() &&
+    {
+        check();
         return value_;
     }
 #endif
 
 private:
+#if defined(__cpp_exceptions)
+    void check() const
+    {
+        if (!ok_) {
+            throw Exception(error_);
+        }
+    }
+#endif
+
     T value_{};
     Error error_{};
     bool ok_ = false;
@@ -161,7 +222,7 @@ private:
 
 /// What to compute: the fields of surprisal_loss.
 struct Loss : surprisal_loss {
-    explicit Loss(surprisal_objective which = SURPRISAL_SFT) : surprisal_loss(SURPRISAL_LOSS_INIT)
+    explicit Loss(surprisal_objective which = SURPRISAL_OBJECTIVE_SFT) : surprisal_loss(SURPRISAL_LOSS_INIT)
     {
         objective = which;
     }
@@ -169,15 +230,24 @@ struct Loss : surprisal_loss {
     /// The objective of a name, as "talr-auto".
     static Result<Loss> named(const char *name)
     {
-        const std::int32_t found = surprisal_objective_from_name(name);
-        if (found < 0) {
-            surprisal_error_detail detail = SURPRISAL_ERROR_DETAIL_INIT;
-            detail.status = found;
-            std::strcpy(detail.argument, "objective");
-            std::strcpy(detail.message, "objective: has an unknown name");
-            return Error(detail);
-        }
-        return Loss(static_cast<surprisal_objective>(found));
+        Loss loss;
+        const Result<Unit> found = loss.choose("objective", name);
+        return found ? Result<Loss>(loss) : Result<Loss>(found.error());
+    }
+
+    /// Sets a parameter of the objective, or an option that is a number: `loss.set("tau", 0.5)`.
+    Result<Unit> set(const char *name, double value)
+    {
+        surprisal_error_detail detail;
+        return surprisal_loss_set(this, name, value, &detail) == SURPRISAL_OK ? Result<Unit>(Unit()) : Error(detail);
+    }
+
+    /// Sets what has named values: `loss.choose("reduction", "sum")`.
+    Result<Unit> choose(const char *name, const char *choice)
+    {
+        surprisal_error_detail detail;
+        const surprisal_status status = surprisal_loss_set_choice(this, name, choice, &detail);
+        return status == SURPRISAL_OK ? Result<Unit>(Unit()) : Error(detail);
     }
 };
 
@@ -191,9 +261,9 @@ struct Report : surprisal_report {
     double accuracy() const { return surprisal_report_accuracy(this); }
 
     /// Adds the report of another range of rows of the same batch.
-    Report &operator+=(const Report &other)
+    Report &operator+=(Report other)
     {
-        // Both are valid: there is nothing that could fail.
+        // Of two reports, which is what a copy makes of one, there is nothing that could fail.
         (void)!surprisal_report_merge(this, &other, nullptr);
         return *this;
     }
@@ -204,11 +274,11 @@ class Logits {
 public:
     Logits(const float *data, std::size_t rows, std::size_t vocab) : c_(surprisal_logits_f32(data, rows, vocab)) {}
     Logits(const bf16 *data, std::size_t rows, std::size_t vocab)
-        : c_(surprisal_logits_of(data, SURPRISAL_BF16, rows, vocab))
+        : c_(surprisal_logits_of(data, SURPRISAL_DTYPE_BF16, rows, vocab))
     {
     }
     Logits(const f16 *data, std::size_t rows, std::size_t vocab)
-        : c_(surprisal_logits_of(data, SURPRISAL_F16, rows, vocab))
+        : c_(surprisal_logits_of(data, SURPRISAL_DTYPE_F16, rows, vocab))
     {
     }
     explicit Logits(const surprisal_logits &c) : c_(c) {}
@@ -240,11 +310,11 @@ class LogitsMut {
 public:
     LogitsMut(float *data, std::size_t rows, std::size_t vocab) : c_(surprisal_logits_mut_f32(data, rows, vocab)) {}
     LogitsMut(bf16 *data, std::size_t rows, std::size_t vocab)
-        : c_(surprisal_logits_mut_of(data, SURPRISAL_BF16, rows, vocab))
+        : c_(surprisal_logits_mut_of(data, SURPRISAL_DTYPE_BF16, rows, vocab))
     {
     }
     LogitsMut(f16 *data, std::size_t rows, std::size_t vocab)
-        : c_(surprisal_logits_mut_of(data, SURPRISAL_F16, rows, vocab))
+        : c_(surprisal_logits_mut_of(data, SURPRISAL_DTYPE_F16, rows, vocab))
     {
     }
     explicit LogitsMut(const surprisal_logits_mut &c) : c_(c) {}
@@ -280,16 +350,20 @@ private:
 
 /// Ids of either type: targets, or offsets of sequences.
 class Ids {
+    template <class T>
+    static constexpr bool is_id =
+        std::is_same_v<const T, const std::int32_t> || std::is_same_v<const T, const std::int64_t>;
+
 public:
     Ids() = default;
     Ids(Span<const std::int32_t> ids) : narrow_(ids) {}
     Ids(Span<const std::int64_t> ids) : wide_(ids) {}
-    template <class T, std::size_t N>
+    template <class T, std::size_t N, class = std::enable_if_t<is_id<T>>>
     Ids(T (&array)[N]) : Ids(Span<const T>(array))
     {
     }
-    template <class C, class T = std::remove_pointer_t<decltype(std::declval<C &>().data())>>
-    Ids(C &container) : Ids(Span<const T>(container))
+    template <class C, class = std::enable_if_t<detail::lives_on<C> && is_id<detail::element_of<C>>>>
+    Ids(C &&container) : Ids(Span<const detail::element_of<C>>(container))
     {
     }
 
@@ -305,7 +379,7 @@ private:
 
 /// What the means of a loss divide by, for calls on ranges of a batch's rows. Filled by `denominator`.
 struct Denominator : surprisal_denominator {
-    Denominator() : surprisal_denominator(SURPRISAL_DENOMINATOR_INIT) {}
+    Denominator() : surprisal_denominator() {}
 };
 
 /// Targets and side inputs of a batch, one entry a row unless said otherwise. What is not set is not given.
@@ -334,6 +408,7 @@ struct Batch {
 struct Outputs {
     Span<Stats> stats;
     Span<Term> terms;
+    Span<float> losses;
     Span<float> nll;
     Span<float> log_probs;
     Span<float> entropy;
@@ -352,8 +427,9 @@ public:
         c_.size = size;
     }
     /// Anything that has data() and size(), as std::vector<double>.
-    template <class C, class T = std::remove_pointer_t<decltype(std::declval<C &>().data())>>
-    Workspace(C &container) : Workspace(container.data(), container.size() * sizeof(T))
+    template <class C, class T = detail::element_of<C>,
+              class = std::enable_if_t<detail::lives_on<C> && !std::is_void_v<T> && !std::is_const_v<T>>>
+    Workspace(C &&container) : Workspace(container.data(), container.size() * sizeof(T))
     {
     }
 
@@ -420,6 +496,7 @@ public:
         surprisal_outputs c = SURPRISAL_OUTPUTS_INIT;
         c.stats = per_row("stats", outputs.stats);
         c.terms = per_row("terms", outputs.terms);
+        c.losses = per_row("losses", outputs.losses);
         c.nll = per_row("nll", outputs.nll);
         c.log_probs = per_row("log_probs", outputs.log_probs);
         c.entropy = per_row("entropy", outputs.entropy);
@@ -434,7 +511,7 @@ public:
     Result<T> run(T &value, F function)
     {
         if (ok()) {
-            surprisal_error_detail detail = SURPRISAL_ERROR_DETAIL_INIT;
+            surprisal_error_detail detail;
             if (function(&detail) == SURPRISAL_OK) {
                 return value;
             }

@@ -4,7 +4,7 @@
  *     surprisal_gpu *gpu;         status = surprisal_gpu_open(0, &gpu, NULL);
  *     surprisal_gpu_buffer *z;    status = surprisal_gpu_buffer_create(gpu, rows * vocab * sizeof(float), &z, NULL);
  *     status = surprisal_gpu_upload(gpu, z, 0, logits, rows * vocab * sizeof(float), NULL);
- *     surprisal_gpu_matrix matrix = surprisal_gpu_matrix_of(z, SURPRISAL_F32, rows, vocab);
+ *     surprisal_gpu_matrix matrix = surprisal_gpu_matrix_of(z, SURPRISAL_DTYPE_F32, rows, vocab);
  *     status = surprisal_gpu_forward_backward(gpu, &loss, &batch, &matrix, &matrix, NULL, &report, NULL);    (in place)
  *     status = surprisal_gpu_download(gpu, z, 0, dlogits, rows * vocab * sizeof(float), NULL);
  *
@@ -40,10 +40,8 @@ typedef struct surprisal_gpu surprisal_gpu;
 /// Memory of a device: of the one whose context made it. Threads may share it if what one writes no other uses.
 typedef struct surprisal_gpu_buffer surprisal_gpu_buffer;
 
-/// What a device is. An output: begin with `SURPRISAL_GPU_INFO_INIT`.
+/// What a device is. An output that needs no initial value.
 typedef struct surprisal_gpu_info {
-    /// `sizeof(surprisal_gpu_info)`.
-    size_t struct_size;
     /// Its name, as the driver has it, cut where it is longer. Ends with NUL.
     char name[128];
     /// The interface to it: `"vulkan"`, `"metal"`, `"dx12"`. Ends with NUL.
@@ -51,7 +49,7 @@ typedef struct surprisal_gpu_info {
     /// 1 where it computes on the CPU, else 0.
     int32_t is_software;
     /// Zero.
-    int32_t reserved;
+    int32_t reserved[15];
 } surprisal_gpu_info;
 
 /// A matrix `[rows x vocab]` in a buffer, row-major: logits or their gradient. Begin with `SURPRISAL_GPU_MATRIX_INIT` or with
@@ -72,8 +70,8 @@ typedef struct surprisal_gpu_matrix {
     size_t vocab;
     /// Elements from a row to the next, at least `vocab`; 0 for `vocab`.
     size_t row_stride;
-    /// Element type, a `surprisal_dtype`.
-    int32_t dtype;
+    /// Element type.
+    surprisal_dtype dtype;
     /// Zero.
     int32_t reserved;
 } surprisal_gpu_matrix;
@@ -81,12 +79,6 @@ typedef struct surprisal_gpu_matrix {
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
-
-/// Fills an info with its initial values, as `SURPRISAL_GPU_INFO_INIT` does.
-SURPRISAL_API
-SURPRISAL_NODISCARD
-surprisal_status surprisal_gpu_info_init(struct surprisal_gpu_info *info,
-                                         size_t struct_size);
 
 /// Number of devices. GPUs come first, then what computes on the CPU. Asks the drivers anew each time.
 SURPRISAL_API SURPRISAL_NODISCARD size_t surprisal_gpu_count(void);
@@ -200,12 +192,11 @@ surprisal_status surprisal_gpu_forward_backward(const struct surprisal_gpu *gpu,
 
 /* Initial values. */
 
-#define SURPRISAL_GPU_INFO_INIT {sizeof(surprisal_gpu_info), {0}, {0}, 0, 0}
-#define SURPRISAL_GPU_MATRIX_INIT {sizeof(surprisal_gpu_matrix), NULL, 0, 0, 0, 0, SURPRISAL_F32, 0}
+#define SURPRISAL_GPU_MATRIX_INIT {sizeof(surprisal_gpu_matrix), NULL, 0, 0, 0, 0, SURPRISAL_DTYPE_F32, 0}
 
 /** A matrix `[rows x vocab]` without padding, from the start of a buffer. */
 static inline surprisal_gpu_matrix
-surprisal_gpu_matrix_of(surprisal_gpu_buffer *buffer, int32_t dtype, size_t rows, size_t vocab)
+surprisal_gpu_matrix_of(surprisal_gpu_buffer *buffer, surprisal_dtype dtype, size_t rows, size_t vocab)
 {
     surprisal_gpu_matrix matrix = SURPRISAL_GPU_MATRIX_INIT;
     matrix.buffer = buffer;

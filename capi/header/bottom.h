@@ -1,91 +1,78 @@
 
 /* Initial values. */
 
-#define SURPRISAL_ERROR_DETAIL_INIT {sizeof(surprisal_error_detail), -1, 0.0, 0, 0, {0}, {0}}
-#define SURPRISAL_LOGITS_INIT {sizeof(surprisal_logits), NULL, 0, 0, 0, 0, 0, 0, 0, SURPRISAL_F32, 0}
+#define SURPRISAL_LOGITS_INIT {sizeof(surprisal_logits), NULL, 0, 0, 0, 0, 0, 0, 0, SURPRISAL_DTYPE_F32, 0}
 #define SURPRISAL_LOGITS_MUT_INIT                                                                                     \
-    {sizeof(surprisal_logits_mut), NULL, 0, 0, 0, 0, 0, 0, 0, SURPRISAL_F32, SURPRISAL_PADDING_KEEP}
+    {sizeof(surprisal_logits_mut), NULL, 0, 0, 0, 0, 0, 0, 0, SURPRISAL_DTYPE_F32, SURPRISAL_PADDING_KEEP}
 #define SURPRISAL_BATCH_INIT                                                                                          \
     {sizeof(surprisal_batch), 0,    NULL, NULL, SURPRISAL_IGNORE_INDEX, NULL, NULL, NULL, NULL,                      \
      NULL,                    0,    NULL, NULL, NULL,                   0,    NULL, NULL}
-#define SURPRISAL_DENOMINATOR_INIT {sizeof(surprisal_denominator), 0.0, NULL, 0, SURPRISAL_REDUCTION_DEFAULT, 0}
-#define SURPRISAL_OUTPUTS_INIT {sizeof(surprisal_outputs), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL}
+#define SURPRISAL_OUTPUTS_INIT {sizeof(surprisal_outputs), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL}
 #define SURPRISAL_WORKSPACE_INIT {sizeof(surprisal_workspace), NULL, 0}
-#define SURPRISAL_REPORT_INIT {sizeof(surprisal_report), 0, 0, 0, 0.0, 0.0, 0.0, 0.0, -1, 0.0}
 #define SURPRISAL_LOSS_INIT                                                                                           \
-    {sizeof(surprisal_loss), NULL,              SURPRISAL_SFT,     SURPRISAL_REDUCTION_DEFAULT, SURPRISAL_DEFAULT,    \
-     0.0f,                   0.0f,              1.0f,              0.0f,                        SURPRISAL_EXTRAS_ONE, \
-     SURPRISAL_KL_DEFAULT,   SURPRISAL_TAU_FROM_DEFAULT,           SURPRISAL_NORMALIZE_DEFAULT,                       \
-     SURPRISAL_DEFAULT,      SURPRISAL_DEFAULT, SURPRISAL_DEFAULT, SURPRISAL_DEFAULT,           SURPRISAL_DEFAULT,    \
-     SURPRISAL_DEFAULT,      SURPRISAL_DEFAULT, SURPRISAL_DEFAULT, SURPRISAL_DEFAULT,           SURPRISAL_DEFAULT,    \
-     SURPRISAL_DEFAULT,      SURPRISAL_DEFAULT, SURPRISAL_DEFAULT, SURPRISAL_DEFAULT,           SURPRISAL_DEFAULT,    \
-     SURPRISAL_DEFAULT,      SURPRISAL_DEFAULT, 1.0f,              0}
+    {sizeof(surprisal_loss), NULL, 0.0,  SURPRISAL_OBJECTIVE_SFT,                                                     \
+     SURPRISAL_REDUCTION_DEFAULT,  SURPRISAL_EXTRAS_SCALE_ONE,    0, 0.0f, 0.0f, 1.0f, 0.0f, 1.0f, 0, {{0.0, 0, 0}}}
+#define SURPRISAL_REPORT_INIT {0, 0, 0.0, 0.0, 0.0, 0.0, -1, 0.0, {0}}
 
 /** Statistics of no logits at all: the identity of surprisal_stats_merge. */
 #define SURPRISAL_STATS_EMPTY {-1.7976931348623157e308, 0.0, 0.0, 0.0, 0.0, 0.0}
 
 /* Matrices from typed pointers. */
 
-static inline surprisal_logits surprisal_logits_of(const void *data, int32_t dtype, size_t rows, size_t vocab)
+static inline surprisal_logits surprisal_logits_of(const void *data, surprisal_dtype dtype, size_t rows, size_t vocab)
 {
     surprisal_logits logits = SURPRISAL_LOGITS_INIT;
     logits.data = data;
     logits.dtype = dtype;
     logits.rows = rows;
     logits.vocab = vocab;
-    logits.row_stride = vocab;
-    logits.rows_total = rows;
-    logits.vocab_total = vocab;
     return logits;
 }
 
-static inline surprisal_logits_mut surprisal_logits_mut_of(void *data, int32_t dtype, size_t rows, size_t vocab)
+static inline surprisal_logits_mut surprisal_logits_mut_of(void *data, surprisal_dtype dtype, size_t rows, size_t vocab)
 {
     surprisal_logits_mut logits = SURPRISAL_LOGITS_MUT_INIT;
     logits.data = data;
     logits.dtype = dtype;
     logits.rows = rows;
     logits.vocab = vocab;
-    logits.row_stride = vocab;
-    logits.rows_total = rows;
-    logits.vocab_total = vocab;
     return logits;
 }
 
 /** Logits `[rows x vocab]` without padding. */
 static inline surprisal_logits surprisal_logits_f32(const float *data, size_t rows, size_t vocab)
 {
-    return surprisal_logits_of(data, SURPRISAL_F32, rows, vocab);
+    return surprisal_logits_of(data, SURPRISAL_DTYPE_F32, rows, vocab);
 }
 
 /** As surprisal_logits_f32, in bfloat16. */
 static inline surprisal_logits surprisal_logits_bf16(const uint16_t *data, size_t rows, size_t vocab)
 {
-    return surprisal_logits_of(data, SURPRISAL_BF16, rows, vocab);
+    return surprisal_logits_of(data, SURPRISAL_DTYPE_BF16, rows, vocab);
 }
 
 /** As surprisal_logits_f32, in IEEE binary16. */
 static inline surprisal_logits surprisal_logits_f16(const uint16_t *data, size_t rows, size_t vocab)
 {
-    return surprisal_logits_of(data, SURPRISAL_F16, rows, vocab);
+    return surprisal_logits_of(data, SURPRISAL_DTYPE_F16, rows, vocab);
 }
 
 /** A matrix `[rows x vocab]` to write, without padding. */
 static inline surprisal_logits_mut surprisal_logits_mut_f32(float *data, size_t rows, size_t vocab)
 {
-    return surprisal_logits_mut_of(data, SURPRISAL_F32, rows, vocab);
+    return surprisal_logits_mut_of(data, SURPRISAL_DTYPE_F32, rows, vocab);
 }
 
 /** As surprisal_logits_mut_f32, in bfloat16. */
 static inline surprisal_logits_mut surprisal_logits_mut_bf16(uint16_t *data, size_t rows, size_t vocab)
 {
-    return surprisal_logits_mut_of(data, SURPRISAL_BF16, rows, vocab);
+    return surprisal_logits_mut_of(data, SURPRISAL_DTYPE_BF16, rows, vocab);
 }
 
 /** As surprisal_logits_mut_f32, in IEEE binary16. */
 static inline surprisal_logits_mut surprisal_logits_mut_f16(uint16_t *data, size_t rows, size_t vocab)
 {
-    return surprisal_logits_mut_of(data, SURPRISAL_F16, rows, vocab);
+    return surprisal_logits_mut_of(data, SURPRISAL_DTYPE_F16, rows, vocab);
 }
 
 /** A matrix as logits to read; with both a call works in place. */
@@ -107,19 +94,24 @@ static inline surprisal_logits surprisal_logits_of_mut(surprisal_logits_mut matr
 /* Parts of matrices. */
 
 /** Bytes from the start of a matrix to its row `row`. */
-static inline size_t surprisal_row_offset(int32_t dtype, size_t row_stride, size_t vocab, size_t row)
+static inline size_t surprisal_row_offset(surprisal_dtype dtype, size_t row_stride, size_t vocab, size_t row)
 {
-    return row * (row_stride == 0 ? vocab : row_stride) * (dtype == SURPRISAL_F32 ? sizeof(float) : sizeof(uint16_t));
+    size_t element = dtype == SURPRISAL_DTYPE_F32 ? sizeof(float) : sizeof(uint16_t);
+    return row * (row_stride == 0 ? vocab : row_stride) * element;
 }
 
-/** Rows `begin .. end` of a matrix, which know their place in the batch: what one thread works on. */
+/** Rows `begin .. end` of a matrix, which know their place in the batch: what one thread works on. Calls refuse rows that the matrix lacks. */
 static inline surprisal_logits surprisal_logits_rows(surprisal_logits logits, size_t begin, size_t end)
 {
-    size_t offset = surprisal_row_offset(logits.dtype, logits.row_stride, logits.vocab, begin);
     if (logits.rows_total == 0) {
         logits.rows_total = logits.rows;
     }
-    logits.data = (const unsigned char *)logits.data + offset;
+    if (begin > end || end > logits.rows) {
+        logits.rows = SURPRISAL_NO_ROWS;
+        return logits;
+    }
+    logits.data = (const unsigned char *)logits.data +
+                  surprisal_row_offset(logits.dtype, logits.row_stride, logits.vocab, begin);
     logits.row_start += begin;
     logits.rows = end - begin;
     return logits;
@@ -128,11 +120,15 @@ static inline surprisal_logits surprisal_logits_rows(surprisal_logits logits, si
 /** As surprisal_logits_rows. */
 static inline surprisal_logits_mut surprisal_logits_mut_rows(surprisal_logits_mut logits, size_t begin, size_t end)
 {
-    size_t offset = surprisal_row_offset(logits.dtype, logits.row_stride, logits.vocab, begin);
     if (logits.rows_total == 0) {
         logits.rows_total = logits.rows;
     }
-    logits.data = (unsigned char *)logits.data + offset;
+    if (begin > end || end > logits.rows) {
+        logits.rows = SURPRISAL_NO_ROWS;
+        return logits;
+    }
+    logits.data = (unsigned char *)logits.data +
+                  surprisal_row_offset(logits.dtype, logits.row_stride, logits.vocab, begin);
     logits.row_start += begin;
     logits.rows = end - begin;
     return logits;

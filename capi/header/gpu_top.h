@@ -4,7 +4,7 @@
  *     surprisal_gpu *gpu;         status = surprisal_gpu_open(0, &gpu, NULL);
  *     surprisal_gpu_buffer *z;    status = surprisal_gpu_buffer_create(gpu, rows * vocab * sizeof(float), &z, NULL);
  *     status = surprisal_gpu_upload(gpu, z, 0, logits, rows * vocab * sizeof(float), NULL);
- *     surprisal_gpu_matrix matrix = surprisal_gpu_matrix_of(z, SURPRISAL_F32, rows, vocab);
+ *     surprisal_gpu_matrix matrix = surprisal_gpu_matrix_of(z, SURPRISAL_DTYPE_F32, rows, vocab);
  *     status = surprisal_gpu_forward_backward(gpu, &loss, &batch, &matrix, &matrix, NULL, &report, NULL);    (in place)
  *     status = surprisal_gpu_download(gpu, z, 0, dlogits, rows * vocab * sizeof(float), NULL);
  *

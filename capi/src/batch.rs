@@ -23,6 +23,9 @@ const _: () = assert!(
         && core::mem::offset_of!(surprisal_pair, rejected) == core::mem::offset_of!(Pair, rejected)
 );
 
+/// The value of `SURPRISAL_IGNORE_INDEX` in the header.
+pub(crate) const IGNORE_INDEX: i64 = -100;
+
 /// Targets and side inputs of a whole batch, one entry a row unless said otherwise. Begin with `SURPRISAL_BATCH_INIT`. NULL means that an
 /// input is not given; the table of objectives says which need one.
 ///
@@ -72,12 +75,12 @@ pub struct surprisal_batch {
     pub denominator: *const surprisal_denominator,
 }
 
-versioned!(surprisal_batch: "batch" then denominator, surprisal_batch {
+versioned!(surprisal_batch: "batch", {
     struct_size: size_of::<surprisal_batch>(),
     rows: 0,
     targets_i32: ptr::null(),
     targets_i64: ptr::null(),
-    ignore_index: -100,
+    ignore_index: IGNORE_INDEX,
     token_weights: ptr::null(),
     ref_log_probs: ptr::null(),
     old_log_probs: ptr::null(),

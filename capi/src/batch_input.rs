@@ -1,13 +1,11 @@
 //! A caller's batch inside the crate: read, its arrays declared, and made into the core's.
 
-use core::ops::Range;
-
 use surprisal::{Batch, Pair};
 
 use crate::batch::surprisal_batch;
 use crate::denominator::DenominatorInput;
 use crate::loss::LossInput;
-use crate::memory::{Checked, Input, Memory};
+use crate::memory::{Checked, Input, Memory, RowRange};
 use crate::place::Place;
 use crate::status::Failure;
 use crate::status::surprisal_status::{
@@ -32,9 +30,8 @@ impl<'call> Ids<'call> {
 
 /// A caller's batch whose arrays are declared: those of an entry a row with the entries of the call's rows alone.
 pub(crate) struct BatchInput<'call> {
-    /// Rows of the whole batch, and those of the call.
-    rows_total: usize,
-    pub(crate) rows: Range<usize>,
+    /// The rows of the call.
+    pub(crate) rows: RowRange,
     pub(crate) sequence_count: usize,
     targets: Ids<'call>,
     ignore_index: i64,
@@ -59,7 +56,7 @@ impl<'call> BatchInput<'call> {
         memory: &mut Memory,
     ) -> Result<Self, Failure> {
         // SAFETY: passed on.
-        unsafe { Self::read(batch, |rows| Ok(0..rows), None, memory) }
+        unsafe { Self::read(batch, |rows| Ok(RowRange::all(rows)), None, memory) }
     }
 
     /// The same, for a call on the rows of a matrix; with the denominator of a loss that looks for one.
@@ -90,10 +87,8 @@ impl<'call> BatchInput<'call> {
     ) -> Result<Self, Failure> {
         let message = "row_start + rows is beyond the batch's rows";
         let failure = Failure::new(SURPRISAL_ERROR_SHAPE, "row_start", message);
-        let range = |total| match row_start.checked_add(rows) {
-            Some(end) if end <= total => Ok(row_start..end),
-            _ => Err(failure.value(row_start as f64)),
-        };
+        let range =
+            |total| RowRange::new(row_start, rows, total).ok_or(failure.value(row_start as f64));
         // SAFETY: passed on.
         unsafe { Self::read(batch, range, Some(loss), memory) }
     }
@@ -102,7 +97,7 @@ impl<'call> BatchInput<'call> {
     /// As [`BatchInput::whole`], for the entries of the rows that `range` makes of the number of rows, and lie inside it.
     unsafe fn read(
         batch: *const surprisal_batch,
-        range: impl FnOnce(usize) -> Result<Range<usize>, Failure>,
+        range: impl FnOnce(usize) -> Result<RowRange, Failure>,
         loss: Option<&LossInput<'_>>,
         memory: &mut Memory,
     ) -> Result<Self, Failure> {
@@ -121,8 +116,7 @@ impl<'call> BatchInput<'call> {
         // SAFETY: passed on; the two pair types have the same layout (asserted in `batch`).
         unsafe {
             Ok(Self {
-                rows_total: b.rows,
-                rows: rows.clone(),
+                rows: *rows,
                 sequence_count: count,
                 targets,
                 ignore_index: b.ignore_index,
@@ -147,18 +141,13 @@ impl<'call> BatchInput<'call> {
                 pairs: memory.optional_input("pairs", b.pairs.cast(), b.pair_count)?,
                 keep: memory.optional_input("keep", b.keep, count)?,
                 denominator: match loss {
-                    Some(loss) if rows.len() < b.rows => {
+                    Some(loss) if rows.is_part() => {
                         DenominatorInput::read(known, loss, count, memory)?
                     }
                     _ => None,
                 },
             })
         }
-    }
-
-    /// Whether the call is not on all rows.
-    fn is_part(&self) -> bool {
-        self.rows.len() < self.rows_total
     }
 
     /// The batch.
@@ -187,14 +176,15 @@ impl<'call> BatchInput<'call> {
         }
         if let Some(keep) = &self.keep {
             // Only group passes look at the flags, which are given the whole batch.
-            let flags = if self.is_part() { &[] } else { flags(keep.get(checked))? };
+            let flags = if self.rows.is_part() { &[] } else { flags(keep.get(checked))? };
             batch = batch.keep(flags);
         }
         if let Some(denominator) = &self.denominator {
             batch = batch.denominator(denominator.get(checked));
         }
-        if self.is_part() {
-            batch = batch.part_of(self.rows.clone(), self.rows_total);
+        if self.rows.is_part() {
+            let RowRange { start, len, total } = self.rows;
+            batch = batch.part_of(start..start.saturating_add(len), total);
         }
         Ok(batch)
     }
@@ -215,7 +205,7 @@ unsafe fn declare_sequences<'call>(
     let too_many = Failure::new(SURPRISAL_ERROR_EXTENT, "sequence_count", "overflows");
     let count = b.sequence_count.checked_add(1).ok_or(too_many)?;
     // SAFETY: passed on.
-    unsafe { declare_ids(memory, "cu_seqlens", offsets, &(0..count)) }.map(Some)
+    unsafe { declare_ids(memory, "cu_seqlens", offsets, &RowRange::all(count)) }.map(Some)
 }
 
 /// Declares some of the ids that are given as one of two types.
@@ -226,7 +216,7 @@ unsafe fn declare_ids<'call>(
     memory: &mut Memory,
     argument: &'static str,
     (narrow, wide): (*const i32, *const i64),
-    range: &Range<usize>,
+    range: &RowRange,
 ) -> Result<Ids<'call>, Failure> {
     // SAFETY: passed on.
     match unsafe {
@@ -241,7 +231,7 @@ unsafe fn declare_ids<'call>(
             Err(Failure::option(argument, "is given as i32 and as i64: which one counts?"))
         }
         // SAFETY: passed on; NULL is refused unless there are no elements.
-        (None, None) => unsafe { memory.input(argument, narrow, range.len()) }.map(Ids::I32),
+        (None, None) => unsafe { memory.input(argument, narrow, range.len) }.map(Ids::I32),
     }
 }
 

@@ -6,58 +6,37 @@ use surprisal::{Denominator, Reduction};
 
 use crate::batch::surprisal_batch;
 use crate::batch_input::BatchInput;
-use crate::choices::surprisal_reduction;
+use crate::choices::{reduction_value, surprisal_reduction};
 use crate::detail::{finish, surprisal_error_detail};
 use crate::loss::{LossInput, surprisal_loss};
 use crate::memory::{Checked, Input, Memory};
 use crate::status::Failure;
 use crate::status::surprisal_status::{self, SURPRISAL_ERROR_SHAPE};
-use crate::versioned::{Versioned, versioned};
 
 /// What the means of a loss divide by, for calls on ranges of a batch's rows: counted once for the whole batch by
-/// `surprisal_loss_denominator` and handed to each of them by `batch.denominator`. Begin with `SURPRISAL_DENOMINATOR_INIT`. The fields are the
+/// `surprisal_loss_denominator` and handed to each of them by `batch.denominator`. An output that needs no initial value. The fields are the
 /// library's: a caller copies the struct as a whole, and keeps the array that it names.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct surprisal_denominator {
-    /// `sizeof(surprisal_denominator)`.
-    pub struct_size: usize,
     /// What the loss of every token is divided by; for the mean of the sequences, the number of sequences that have tokens.
     pub value: f64,
     /// For the mean of the sequences, the caller's array: the tokens of each.
     pub sequence_tokens: *const u32,
     /// Entries of `sequence_tokens`.
     pub sequence_count: usize,
-    /// The `surprisal_reduction` that it was counted for; 0 for a denominator that was not filled yet.
-    pub reduction: i32,
+    /// What it was counted for.
+    pub reduction: reduction_value,
     /// Zero.
-    pub reserved: i32,
+    pub reserved: [u32; 7],
 }
 
-versioned!(surprisal_denominator: "denominator", surprisal_denominator {
-    struct_size: size_of::<surprisal_denominator>(),
-    value: 0.0,
-    sequence_tokens: ptr::null(),
-    sequence_count: 0,
-    reduction: surprisal_reduction::SURPRISAL_REDUCTION_DEFAULT as i32,
-    reserved: 0,
-});
-
-/// Fills a denominator with its initial values, as `SURPRISAL_DENOMINATOR_INIT` does.
-#[unsafe(no_mangle)]
-#[must_use]
-pub unsafe extern "C" fn surprisal_denominator_init(
-    denominator: *mut surprisal_denominator,
-    struct_size: usize,
-) -> surprisal_status {
-    // SAFETY: the C caller passes `struct_size` bytes of its own.
-    unsafe { surprisal_denominator::init(denominator, struct_size) }
-}
+const NAME: &str = "denominator";
 
 /// Counts the denominators of a whole batch, for calls on ranges of its rows. Looks at every row's target and weight, and at no
 /// `batch.denominator`. `vocab_total` is the whole vocabulary.
 ///
-/// `sequence_tokens` has one entry a sequence and is written for `SURPRISAL_MEAN_SEQUENCES` alone, else it may be NULL; it must live as long as `out`
+/// `sequence_tokens` has one entry a sequence and is written for `SURPRISAL_REDUCTION_MEAN_SEQUENCES` alone, else it may be NULL; it must live as long as `out`
 /// is used. Objectives of group scope need no denominator: their terms hold it.
 #[unsafe(no_mangle)]
 #[must_use]
@@ -77,7 +56,7 @@ pub unsafe extern "C" fn surprisal_loss_denominator(
             let count =
                 if loss.reduction == Reduction::MeanSequences { batch.sequence_count } else { 0 };
             let tokens = memory.output("sequence_tokens", sequence_tokens, count)?;
-            (loss, batch, tokens, memory.write_struct(out)?)
+            (loss, batch, tokens, memory.output("out", out, 1)?)
         };
         if vocab_total == 0 {
             return Err(surprisal::Error::EmptyVocab.into());
@@ -86,14 +65,12 @@ pub unsafe extern "C" fn surprisal_loss_denominator(
         let (batch, tokens) = (batch.get(&checked)?, tokens.get(&checked));
         let (value, tokens) = loss.get(&checked).denominator(&batch, tokens)?.parts();
         let reduction = surprisal_reduction::number(loss.reduction);
-        let known = surprisal_denominator { value, reduction, ..surprisal_denominator::INIT };
-        out.write(match tokens {
-            None => known,
-            Some(tokens) => surprisal_denominator {
-                sequence_tokens: tokens.as_ptr(),
-                sequence_count: tokens.len(),
-                ..known
-            },
+        out.get(&checked).fill(surprisal_denominator {
+            value,
+            sequence_tokens: tokens.map_or(ptr::null(), <[u32]>::as_ptr),
+            sequence_count: tokens.map_or(0, <[u32]>::len),
+            reduction,
+            reserved: [0; 7],
         });
         Ok(())
     };
@@ -112,7 +89,7 @@ impl<'call> DenominatorInput<'call> {
     /// need none.
     ///
     /// # Safety
-    /// As [`Memory::read_struct`], and as [`Memory::input`] for the array.
+    /// As [`Memory::input`], for the struct and its array.
     pub(crate) unsafe fn read(
         denominator: *const surprisal_denominator,
         loss: &LossInput<'_>,
@@ -125,15 +102,15 @@ impl<'call> DenominatorInput<'call> {
             return Ok(None);
         }
         // SAFETY: passed on.
-        let d = unsafe { memory.read_struct(surprisal_denominator::NAME, denominator) }?;
+        let d = unsafe { memory.input_struct(NAME, denominator) }?;
         if d.reduction != surprisal_reduction::number(loss.reduction) {
-            let failure = Failure::option(surprisal_denominator::NAME, "is of another reduction");
+            let failure = Failure::option(NAME, "is of another reduction");
             return Err(failure.value(f64::from(d.reduction)));
         }
-        let (name, sequences) = (surprisal_denominator::NAME, d.sequence_count);
+        let sequences = d.sequence_count;
         if sequences != if of_sequences { sequence_count } else { 0 } {
             let message = "has not as many sequences as the batch";
-            let failure = Failure::new(SURPRISAL_ERROR_SHAPE, name, message);
+            let failure = Failure::new(SURPRISAL_ERROR_SHAPE, NAME, message);
             return Err(failure.value(sequences as f64));
         }
         // SAFETY: passed on.

@@ -25,7 +25,7 @@ pub unsafe extern "C" fn surprisal_histogram(
         // SAFETY: the C caller's structs and arrays.
         let (batch, log_probs, bins) = unsafe {
             let batch = BatchInput::whole(batch, &mut memory)?;
-            let log_probs = memory.input("log_probs", log_probs, batch.rows.len())?;
+            let log_probs = memory.input("log_probs", log_probs, batch.rows.len)?;
             (batch, log_probs, memory.output("bins", bins, bin_count)?)
         };
         if bin_count == 0 {
@@ -98,7 +98,7 @@ unsafe fn figure(
     // SAFETY: passed on.
     let (batch, values, out) = unsafe {
         let batch = BatchInput::whole(batch, &mut memory)?;
-        let values = memory.input(argument, values, batch.rows.len())?;
+        let values = memory.input(argument, values, batch.rows.len)?;
         (batch, values, memory.output("out", out, 1)?)
     };
     let checked = memory.check()?;

@@ -6,11 +6,10 @@ use crate::detail::{finish, surprisal_error_detail};
 use crate::logits::{surprisal_logits, surprisal_logits_mut};
 use crate::loss::{LossInput, surprisal_loss};
 use crate::matrix::{Matrix, Operands, with_logits, with_result};
-use crate::memory::Memory;
+use crate::memory::{Memory, Output};
 use crate::outputs::{OutputsInput, surprisal_outputs};
 use crate::report::surprisal_report;
 use crate::status::{Failure, surprisal_status};
-use crate::versioned::Out;
 use crate::workspace::{WorkspaceInput, surprisal_workspace};
 
 /// What both calls are given besides matrices to write.
@@ -20,7 +19,7 @@ struct Inputs<'call> {
     batch: BatchInput<'call>,
     outputs: OutputsInput<'call>,
     workspace: WorkspaceInput<'call>,
-    report: Out<surprisal_report>,
+    report: Output<'call, surprisal_report>,
 }
 
 impl Inputs<'_> {
@@ -46,7 +45,7 @@ impl Inputs<'_> {
             let outputs = OutputsInput::read(outputs, place, memory)?;
             let workspace =
                 WorkspaceInput::read(workspace, &loss, place.rows, place.vocab, memory)?;
-            let report = memory.write_struct(report)?;
+            let report = memory.output("report", report, 1)?;
             Ok(Self { matrix, loss, batch, outputs, workspace, report })
         }
     }
@@ -81,7 +80,7 @@ pub unsafe extern "C" fn surprisal_forward(
         let workspace = inputs.workspace.get(&checked);
         let report = with_logits!(logits.view(&checked)?, |z| loss
             .forward_with(z, &batch, outputs, workspace)?);
-        inputs.report.write(report.into());
+        inputs.report.get(&checked).fill(report.into());
         Ok(())
     };
     // SAFETY: the C caller's struct.
@@ -128,7 +127,7 @@ pub unsafe extern "C" fn surprisal_forward_backward(
                     .forward_backward_in_place_with(z, &batch, outputs, workspace)?)
             }
         };
-        inputs.report.write(report.into());
+        inputs.report.get(&checked).fill(report.into());
         Ok(())
     };
     // SAFETY: the C caller's struct.

@@ -25,7 +25,15 @@ mod objective;
 
 mod choices;
 
+mod names;
+
+mod simple;
+
+mod parameter;
+
 mod loss;
+
+mod loss_set;
 
 mod batch;
 
@@ -49,11 +57,11 @@ mod softmax;
 
 mod diagnose;
 
-mod params;
-
-mod reference;
-
 mod probe;
+
+/// cbindgen:ignore
+// It has a header of its own.
+mod tools;
 
 /// cbindgen:ignore
 // It has a header of its own.
@@ -76,16 +84,19 @@ pub use forward::*;
 pub use gpu::*;
 pub use logits::*;
 pub use loss::*;
+pub use loss_set::*;
+pub use names::{surprisal_enum_name, surprisal_enum_value};
 pub use objective::*;
 pub use outputs::*;
-pub use params::*;
+pub use parameter::{SURPRISAL_MOST_PARAMETERS, surprisal_parameter};
 pub use probe::surprisal_simd_level;
-pub use reference::*;
 pub use report::*;
+pub use simple::*;
 pub use softmax::*;
 pub use stages::*;
 pub use stats::*;
 pub use status::*;
+pub use tools::*;
 pub use version::*;
 pub use workspace::*;
 

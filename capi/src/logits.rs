@@ -6,16 +6,21 @@ use core::ptr;
 use crate::status::surprisal_status;
 use crate::versioned::{Versioned, versioned};
 
-/// Element types of a matrix.
+/// Any number that C may hold for a `surprisal_dtype`.
+pub type dtype_value = i32;
+/// Any number that C may hold for a `surprisal_padding`.
+pub type padding_value = i32;
+
+/// Element types of a matrix. The numbers are those of `ggml_type`.
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum surprisal_dtype {
     /// `float`.
-    SURPRISAL_F32 = 0,
-    /// bfloat16 as `uint16_t`: the upper half of a `float`.
-    SURPRISAL_BF16 = 1,
+    SURPRISAL_DTYPE_F32 = 0,
     /// IEEE binary16 as `uint16_t`.
-    SURPRISAL_F16 = 2,
+    SURPRISAL_DTYPE_F16 = 1,
+    /// bfloat16 as `uint16_t`: the upper half of a `float`.
+    SURPRISAL_DTYPE_BF16 = 30,
 }
 
 /// What a call does with the columns past the end of a row that it writes (`row_stride` above `vocab`).
@@ -52,13 +57,13 @@ pub struct surprisal_logits {
     pub vocab_start: usize,
     /// Classes of the whole vocabulary; 0 for `vocab`.
     pub vocab_total: usize,
-    /// Element type, a `surprisal_dtype`.
-    pub dtype: i32,
+    /// Element type.
+    pub dtype: dtype_value,
     /// Zero.
     pub reserved: i32,
 }
 
-versioned!(surprisal_logits: "logits", surprisal_logits {
+versioned!(surprisal_logits: "logits", {
     struct_size: size_of::<surprisal_logits>(),
     data: ptr::null(),
     rows: 0,
@@ -68,7 +73,7 @@ versioned!(surprisal_logits: "logits", surprisal_logits {
     rows_total: 0,
     vocab_start: 0,
     vocab_total: 0,
-    dtype: surprisal_dtype::SURPRISAL_F32 as i32,
+    dtype: surprisal_dtype::SURPRISAL_DTYPE_F32 as i32,
     reserved: 0,
 });
 
@@ -96,13 +101,13 @@ pub struct surprisal_logits_mut {
     pub vocab_start: usize,
     /// Classes of the whole vocabulary; 0 for `vocab`.
     pub vocab_total: usize,
-    /// Element type, a `surprisal_dtype`.
-    pub dtype: i32,
-    /// A `surprisal_padding`.
-    pub padding: i32,
+    /// Element type.
+    pub dtype: dtype_value,
+    /// What becomes of the columns past `vocab`.
+    pub padding: padding_value,
 }
 
-versioned!(surprisal_logits_mut: "dlogits", surprisal_logits_mut {
+versioned!(surprisal_logits_mut: "dlogits", {
     struct_size: size_of::<surprisal_logits_mut>(),
     data: ptr::null_mut(),
     rows: 0,
@@ -112,7 +117,7 @@ versioned!(surprisal_logits_mut: "dlogits", surprisal_logits_mut {
     rows_total: 0,
     vocab_start: 0,
     vocab_total: 0,
-    dtype: surprisal_dtype::SURPRISAL_F32 as i32,
+    dtype: surprisal_dtype::SURPRISAL_DTYPE_F32 as i32,
     padding: surprisal_padding::SURPRISAL_PADDING_KEEP as i32,
 });
 

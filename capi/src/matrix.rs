@@ -13,9 +13,9 @@ use crate::status::surprisal_status::{
     SURPRISAL_ERROR_EXTENT, SURPRISAL_ERROR_OVERLAP, SURPRISAL_ERROR_SHAPE,
 };
 
-pub(crate) const F32: i32 = surprisal_dtype::SURPRISAL_F32 as i32;
-pub(crate) const BF16: i32 = surprisal_dtype::SURPRISAL_BF16 as i32;
-pub(crate) const F16: i32 = surprisal_dtype::SURPRISAL_F16 as i32;
+pub(crate) const F32: i32 = surprisal_dtype::SURPRISAL_DTYPE_F32 as i32;
+pub(crate) const BF16: i32 = surprisal_dtype::SURPRISAL_DTYPE_BF16 as i32;
+pub(crate) const F16: i32 = surprisal_dtype::SURPRISAL_DTYPE_F16 as i32;
 const KEEP: i32 = surprisal_padding::SURPRISAL_PADDING_KEEP as i32;
 const ZERO: i32 = surprisal_padding::SURPRISAL_PADDING_ZERO as i32;
 
@@ -172,20 +172,34 @@ impl Matrix {
         Ok(LogitsOutput { data, matrix: *self })
     }
 
-    fn view<'call, T: Element>(&self, data: &'call [T]) -> Result<Logits<'call, T>, Error> {
-        let p = &self.place;
-        let view = Logits::strided(data, p.rows, p.vocab, self.row_stride)?;
+    fn view<'call, T: Element>(
+        &self,
+        data: &Input<'call, T>,
+        checked: &Checked,
+    ) -> Result<Logits<'call, T>, Error> {
+        let (p, first) = (&self.place, data.first(checked));
+        // SAFETY: aligned, and rows of this shape lie inside the array (declared so), whose elements are initialised and not written (checked, and the
+        // caller's promise when it was declared). What lies between rows may be another thread's, so no slice is made of the whole.
+        let view = unsafe { Logits::from_raw_parts(first, p.rows, p.vocab, self.row_stride) }?;
         view.shard(p.vocab_start, p.vocab_total)
     }
 
     fn view_mut<'call, T: Element>(
         &self,
-        data: &'call mut [T],
+        data: Output<'call, T>,
+        checked: &Checked,
     ) -> Result<LogitsMut<'call, T>, Error> {
-        let p = &self.place;
-        let view = LogitsMut::strided(data, p.rows, p.vocab, self.row_stride)?;
-        let view = view.shard(p.vocab_start, p.vocab_total)?;
-        Ok(if self.zero_padding { view.zero_padding() } else { view })
+        let (p, first) = (&self.place, data.first(checked));
+        let stride = self.row_stride;
+        // SAFETY: as in `view`; the rows are the call's alone, with the padding of every row where that is written.
+        let view = unsafe {
+            if self.zero_padding {
+                LogitsMut::from_raw_parts_padded(first, p.rows, p.vocab, stride)?.zero_padding()
+            } else {
+                LogitsMut::from_raw_parts(first, p.rows, p.vocab, stride)?
+            }
+        };
+        view.shard(p.vocab_start, p.vocab_total)
     }
 
     /// This result where the logits are, whose place it need not name.
@@ -263,9 +277,9 @@ type AnyLogitsMut<'call> =
 impl<'call> LogitsInput<'call> {
     pub(crate) fn view(&self, checked: &Checked) -> Result<AnyLogits<'call>, Failure> {
         Ok(match &self.data {
-            Any::F32(data) => Any::F32(self.matrix.view(data.get(checked))?),
-            Any::Bf16(data) => Any::Bf16(self.matrix.view(data.get(checked))?),
-            Any::F16(data) => Any::F16(self.matrix.view(data.get(checked))?),
+            Any::F32(data) => Any::F32(self.matrix.view(data, checked)?),
+            Any::Bf16(data) => Any::Bf16(self.matrix.view(data, checked)?),
+            Any::F16(data) => Any::F16(self.matrix.view(data, checked)?),
         })
     }
 }
@@ -273,9 +287,9 @@ impl<'call> LogitsInput<'call> {
 impl<'call> LogitsOutput<'call> {
     pub(crate) fn view(self, checked: &Checked) -> Result<AnyLogitsMut<'call>, Failure> {
         Ok(match self.data {
-            Any::F32(data) => Any::F32(self.matrix.view_mut(data.get(checked))?),
-            Any::Bf16(data) => Any::Bf16(self.matrix.view_mut(data.get(checked))?),
-            Any::F16(data) => Any::F16(self.matrix.view_mut(data.get(checked))?),
+            Any::F32(data) => Any::F32(self.matrix.view_mut(data, checked)?),
+            Any::Bf16(data) => Any::Bf16(self.matrix.view_mut(data, checked)?),
+            Any::F16(data) => Any::F16(self.matrix.view_mut(data, checked)?),
         })
     }
 }

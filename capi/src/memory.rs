@@ -1,14 +1,13 @@
 //! The caller's arrays: declared, checked as addresses, and only then made into slices. The only place where a pointer becomes a reference.
 
 use core::marker::PhantomData;
-use core::ops::Range;
 use core::slice;
 
 use crate::status::Failure;
 use crate::status::surprisal_status::{
     SURPRISAL_ERROR_EXTENT, SURPRISAL_ERROR_MISALIGNED, SURPRISAL_ERROR_OVERLAP,
 };
-use crate::versioned::{self, Out, Versioned};
+use crate::versioned::{self, Versioned};
 
 /// More arrays than any call has.
 const MOST: usize = 40;
@@ -128,24 +127,27 @@ impl Memory {
         Ok(value)
     }
 
-    /// Declares a struct that the call fills.
+    /// Copies a plain struct, and declares it.
     ///
     /// # Safety
-    /// As [`Out::new`].
-    pub(crate) unsafe fn write_struct<T: Versioned>(
+    /// As [`Memory::input`], for one element.
+    pub(crate) unsafe fn input_struct<T: Copy>(
         &mut self,
-        pointer: *mut T,
-    ) -> Result<Out<T>, Failure> {
-        // SAFETY: passed on.
-        let out = unsafe { Out::new(pointer) }?;
-        self.declare_out(&out)?;
-        Ok(out)
+        argument: &'static str,
+        pointer: *const T,
+    ) -> Result<T, Failure> {
+        self.declare(argument, pointer, 1, false)?;
+        // SAFETY: not NULL and aligned (declared), initialised (passed on).
+        Ok(unsafe { pointer.read() })
     }
 
-    /// Declares a struct that is filled at the end of the call.
-    pub(crate) fn declare_out<T: Versioned>(&mut self, out: &Out<T>) -> Result<(), Failure> {
-        let (pointer, bytes) = out.bytes();
-        self.declare(T::NAME, pointer, bytes, true)
+    /// Declares a struct that is written at the end of the call, if there is one.
+    pub(crate) fn declare_out<T>(
+        &mut self,
+        argument: &'static str,
+        out: *const T,
+    ) -> Result<(), Failure> {
+        self.declare(argument, out, usize::from(!out.is_null()), true)
     }
 
     /// Declares the entries of some rows of an array that has one for each row of a batch; `None` for NULL. The others are none of the call's
@@ -157,11 +159,11 @@ impl Memory {
         &mut self,
         argument: &'static str,
         batch_wide: *const T,
-        rows: &Range<usize>,
+        rows: &RowRange,
     ) -> Result<Option<Input<'call, T>>, Failure> {
         let Some(first) = first_of(argument, batch_wide, rows)? else { return Ok(None) };
         // SAFETY: passed on.
-        unsafe { self.input(argument, first, rows.len()) }.map(Some)
+        unsafe { self.input(argument, first, rows.len) }.map(Some)
     }
 
     /// As [`Memory::optional_rows_input`], of an array that is needed.
@@ -172,7 +174,7 @@ impl Memory {
         &mut self,
         argument: &'static str,
         batch_wide: *const T,
-        rows: &Range<usize>,
+        rows: &RowRange,
     ) -> Result<Input<'call, T>, Failure> {
         // SAFETY: passed on.
         unsafe { self.optional_rows_input(argument, batch_wide, rows) }?
@@ -187,11 +189,11 @@ impl Memory {
         &mut self,
         argument: &'static str,
         batch_wide: *mut T,
-        rows: &Range<usize>,
+        rows: &RowRange,
     ) -> Result<Option<Output<'call, T>>, Failure> {
         let Some(first) = first_of(argument, batch_wide, rows)? else { return Ok(None) };
         // SAFETY: passed on; the pointer came from a mutable one.
-        unsafe { self.output(argument, first.cast_mut(), rows.len()) }.map(Some)
+        unsafe { self.output(argument, first.cast_mut(), rows.len) }.map(Some)
     }
 
     /// As [`Memory::optional_rows_output`], of an array that is needed.
@@ -202,7 +204,7 @@ impl Memory {
         &mut self,
         argument: &'static str,
         batch_wide: *mut T,
-        rows: &Range<usize>,
+        rows: &RowRange,
     ) -> Result<Output<'call, T>, Failure> {
         // SAFETY: passed on.
         unsafe { self.optional_rows_output(argument, batch_wide, rows) }?
@@ -227,8 +229,7 @@ impl Memory {
             return Err(Failure::new(SURPRISAL_ERROR_MISALIGNED, argument, message));
         }
         let start = pointer.addr();
-        let bytes = len.checked_mul(size_of::<T>()).filter(|&bytes| isize::try_from(bytes).is_ok());
-        let Some(end) = bytes.and_then(|bytes| start.checked_add(bytes)) else {
+        let Some(end) = bytes_of::<T>(len).and_then(|bytes| start.checked_add(bytes)) else {
             return Err(too_large(argument));
         };
         // MOST is more than any call declares; if not, refuse rather than overlook an overlap.
@@ -254,17 +255,47 @@ impl Memory {
     }
 }
 
-/// The first entry of some rows of a caller's array, where its address exists; `None` for NULL.
+/// Rows of a batch that a call is about, with the number of all.
+#[derive(Clone, Copy)]
+pub(crate) struct RowRange {
+    pub(crate) start: usize,
+    pub(crate) len: usize,
+    pub(crate) total: usize,
+}
+
+impl RowRange {
+    /// Rows from `start` on; `None` where they do not lie inside the batch.
+    pub(crate) fn new(start: usize, len: usize, total: usize) -> Option<Self> {
+        let end = start.checked_add(len)?;
+        (end <= total).then_some(Self { start, len, total })
+    }
+
+    /// All rows of a batch.
+    pub(crate) fn all(total: usize) -> Self {
+        Self { start: 0, len: total, total }
+    }
+
+    pub(crate) fn is_part(&self) -> bool {
+        self.len < self.total
+    }
+}
+
+/// Bytes of so many elements, where there can be as many.
+fn bytes_of<T>(len: usize) -> Option<usize> {
+    len.checked_mul(size_of::<T>()).filter(|&bytes| isize::try_from(bytes).is_ok())
+}
+
+/// The first entry of some rows of a caller's array, which has one for each row of the batch; `None` for NULL.
 fn first_of<T>(
     argument: &'static str,
     array: *const T,
-    rows: &Range<usize>,
+    rows: &RowRange,
 ) -> Result<Option<*const T>, Failure> {
     if array.is_null() {
         return Ok(None);
     }
-    let bytes = rows.start.checked_mul(size_of::<T>());
-    match bytes.and_then(|bytes| array.addr().checked_add(bytes)) {
+    // The whole array must fit the address space, not only what is read of it: an offset into one that does not may be any address.
+    match bytes_of::<T>(rows.total).and_then(|bytes| array.addr().checked_add(bytes)) {
         Some(_) => Ok(Some(array.wrapping_add(rows.start))),
         None => Err(too_large(argument)),
     }
@@ -275,6 +306,12 @@ fn too_large(argument: &'static str) -> Failure {
 }
 
 impl<'call, T> Input<'call, T> {
+    /// Where the array begins, for what does not touch all of it: not NULL if it has elements, aligned, inside the address space, and not written by
+    /// this call.
+    pub(crate) fn first(&self, _checked: &Checked) -> *const T {
+        self.pointer
+    }
+
     /// The array. `checked` comes from the memory that it was declared to.
     pub(crate) fn get(&self, _checked: &Checked) -> &'call [T] {
         if self.len == 0 {
@@ -287,6 +324,11 @@ impl<'call, T> Input<'call, T> {
 }
 
 impl<'call, T> Output<'call, T> {
+    /// As [`Input::first`]; apart from all other arrays of this call.
+    pub(crate) fn first(self, _checked: &Checked) -> *mut T {
+        self.pointer
+    }
+
     /// The array. `checked` comes from the memory that it was declared to.
     pub(crate) fn get(self, _checked: &Checked) -> &'call mut [T] {
         if self.len == 0 {
@@ -297,4 +339,13 @@ impl<'call, T> Output<'call, T> {
         // one reference.
         unsafe { slice::from_raw_parts_mut(self.pointer, self.len) }
     }
+}
+
+/// A caller's struct, read by a function that has no status to return; `None` where it cannot be.
+///
+/// # Safety
+/// `pointer` is NULL or misaligned, or the caller's struct, which nobody writes during `'call`.
+pub(crate) unsafe fn peek<'call, T>(pointer: *const T) -> Option<&'call T> {
+    // SAFETY: aligned, and the rest is passed on.
+    if pointer.is_aligned() { unsafe { pointer.as_ref() } } else { None }
 }

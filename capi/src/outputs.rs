@@ -24,6 +24,8 @@ pub struct surprisal_outputs {
     pub stats: *mut surprisal_stats,
     /// Loss and gradient coefficient.
     pub terms: *mut surprisal_term,
+    /// Each token's weighted loss, before the reduction divides it.
+    pub losses: *mut f32,
     /// -ln p of the target, in nats.
     pub nll: *mut f32,
     /// ln p of the target, in nats.
@@ -38,10 +40,11 @@ pub struct surprisal_outputs {
     pub correct: *mut u8,
 }
 
-versioned!(surprisal_outputs: "outputs", surprisal_outputs {
+versioned!(surprisal_outputs: "outputs", {
     struct_size: size_of::<surprisal_outputs>(),
     stats: ptr::null_mut(),
     terms: ptr::null_mut(),
+    losses: ptr::null_mut(),
     nll: ptr::null_mut(),
     log_probs: ptr::null_mut(),
     entropy: ptr::null_mut(),
@@ -66,6 +69,7 @@ pub unsafe extern "C" fn surprisal_outputs_init(
 pub(crate) struct OutputsInput<'call> {
     pub(crate) stats: Option<Output<'call, surprisal::RowStats>>,
     pub(crate) terms: Option<Output<'call, TokenTerm>>,
+    pub(crate) losses: Option<Output<'call, f32>>,
     pub(crate) nll: Option<Output<'call, f32>>,
     pub(crate) log_probs: Option<Output<'call, f32>>,
     pub(crate) entropy: Option<Output<'call, f32>>,
@@ -94,6 +98,7 @@ impl<'call> OutputsInput<'call> {
             Ok(Self {
                 stats: memory.optional_rows_output("stats", o.stats.cast(), rows)?,
                 terms: memory.optional_rows_output("terms", o.terms.cast(), rows)?,
+                losses: memory.optional_rows_output("losses", o.losses, rows)?,
                 nll: memory.optional_rows_output("nll", o.nll, rows)?,
                 log_probs: memory.optional_rows_output("log_probs", o.log_probs, rows)?,
                 entropy: memory.optional_rows_output("entropy", o.entropy, rows)?,
@@ -112,6 +117,9 @@ impl<'call> OutputsInput<'call> {
         }
         if let Some(terms) = self.terms {
             outputs = outputs.terms(terms.get(checked));
+        }
+        if let Some(losses) = self.losses {
+            outputs = outputs.losses(losses.get(checked));
         }
         if let Some(nll) = self.nll {
             outputs = outputs.nll(nll.get(checked));

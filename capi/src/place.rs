@@ -1,7 +1,6 @@
 //! Where a matrix lies in its batch and vocabulary.
 
-use core::ops::Range;
-
+use crate::memory::RowRange;
 use crate::status::Failure;
 use crate::status::surprisal_status::SURPRISAL_ERROR_SHAPE;
 
@@ -28,8 +27,8 @@ impl Place {
     }
 
     /// The rows of the batch that a call on this matrix works on. They have been checked.
-    pub(crate) fn range(&self) -> Range<usize> {
-        self.row_start..self.row_start.saturating_add(self.rows)
+    pub(crate) fn range(&self) -> RowRange {
+        RowRange { start: self.row_start, len: self.rows, total: self.rows_total }
     }
 
     /// Checks that a result has this shape, and this place in the batch and the vocabulary if it names one.

@@ -3,24 +3,19 @@
 use surprisal::LossReport;
 
 use crate::detail::{finish, surprisal_error_detail};
-use crate::memory::Memory;
+use crate::memory::{Memory, peek};
 use crate::status::surprisal_status;
-use crate::versioned::{self, Versioned, versioned};
 
-/// What a call computes besides gradients. An output: begin with `SURPRISAL_REPORT_INIT`.
+/// What a call computes besides gradients. An output that needs no initial value; one that reports are added to begins with `SURPRISAL_REPORT_INIT`.
 ///
-/// Sums are over the tokens that count, in double precision, in an order that depends on nothing but the number of rows.
+/// Sums are over the tokens that count, in double precision, in an order that depends on nothing but the number and the length of the call's rows.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct surprisal_report {
-    /// `sizeof(surprisal_report)`.
-    pub struct_size: usize,
     /// Tokens that count.
     pub tokens: usize,
     /// Tokens among them whose target has the largest logit (ties count).
     pub correct: usize,
-    /// Zero.
-    pub reserved: usize,
     /// The reduced loss: what the gradient is the gradient of, but for `grad_scale`. Of a range of rows, its share.
     pub loss: f64,
     /// Sum of the tokens' weighted losses.
@@ -34,20 +29,24 @@ pub struct surprisal_report {
     pub invalid_row: i64,
     /// The temperature that the objective found in the batch (talr-auto, flow); 0 for objectives that look for none.
     pub tau: f64,
+    /// Zero: room for more, which older programs do not look at.
+    pub reserved: [u64; 6],
 }
 
-versioned!(surprisal_report: "report" then tau, surprisal_report {
-    struct_size: size_of::<surprisal_report>(),
-    tokens: 0,
-    correct: 0,
-    reserved: 0,
-    loss: 0.0,
-    loss_sum: 0.0,
-    nll_sum: 0.0,
-    weight_sum: 0.0,
-    invalid_row: -1,
-    tau: 0.0,
-});
+impl surprisal_report {
+    /// The report of no rows.
+    const EMPTY: Self = Self {
+        tokens: 0,
+        correct: 0,
+        loss: 0.0,
+        loss_sum: 0.0,
+        nll_sum: 0.0,
+        weight_sum: 0.0,
+        invalid_row: -1,
+        tau: 0.0,
+        reserved: [0; 6],
+    };
+}
 
 impl From<LossReport> for surprisal_report {
     fn from(report: LossReport) -> Self {
@@ -61,7 +60,7 @@ impl From<LossReport> for surprisal_report {
             invalid_row: report.invalid_row.and_then(|row| i64::try_from(row).ok()).unwrap_or(-1),
             // A temperature is above 0.
             tau: report.tau.unwrap_or(0.0),
-            ..Self::INIT
+            ..Self::EMPTY
         }
     }
 }
@@ -81,15 +80,21 @@ impl From<surprisal_report> for LossReport {
     }
 }
 
-/// Fills a report with its initial values, as `SURPRISAL_REPORT_INIT` does: the report of no rows.
+/// Makes a report that of no rows, to add others to, as `SURPRISAL_REPORT_INIT` does.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn surprisal_report_init(
     report: *mut surprisal_report,
-    struct_size: usize,
+    detail: *mut surprisal_error_detail,
 ) -> surprisal_status {
-    // SAFETY: the C caller passes `struct_size` bytes of its own.
-    unsafe { surprisal_report::init(report, struct_size) }
+    let call = |mut memory: Memory| {
+        // SAFETY: the C caller's struct.
+        let report = unsafe { memory.output("report", report, 1) }?;
+        report.get(&memory.check()?).fill(surprisal_report::EMPTY);
+        Ok(())
+    };
+    // SAFETY: the C caller's struct.
+    unsafe { finish(detail, call) }
 }
 
 /// Adds the report of another range of rows of the same batch to `report`; everything adds up, the loss too. (Over micro-batches or ranks
@@ -103,25 +108,25 @@ pub unsafe extern "C" fn surprisal_report_merge(
 ) -> surprisal_status {
     let call = |mut memory: Memory| {
         // SAFETY: the C caller's structs.
-        let (merged, other, out) = unsafe {
-            let merged = versioned::read(report)?.0;
-            (merged, memory.read_struct("other", other)?, memory.write_struct(report)?)
-        };
-        memory.check()?;
-        out.write(LossReport::from(merged).merge(other.into()).into());
+        let (report, other) =
+            unsafe { (memory.output("report", report, 1)?, memory.input("other", other, 1)?) };
+        let checked = memory.check()?;
+        for (report, other) in report.get(&checked).iter_mut().zip(other.get(&checked)) {
+            *report = LossReport::from(*report).merge((*other).into()).into();
+        }
         Ok(())
     };
     // SAFETY: the C caller's struct.
     unsafe { finish(detail, call) }
 }
 
-/// A figure of a report; NaN where it cannot be read.
+/// A figure of a report; NaN for NULL.
 ///
 /// # Safety
-/// As [`versioned::read`].
+/// As [`peek`].
 unsafe fn figure(report: *const surprisal_report, of: impl Fn(&LossReport) -> f64) -> f64 {
     // SAFETY: passed on.
-    unsafe { versioned::read(report) }.map_or(f64::NAN, |(report, _)| of(&report.into()))
+    unsafe { peek(report) }.map_or(f64::NAN, |report| of(&(*report).into()))
 }
 
 /// Mean of -ln p over the tokens, in nats; 0 without tokens, NaN for NULL.

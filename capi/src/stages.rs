@@ -77,13 +77,14 @@ pub unsafe extern "C" fn surprisal_token_terms(
             let terms = memory.rows_output::<TokenTerm>("terms", terms.cast(), &batch.rows)?;
             // Without logits there is no use for a row of them.
             let workspace = WorkspaceInput::read(workspace, &loss, rows, 0, &mut memory)?;
-            (loss, batch, stats, terms, workspace, memory.write_struct(report)?)
+            (loss, batch, stats, terms, workspace, memory.output("report", report, 1)?)
         };
         let checked = memory.check()?;
         let (loss, batch) = (loss.get(&checked), batch.get(&checked)?);
         let (stats, terms) = (stats.get(&checked), terms.get(&checked));
         let workspace = workspace.get(&checked);
-        report.write(loss.token_terms(stats, &batch, vocab_total, terms, workspace)?.into());
+        let found = loss.token_terms(stats, &batch, vocab_total, terms, workspace)?;
+        report.get(&checked).fill(found.into());
         Ok(())
     };
     // SAFETY: the C caller's struct.

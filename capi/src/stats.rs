@@ -6,7 +6,7 @@ use surprisal::RowStats;
 use surprisal::objective::TokenTerm;
 
 use crate::detail::{finish, surprisal_error_detail};
-use crate::memory::Memory;
+use crate::memory::{Memory, peek};
 use crate::status::Failure;
 use crate::status::surprisal_status::{self, SURPRISAL_ERROR_VALUE};
 
@@ -59,6 +59,24 @@ const _: () = assert!(
         && offset_of!(surprisal_term, coef) == offset_of!(TokenTerm, coef)
         && offset_of!(surprisal_term, dense) == offset_of!(TokenTerm, dense)
 );
+
+/// Makes `count` statistics those of no logits, `SURPRISAL_STATS_EMPTY`, to merge others into.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn surprisal_stats_init(
+    stats: *mut surprisal_stats,
+    count: usize,
+    detail: *mut surprisal_error_detail,
+) -> surprisal_status {
+    let call = |mut memory: Memory| {
+        // SAFETY: the C caller's array of `count` entries; the layouts agree (asserted above).
+        let stats = unsafe { memory.output::<RowStats>("stats", stats.cast(), count) }?;
+        stats.get(&memory.check()?).fill(RowStats::EMPTY);
+        Ok(())
+    };
+    // SAFETY: the C caller's struct.
+    unsafe { finish(detail, call) }
+}
 
 /// Merges the statistics of other parts of the same rows: `merged[i] = merge(merged[i], part[i])` for each of `count` rows.
 ///
@@ -130,10 +148,10 @@ pub unsafe extern "C" fn surprisal_stats_rebase(
 /// A figure of one row's statistics; NaN for NULL.
 ///
 /// # Safety
-/// `stats` is NULL or the caller's struct.
+/// As [`peek`].
 unsafe fn figure(stats: *const surprisal_stats, of: impl Fn(&RowStats) -> f64) -> f64 {
-    // SAFETY: the layouts agree (asserted above), and the caller's struct is not written meanwhile.
-    unsafe { stats.cast::<RowStats>().as_ref() }.map_or(f64::NAN, of)
+    // SAFETY: passed on; the layouts agree (asserted above).
+    unsafe { peek(stats.cast::<RowStats>()) }.map_or(f64::NAN, of)
 }
 
 /// -ln p of the target, in nats, from the statistics of a whole row. Never negative, and accurate relative to itself however near p is to 1.

@@ -4,6 +4,9 @@ use core::ffi::{CStr, c_char};
 
 use surprisal::Error;
 
+/// The number of a `surprisal_status`, or a later version's.
+pub type status_value = i32;
+
 /// What a function returns: 0, or what is wrong. The numbers never change. Whenever a function returns an error it has written nothing but
 /// the `detail`.
 #[repr(i32)]

@@ -3,7 +3,7 @@
 use core::ffi::{CStr, c_char};
 
 /// Version of the binary interface. It changes when a program that was compiled against an older header must be compiled again.
-pub const SURPRISAL_ABI_VERSION: u32 = 0;
+pub const SURPRISAL_ABI_VERSION: u32 = 1;
 
 /// A component of the version in Cargo.toml.
 const fn component(digits: &str) -> u32 {

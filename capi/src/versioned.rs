@@ -4,6 +4,10 @@ use core::mem::MaybeUninit;
 
 use crate::status::{Failure, surprisal_status};
 
+/// How much longer than today's a later version may say it is. A bound, so that a size that is no size of any struct (uninitialised memory, most
+/// likely) is not read as far as it says.
+const GROWTH: usize = 256;
+
 /// A struct of the ABI that begins with `struct_size`. Implemented by [`versioned`].
 ///
 /// # Safety
@@ -17,11 +21,11 @@ pub(crate) unsafe trait Versioned: Copy {
     /// Sizes in the versions before this one.
     const OLDER: &'static [usize] = &[];
 
-    /// Whether some version has this size: an older one, this one, or one to come.
+    /// Whether some version has this size: an older one, this one, or one to come, whose fields are of 8 bytes or pairs of 4.
     fn is_size(struct_size: usize) -> bool {
-        // A size that is no size of any struct is most likely uninitialised memory.
-        let plausible = size_of::<Self>()..=16 * size_of::<Self>();
-        plausible.contains(&struct_size) || Self::OLDER.contains(&struct_size)
+        let now = size_of::<Self>();
+        let is_later = (now..=now + GROWTH).contains(&struct_size);
+        (is_later && (struct_size - now).is_multiple_of(8)) || Self::OLDER.contains(&struct_size)
     }
 
     /// Writes the defaults into `struct_size` bytes of the caller.
@@ -32,7 +36,7 @@ pub(crate) unsafe trait Versioned: Copy {
         if let Err(failure) = check_address(to) {
             return failure.status;
         }
-        if struct_size < size_of::<Self>() && !Self::is_size(struct_size) {
+        if !Self::is_size(struct_size) {
             return surprisal_status::SURPRISAL_ERROR_STRUCT_SIZE;
         }
         let known = struct_size.min(size_of::<Self>());
@@ -76,7 +80,8 @@ unsafe fn check<T: Versioned>(pointer: *const T) -> Result<usize, Failure> {
     if T::is_size(struct_size) { Ok(struct_size) } else { Err(wrong_size::<T>(struct_size)) }
 }
 
-/// Copies a caller's struct, and tells its size. What a shorter one lacks has its default; what a longer one has besides must be zero.
+/// Copies a caller's struct, and tells its size. Bits that are zero mean "not set" in every field that was ever added: so they are what a shorter
+/// struct lacks, and all that a longer one may have besides.
 ///
 /// # Safety
 /// `pointer` is NULL, or the caller's struct of `struct_size` readable bytes.
@@ -84,7 +89,7 @@ pub(crate) unsafe fn read<T: Versioned>(pointer: *const T) -> Result<(T, usize),
     // SAFETY: passed on.
     let struct_size = unsafe { check(pointer) }?;
     let known = struct_size.min(size_of::<T>());
-    let mut value = MaybeUninit::new(T::INIT);
+    let mut value = MaybeUninit::<T>::zeroed();
     // SAFETY: the caller's struct has `struct_size` ≥ `known` bytes, `value` has size_of::<T>() ≥ `known`, and they are different objects.
     unsafe { value.as_mut_ptr().cast::<u8>().copy_from_nonoverlapping(pointer.cast(), known) };
     let mut unknown = known..struct_size;
@@ -93,66 +98,64 @@ pub(crate) unsafe fn read<T: Versioned>(pointer: *const T) -> Result<(T, usize),
         let status = surprisal_status::SURPRISAL_ERROR_STRUCT_SIZE;
         return Err(Failure::new(status, T::NAME, "fields are set that this version lacks"));
     }
-    // SAFETY: initialised by INIT, and any bytes over it are a value (contract of the trait).
+    // SAFETY: every byte is initialised, and any bytes are a value (contract of the trait).
     Ok((unsafe { value.assume_init() }, struct_size))
 }
 
-/// A caller's struct to write, whose size has been checked.
-pub(crate) struct Out<T> {
+/// Changes a caller's struct: writes the fields that the caller's version has, if `change` succeeds. Its size stays.
+///
+/// # Safety
+/// As [`read`], and nobody else uses the struct during the call.
+pub(crate) unsafe fn update<T: Versioned>(
     pointer: *mut T,
-    struct_size: usize,
+    change: impl FnOnce(&mut T) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    // SAFETY: passed on.
+    let (mut value, struct_size) = unsafe { read(pointer) }?;
+    change(&mut value)?;
+    let known = struct_size.min(size_of::<T>());
+    // SAFETY: the caller's struct has `struct_size` ≥ `known` bytes, `value` at least `known`, and its first field is the size.
+    unsafe {
+        pointer.cast::<u8>().copy_from(core::ptr::from_ref(&value).cast(), known);
+        pointer.cast::<usize>().write(struct_size);
+    }
+    Ok(())
 }
 
-impl<T: Versioned> Out<T> {
-    /// # Safety
-    /// `pointer` is NULL, or the caller's struct of `struct_size` bytes, and nobody else uses it during the call.
-    pub(crate) unsafe fn new(pointer: *mut T) -> Result<Self, Failure> {
-        // SAFETY: passed on.
-        let struct_size = unsafe { check(pointer) }?;
-        Ok(Self { pointer, struct_size })
-    }
-
-    /// As [`Out::new`]; `None` for NULL.
-    ///
-    /// # Safety
-    /// As [`Out::new`].
-    pub(crate) unsafe fn optional(pointer: *mut T) -> Result<Option<Self>, Failure> {
-        // SAFETY: passed on.
-        if pointer.is_null() { Ok(None) } else { unsafe { Self::new(pointer) }.map(Some) }
-    }
-
-    /// The bytes that a call may write, to be told from other memory.
-    pub(crate) fn bytes(&self) -> (*mut u8, usize) {
-        (self.pointer.cast(), self.struct_size)
-    }
-
-    /// Writes the fields that the caller's version has. Its size stays.
-    pub(crate) fn write(self, value: T) {
-        let known = self.struct_size.min(size_of::<T>());
-        // SAFETY: the caller's struct has `struct_size` ≥ `known` bytes (promised to `new`), `value` at least `known`, and its first field
-        // is the size.
-        unsafe {
-            self.pointer.cast::<u8>().copy_from(core::ptr::from_ref(&value).cast(), known);
-            self.pointer.cast::<usize>().write(self.struct_size);
-        }
-    }
-}
-
-/// Implements [`Versioned`] for a struct of plain fields: integers, floats, pointers and arrays of them.
+/// Implements [`Versioned`] for a struct of plain fields (integers, floats, pointers and arrays of them), all of which are listed with their
+/// initial values.
 ///
 /// Where fields were added to it, the first one of each version follows its name, in their order.
 macro_rules! versioned {
-    ($type:ident: $name:literal $(then $field:ident)*, $init:expr) => {
-        // SAFETY: every struct of the ABI is `repr(C)`, begins with `struct_size` (tested below) and has plain fields only.
+    ($type:ident: $name:literal $(then $older:ident)*, { $($field:ident: $value:expr),* $(,)? }) => {
+        // SAFETY: every struct of the ABI is `repr(C)`, begins with `struct_size` (asserted below) and has plain fields only.
         unsafe impl crate::versioned::Versioned for $type {
             const NAME: &'static str = $name;
-            const INIT: Self = $init;
-            const OLDER: &'static [usize] = &[$(core::mem::offset_of!($type, $field)),*];
+            const INIT: Self = $type { $($field: $value),* };
+            const OLDER: &'static [usize] = &[$(core::mem::offset_of!($type, $older)),*];
         }
-        const _: () = assert!(core::mem::offset_of!($type, struct_size) == 0);
+        const _: () = {
+            assert!(core::mem::offset_of!($type, struct_size) == 0);
+            let init = <$type as crate::versioned::Versioned>::INIT;
+            let ends = [$(core::mem::offset_of!($type, $field) + size_of_val(&init.$field)),*];
+            // A field that is added must not lie where older programs have padding, whose bytes may be anything.
+            assert!(crate::versioned::largest(&ends) == size_of::<$type>(), "padding at the end");
+        };
     };
 }
 pub(crate) use versioned;
+
+/// The largest of some numbers, at compile time.
+pub(crate) const fn largest(mut numbers: &[usize]) -> usize {
+    let mut largest = 0;
+    while let [first, rest @ ..] = numbers {
+        if *first > largest {
+            largest = *first;
+        }
+        numbers = rest;
+    }
+    largest
+}
 
 #[cfg(test)]
 mod tests {
@@ -198,33 +201,52 @@ mod tests {
     }
 
     #[test]
-    fn shorter_structs_have_defaults_and_longer_ones_zeros() {
+    fn what_a_struct_lacks_is_zero_and_what_it_has_besides_must_be() {
         let first = First { struct_size: size_of::<First>(), a: 1 };
         let read = read_as_now(&first).unwrap();
-        assert_eq!((read.a, read.b), (1, 20));
+        assert_eq!((read.a, read.b), (1, 0));
         let later = Later { struct_size: size_of::<Later>(), a: 1, b: 2, c: 0 };
         let read = read_as_now(&later).unwrap();
         assert_eq!((read.a, read.b), (1, 2));
-        let wrong = Err(surprisal_status::SURPRISAL_ERROR_STRUCT_SIZE);
-        assert_eq!(read_as_now(&Later { c: 3, ..later }), wrong);
+        let refused = surprisal_status::SURPRISAL_ERROR_STRUCT_SIZE;
+        assert_eq!(read_as_now(&Later { c: 3, ..later }), Err(refused));
         let (first, now) = (size_of::<First>(), size_of::<Now>());
-        for struct_size in [0, 1, 8, first - 1, first + 1, now - 1, 16 * now + 1, usize::MAX] {
-            assert_eq!(read_as_now(&First { struct_size, a: 1 }), wrong);
+        for struct_size in
+            [0, 1, 8, first - 1, first + 1, now - 1, now + 1, now + 7, now + GROWTH + 8, usize::MAX]
+        {
+            // As long as the sizes that could be read, if none were refused.
+            let mut memory = [u64::MAX; 64];
+            memory[0] = struct_size as u64;
+            assert_eq!(read_as_now(&memory), Err(refused), "{struct_size}");
+            // SAFETY: at least as many bytes as are taken.
+            let status = unsafe { Now::init((&raw mut memory).cast(), struct_size) };
+            assert_eq!(status, refused, "{struct_size}");
+            assert_eq!(memory[1..], [u64::MAX; 63]);
         }
     }
 
     #[test]
     fn only_what_the_caller_has_is_written() {
+        let change = |now: &mut Now| {
+            *now = Now { struct_size: 7, a: now.a + 4, b: 6 };
+            Ok(())
+        };
         let mut first = [First { struct_size: size_of::<First>(), a: 1 }; 2];
-        let value = Now { struct_size: 7, a: 5, b: 6 };
         // SAFETY: the struct says its own size.
-        unsafe { Out::new(first.as_mut_ptr().cast::<Now>()) }.map(|out| out.write(value)).unwrap();
+        unsafe { update(first.as_mut_ptr().cast::<Now>(), change) }.unwrap();
         let size = size_of::<First>();
         assert_eq!(first, [First { struct_size: size, a: 5 }, First { struct_size: size, a: 1 }]);
-        let mut later = Later { struct_size: size_of::<Later>(), a: 1, b: 2, c: 3 };
+        let mut later = Later { struct_size: size_of::<Later>(), a: 1, b: 2, c: 0 };
         // SAFETY: as above.
-        unsafe { Out::new((&raw mut later).cast::<Now>()) }.map(|out| out.write(value)).unwrap();
-        assert_eq!(later, Later { struct_size: size_of::<Later>(), a: 5, b: 6, c: 3 });
+        unsafe { update((&raw mut later).cast::<Now>(), change) }.unwrap();
+        assert_eq!(later, Later { struct_size: size_of::<Later>(), a: 5, b: 6, c: 0 });
+        let refuse = |now: &mut Now| {
+            now.a = 9;
+            Err(Failure::missing("b"))
+        };
+        // SAFETY: as above.
+        assert!(unsafe { update(first.as_mut_ptr().cast::<Now>(), refuse) }.is_err());
+        assert_eq!(first[0].a, 5);
     }
 
     #[test]

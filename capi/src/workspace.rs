@@ -32,7 +32,7 @@ pub struct surprisal_workspace {
     pub size: usize,
 }
 
-versioned!(surprisal_workspace: "workspace", surprisal_workspace {
+versioned!(surprisal_workspace: "workspace", {
     struct_size: size_of::<surprisal_workspace>(),
     data: ptr::null_mut(),
     size: 0,

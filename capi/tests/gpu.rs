@@ -93,8 +93,8 @@ fn gpu() {
 fn header_in_c_and_cpp() {
     let header = Path::new(CAPI).join("../include/surprisal_gpu.h");
     let text = format!(
-        "#include \"{0}\"\n#include \"{0}\"\nint main(void) {{ surprisal_gpu_matrix z = surprisal_gpu_matrix_of(NULL, 0, 0, 0);\n\
-         surprisal_gpu_info info = SURPRISAL_GPU_INFO_INIT; return (int)z.rows + info.is_software; }}\n",
+        "#include \"{0}\"\n#include \"{0}\"\nint main(void) {{ surprisal_gpu_matrix z = surprisal_gpu_matrix_of(NULL, SURPRISAL_DTYPE_F32, 0, 0);\n\
+         surprisal_gpu_info info = {{{{0}}, {{0}}, 0, {{0}}}}; return (int)z.rows + info.is_software; }}\n",
         header.display()
     );
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("gpu");

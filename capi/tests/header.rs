@@ -10,6 +10,14 @@ use cbindgen::{
 
 const CAPI: &str = env!("CARGO_MANIFEST_DIR");
 
+/// Enums that are types of fields and arguments.
+const VALUES: [&str; 6] = ["status", "dtype", "padding", "objective", "reduction", "extras_scale"];
+
+/// The alias that Rust has for any number of such a type.
+fn value_of(name: &str) -> String {
+    format!("{name}_value")
+}
+
 /// The files of `header` around what is generated, and the enums that no signature names.
 fn config(top: &str, bottom: &str, enums: &[&str]) -> Config {
     let read = |name: &str| fs::read_to_string(Path::new(CAPI).join("header").join(name)).unwrap();
@@ -42,6 +50,12 @@ fn config(top: &str, bottom: &str, enums: &[&str]) -> Config {
         },
         export: ExportConfig {
             include: enums.iter().map(|&name| name.to_owned()).collect(),
+            // What holds any number in Rust has the enum's type in C.
+            exclude: VALUES.map(value_of).to_vec(),
+            rename: VALUES
+                .iter()
+                .map(|&name| (value_of(name), format!("surprisal_{name}")))
+                .collect(),
             ..ExportConfig::default()
         },
         ..Config::default()
@@ -88,4 +102,12 @@ fn gpu_header_is_current() {
     // Of its module alone: what is in the other header has no definition here.
     let module = Path::new(CAPI).join("src/gpu/mod.rs");
     check("surprisal_gpu.h", Builder::new().with_src(module).with_config(config));
+}
+
+#[test]
+fn tools_header_is_current() {
+    let config = config("tools_top.h", "tools_bottom.h", &[]);
+    // As above.
+    let module = Path::new(CAPI).join("src/tools/mod.rs");
+    check("surprisal_tools.h", Builder::new().with_src(module).with_config(config));
 }

@@ -11,11 +11,10 @@ use crate::batch::surprisal_batch;
 use crate::batch_input::BatchInput;
 use crate::detail::surprisal_error_detail;
 use crate::loss::{LossInput, surprisal_loss};
-use crate::memory::Memory;
+use crate::memory::{Memory, Output};
 use crate::outputs::{OutputsInput, surprisal_outputs};
 use crate::report::surprisal_report;
 use crate::status::surprisal_status;
-use crate::versioned::Out;
 
 /// What both calls are given besides a gradient.
 struct Inputs<'call> {
@@ -24,7 +23,7 @@ struct Inputs<'call> {
     loss: LossInput<'call>,
     batch: BatchInput<'call>,
     outputs: OutputsInput<'call>,
-    report: Out<surprisal_report>,
+    report: Output<'call, surprisal_report>,
 }
 
 impl Inputs<'_> {
@@ -50,7 +49,7 @@ impl Inputs<'_> {
             let loss = LossInput::read(loss, place.vocab_total, memory)?;
             let batch = BatchInput::of_matrix(batch, &place, None, memory)?;
             let outputs = OutputsInput::read(outputs, &place, memory)?;
-            let report = memory.write_struct(report)?;
+            let report = memory.output("report", report, 1)?;
             Ok(Self { gpu, logits, loss, batch, outputs, report })
         }
     }
@@ -75,7 +74,7 @@ impl Inputs<'_> {
         let surprisal_gpu { gpu, compiled, .. } = self.gpu;
         let pipelines = compiled.get(gpu, loss, self.logits.dtype, result)?;
         let outcome = compute(&pipelines, &batch)?;
-        self.report.write(outcome.report.into());
+        self.report.get(&checked).fill(outcome.report.into());
         self.outputs.write(&checked, &batch, outcome);
         Ok(())
     }

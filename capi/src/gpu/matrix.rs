@@ -7,7 +7,7 @@ use ::surprisal_gpu::{Dtype, Gradient, Matrix};
 use super::buffer::surprisal_gpu_buffer;
 use super::context::surprisal_gpu;
 use super::failure::{DeviceFailure, object};
-use crate::logits::surprisal_dtype;
+use crate::logits::{dtype_value, surprisal_dtype};
 use crate::matrix::{BF16, F16, F32};
 use crate::memory::Memory;
 use crate::place::Place;
@@ -38,20 +38,20 @@ pub struct surprisal_gpu_matrix {
     pub vocab: usize,
     /// Elements from a row to the next, at least `vocab`; 0 for `vocab`.
     pub row_stride: usize,
-    /// Element type, a `surprisal_dtype`.
-    pub dtype: i32,
+    /// Element type.
+    pub dtype: dtype_value,
     /// Zero.
     pub reserved: i32,
 }
 
-versioned!(surprisal_gpu_matrix: "logits", surprisal_gpu_matrix {
+versioned!(surprisal_gpu_matrix: "logits", {
     struct_size: size_of::<surprisal_gpu_matrix>(),
     buffer: ptr::null_mut(),
     offset: 0,
     rows: 0,
     vocab: 0,
     row_stride: 0,
-    dtype: surprisal_dtype::SURPRISAL_F32 as i32,
+    dtype: surprisal_dtype::SURPRISAL_DTYPE_F32 as i32,
     reserved: 0,
 });
 

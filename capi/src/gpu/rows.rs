@@ -34,6 +34,8 @@ impl OutputsInput<'_> {
         let correct = |stats: &RowStats| u8::from(stats.is_correct());
         fill(self.entropy, checked, active().map(|of| of.map_or(0.0, entropy)));
         fill(self.correct, checked, active().map(|of| of.map_or(0, correct)));
+        #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
+        fill(self.losses, checked, terms.iter().map(|term| term.loss as f32));
         fill(self.nll, checked, rows.nll());
         // Not -0 for a row of no loss.
         fill(self.log_probs, checked, rows.nll().into_iter().map(|nll| 0.0 - nll));

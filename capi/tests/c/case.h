@@ -2,8 +2,8 @@
  * The vectors file, as fscanf reads it:
  *
  *     case NAME
- *     text FIELD WORD               objective, reduction, extras_scale, kl, tau_from, normalize: their names
- *     number FIELD VALUE            rows, vocab, ignore_index, a number of surprisal_loss, expected_..., noise
+ *     text FIELD WORD               a choice of the loss: objective, which comes first, reduction, extras_scale, kl, tau_from, normalize
+ *     number FIELD VALUE            rows, vocab, ignore_index, expected_..., noise, or a number of the loss
  *     array FIELD COUNT VALUE...    logits, targets, ..., nll and dlogits (expected)
  *     end
  *
@@ -15,7 +15,7 @@
 #include <stddef.h>
 
 #include "check.h"
-#include "surprisal.h"
+#include "surprisal_tools.h"
 
 enum array {
     LOGITS, TARGETS, TOKEN_WEIGHTS, CLASS_WEIGHTS, REF_LOG_PROBS, OLD_LOG_PROBS, ADVANTAGES, GROUPS, CU_SEQLENS, PAIRS,
@@ -34,6 +34,12 @@ typedef struct test_case {
     double *arrays[ARRAYS];
     size_t counts[ARRAYS];
     surprisal_loss loss;
+    /* The parameters that are set. */
+    struct {
+        char name[32];
+        double value;
+    } parameters[16];
+    size_t parameter_count;
     surprisal_batch batch;
     surprisal_report expected;
     /* What the expectation may be off by, besides 1e-14 of itself. */
@@ -62,49 +68,16 @@ static void free_all(void)
 }
 
 static const struct {
-    const char *field, *name;
-    int32_t value;
-    size_t offset;
-} words[] = {
-#define WORD(field, name, value) {#field, name, value, offsetof(test_case, loss.field)}
-    WORD(reduction, "mean-tokens", SURPRISAL_MEAN_TOKENS),
-    WORD(reduction, "sum", SURPRISAL_SUM),
-    WORD(reduction, "mean-sequences", SURPRISAL_MEAN_SEQUENCES),
-    WORD(reduction, "mean-weights", SURPRISAL_MEAN_WEIGHTS),
-    WORD(reduction, "mean-pairs", SURPRISAL_MEAN_PAIRS),
-    WORD(reduction, "by", SURPRISAL_BY),
-    WORD(extras_scale, "none", SURPRISAL_EXTRAS_ONE),
-    WORD(extras_scale, "objective", SURPRISAL_EXTRAS_OBJECTIVE),
-    WORD(kl, "k1", SURPRISAL_KL_K1),
-    WORD(kl, "k2", SURPRISAL_KL_K2),
-    WORD(kl, "k3", SURPRISAL_KL_K3),
-    WORD(kl, "k3-corrected", SURPRISAL_KL_K3_CORRECTED),
-    WORD(kl, "k3-clamped", SURPRISAL_KL_K3_CLAMPED),
-    WORD(tau_from, "sequence-median", SURPRISAL_TAU_FROM_SEQUENCE_MEDIAN),
-    WORD(tau_from, "token-median", SURPRISAL_TAU_FROM_TOKEN_MEDIAN),
-    WORD(normalize, "none", SURPRISAL_NORMALIZE_NONE),
-    WORD(normalize, "sum1-sequence", SURPRISAL_NORMALIZE_SUM1_SEQUENCE),
-    WORD(normalize, "sum1-batch", SURPRISAL_NORMALIZE_SUM1_BATCH),
-    WORD(normalize, "mean1-batch", SURPRISAL_NORMALIZE_MEAN1_BATCH),
-};
-
-static const struct {
     const char *field;
-    enum { SIZE, INT64, FLOAT, DOUBLE } type;
+    enum { SIZE, INT64, DOUBLE } type;
     size_t offset;
 } numbers[] = {
-#define OPTION(type, field) {#field, type, offsetof(test_case, loss.field)}
 #define EXPECTED(type, field) {"expected_" #field, type, offsetof(test_case, expected.field)}
     {"rows", SIZE, offsetof(test_case, rows)},
     {"vocab", SIZE, offsetof(test_case, vocab)},
     {"ignore_index", INT64, offsetof(test_case, batch.ignore_index)},
-    OPTION(DOUBLE, reduction_by), OPTION(FLOAT, label_smoothing), OPTION(FLOAT, z_loss), OPTION(FLOAT, logit_scale),
-    OPTION(FLOAT, softcap), OPTION(DOUBLE, tau), OPTION(DOUBLE, floor), OPTION(DOUBLE, gamma), OPTION(DOUBLE, alpha),
-    OPTION(DOUBLE, p_max), OPTION(DOUBLE, temperature), OPTION(DOUBLE, low), OPTION(DOUBLE, high), OPTION(DOUBLE, max),
-    OPTION(DOUBLE, clip_low), OPTION(DOUBLE, clip_high), OPTION(DOUBLE, dual_clip), OPTION(DOUBLE, beta),
-    OPTION(DOUBLE, keep), OPTION(DOUBLE, lambda), OPTION(DOUBLE, power), OPTION(DOUBLE, classes),
-    OPTION(FLOAT, grad_scale), EXPECTED(DOUBLE, loss), EXPECTED(DOUBLE, loss_sum), EXPECTED(DOUBLE, nll_sum),
-    EXPECTED(DOUBLE, weight_sum), EXPECTED(SIZE, tokens), EXPECTED(SIZE, correct),
+    EXPECTED(DOUBLE, loss), EXPECTED(DOUBLE, loss_sum), EXPECTED(DOUBLE, nll_sum), EXPECTED(DOUBLE, weight_sum),
+    EXPECTED(SIZE, tokens), EXPECTED(SIZE, correct),
     {"noise", DOUBLE, offsetof(test_case, noise)},
 };
 
@@ -112,37 +85,47 @@ static const struct {
 static int read_text(FILE *file, const char *field, test_case *c)
 {
     char word[32];
-    if (fscanf(file, "%31s", word) != 1) {
+    return fscanf(file, "%31s", word) == 1 && surprisal_loss_set_choice(&c->loss, field, word, NULL) == SURPRISAL_OK;
+}
+
+static int set_number(const char *field, double value, test_case *c)
+{
+    if (c->parameter_count == LENGTH(c->parameters) || surprisal_loss_set(&c->loss, field, value, NULL) != SURPRISAL_OK) {
         return 0;
     }
-    if (strcmp(field, "objective") == 0) {
-        c->loss.objective = surprisal_objective_from_name(word);
-        return c->loss.objective >= 0;
-    }
-    for (size_t i = 0; i < LENGTH(words); i++) {
-        if (strcmp(words[i].field, field) == 0 && strcmp(words[i].name, word) == 0) {
-            memcpy((char *)c + words[i].offset, &words[i].value, sizeof(int32_t));
-            return 1;
+    strcpy(c->parameters[c->parameter_count].name, field);
+    c->parameters[c->parameter_count++].value = value;
+    return 1;
+}
+
+/* A parameter of the case's objective, or the objective's default. */
+static inline double parameter_of(const test_case *c, const char *name, double otherwise)
+{
+    for (size_t i = 0; i < c->parameter_count; i++) {
+        if (strcmp(c->parameters[i].name, name) == 0) {
+            return c->parameters[i].value;
         }
     }
-    return 0;
+    return otherwise;
 }
 
 static int read_number(FILE *file, const char *field, test_case *c)
 {
     double value;
     size_t i = 0;
+    if (fscanf(file, "%lf", &value) != 1) {
+        return 0;
+    }
     while (i < LENGTH(numbers) && strcmp(numbers[i].field, field) != 0) {
         i++;
     }
-    if (i == LENGTH(numbers) || fscanf(file, "%lf", &value) != 1) {
-        return 0;
+    if (i == LENGTH(numbers)) {
+        return set_number(field, value, c);
     }
     void *to = (char *)c + numbers[i].offset;
     switch (numbers[i].type) {
     case SIZE: *(size_t *)to = (size_t)value; break;
     case INT64: *(int64_t *)to = (int64_t)value; break;
-    case FLOAT: *(float *)to = (float)value; break;
     case DOUBLE: *(double *)to = value; break;
     }
     return 1;

@@ -19,12 +19,6 @@ static inline double maximum(double a, double b)
     return a > b ? a : b;
 }
 
-/* A parameter, or the objective's default. */
-static inline double or_default(double value, double otherwise)
-{
-    return value == SURPRISAL_DEFAULT ? otherwise : value;
-}
-
 /* The transformed logit. */
 static inline double mapped(const surprisal_loss *loss, double z)
 {
@@ -80,19 +74,19 @@ static void sensitivity(const test_case *c, double *absolute, double *relative)
     *absolute = *relative = 0;
     switch (loss->objective) {
     /* A r + beta r (ln p_ref - ln p) vanishes somewhere; ratios r reach 10 in the cases. */
-    case SURPRISAL_GRPO: *absolute = 10 * or_default(loss->beta, 0.04), *relative = 1; break;
+    case SURPRISAL_OBJECTIVE_GRPO: *absolute = 10 * parameter_of(c, "beta", 0.04), *relative = 1; break;
     /* 1 - logit(p) / logit(p_max) vanishes at p_max. */
-    case SURPRISAL_INFOSFT: *absolute = 2, *relative = 1; break;
+    case SURPRISAL_OBJECTIVE_INFOSFT: *absolute = 2, *relative = 1; break;
     /* sigma(-beta D), where D sums over the sequence. */
-    case SURPRISAL_DPO: *relative = or_default(loss->beta, 0.1) * (double)c->rows; break;
+    case SURPRISAL_OBJECTIVE_DPO: *relative = parameter_of(c, "beta", 0.1) * (double)c->rows; break;
     /* Powers of 1 - p. */
-    case SURPRISAL_FOCAL: case SURPRISAL_FOCAL_DETACHED: *relative = 2 * or_default(loss->gamma, 2); break;
+    case SURPRISAL_OBJECTIVE_FOCAL: case SURPRISAL_OBJECTIVE_FOCAL_DETACHED: *relative = 2 * parameter_of(c, "gamma", 2); break;
     /* The entropy is a difference where one class that is not the target has nearly everything. */
-    case SURPRISAL_EAFT: *absolute = or_default(loss->power, 1), *relative = 4 * *absolute; break;
+    case SURPRISAL_OBJECTIVE_EAFT: *absolute = parameter_of(c, "power", 1), *relative = 4 * *absolute; break;
     /* p^a with a = sum of p^2. */
-    case SURPRISAL_DEFT: *relative = 8; break;
-    case SURPRISAL_TALR: *relative = 1 / or_default(loss->tau, 1); break;
-    case SURPRISAL_POWER: *relative = or_default(loss->alpha, 1); break;
+    case SURPRISAL_OBJECTIVE_DEFT: *relative = 8; break;
+    case SURPRISAL_OBJECTIVE_TALR: *relative = 1 / parameter_of(c, "tau", 1); break;
+    case SURPRISAL_OBJECTIVE_POWER: *relative = parameter_of(c, "alpha", 1); break;
     default: break;
     }
 }
@@ -112,8 +106,8 @@ static double entry_bound(const test_case *c, double expected, double largest, d
 static double rounding(int32_t dtype, double expected)
 {
     switch (dtype) {
-    case SURPRISAL_BF16: return 0x1p-8 * fabs(expected);
-    case SURPRISAL_F16: return 0x1p-11 * fabs(expected) + 0x1p-25;
+    case SURPRISAL_DTYPE_BF16: return 0x1p-8 * fabs(expected);
+    case SURPRISAL_DTYPE_F16: return 0x1p-11 * fabs(expected) + 0x1p-25;
     default: return 0;
     }
 }
@@ -121,8 +115,8 @@ static double rounding(int32_t dtype, double expected)
 /* An expected entry as its type has it: beyond the largest number it is infinite. */
 static double within_range(int32_t dtype, double expected)
 {
-    static const double largest[] = {0x1.ffffffp127, 0x1.ffp127, 65520};
-    return fabs(expected) >= largest[dtype] ? copysign(INFINITY, expected) : expected;
+    double largest = dtype == SURPRISAL_DTYPE_F32 ? 0x1.ffffffp127 : dtype == SURPRISAL_DTYPE_BF16 ? 0x1.ffp127 : 65520;
+    return fabs(expected) >= largest ? copysign(INFINITY, expected) : expected;
 }
 
 static void check_report(const test_case *c, const expectation *e, const surprisal_report *actual)

@@ -1,4 +1,5 @@
 /* Every value, option and shape that is refused: the status, the detail, and nothing written. Pointers: memory.c. */
+#include "matrix.h"
 #include "world.h"
 
 enum {
@@ -33,17 +34,20 @@ static void options(void)
         }
         if (i != 2) {
             REFUSE(WITH_LOSS, OPTION, "logit_scale", -1, x, w.loss.logit_scale = (float)x);
-            REFUSE(WITH_OPTIONS, OPTION, "reduction_by", -1, x, w.loss.reduction = SURPRISAL_BY;
-                   w.loss.reduction_by = x);
+            REFUSE(WITH_OPTIONS, OPTION, "reduction_by", -1, i == 1 ? NAN : x,
+                   w.loss.reduction = SURPRISAL_REDUCTION_BY; w.loss.reduction_by = x);
         }
         if (i > 2) {
             REFUSE(WITH_LOSS, OPTION, "grad_scale", -1, x, w.loss.grad_scale = (float)x);
         } else {
             ACCEPT(WITH_LOSS, w.loss.grad_scale = (float)x);
         }
-        REFUSE(WITH_OPTIONS, OPTION, "reduction_by", -1, x, w.loss.reduction_by = x);
+        if (i != 1) {
+            REFUSE(WITH_OPTIONS, OPTION, "reduction_by", -1, x, w.loss.reduction_by = x);
+        }
     }
-    REFUSE(WITH_OPTIONS, OPTION, "reduction_by", -1, NAN, w.loss.reduction = SURPRISAL_BY);
+    REFUSE(WITH_OPTIONS, OPTION, "reduction_by", -1, NAN, w.loss.reduction = SURPRISAL_REDUCTION_BY);
+    REFUSE(WITH_LOSS, OPTION, "logit_scale", -1, 0, w.loss.logit_scale = 0);
     static const int32_t unknown[] = {-1, 24, INT32_MAX, INT32_MIN};
     for (size_t i = 0; i < LENGTH(unknown); i++) {
         int32_t x = unknown[i];
@@ -51,9 +55,6 @@ static void options(void)
         REFUSE(WITH_OPTIONS, OPTION, "reduction", -1, x, w.loss.reduction = x);
         REFUSE(WITH_OPTIONS, OPTION, "extras_scale", -1, x, w.loss.extras_scale = x);
         REFUSE(WITH_OPTIONS, OPTION, "moments", -1, x, w.loss.moments = x);
-        REFUSE(WITH_OPTIONS, OPTION, "kl", -1, x, w.loss.objective = SURPRISAL_GRPO; w.loss.kl = x);
-        REFUSE(WITH_OPTIONS, OPTION, "tau_from", -1, x, w.loss.objective = SURPRISAL_TALR_AUTO; w.loss.tau_from = x);
-        REFUSE(WITH_OPTIONS, OPTION, "normalize", -1, x, w.loss.objective = SURPRISAL_TALR_AUTO; w.loss.normalize = x);
         REFUSE(WITH_LOGITS, OPTION, "dtype", -1, x, w.logits.dtype = x);
         REFUSE(WITH_RESULT, OPTION, "dtype", -1, x, w.dlogits.dtype = x);
         REFUSE(WITH_RESULT | SOFTMAX, OPTION, "padding", -1, x, w.dlogits.padding = w.softmax.padding = x);
@@ -62,16 +63,14 @@ static void options(void)
     REFUSE(WITH_OPTIONS, OPTION, "reduction", -1, 7, w.loss.reduction = 7);
     REFUSE(WITH_OPTIONS, OPTION, "extras_scale", -1, 2, w.loss.extras_scale = 2);
     REFUSE(WITH_OPTIONS, OPTION, "moments", -1, 2, w.loss.moments = 2);
-    REFUSE(WITH_OPTIONS, OPTION, "kl", -1, 6, w.loss.objective = SURPRISAL_GRPO; w.loss.kl = 6);
-    REFUSE(WITH_OPTIONS, OPTION, "tau_from", -1, 3, w.loss.objective = SURPRISAL_TALR_AUTO; w.loss.tau_from = 3);
-    REFUSE(WITH_OPTIONS, OPTION, "normalize", -1, 5, w.loss.objective = SURPRISAL_TALR_AUTO; w.loss.normalize = 5);
-    REFUSE(WITH_LOGITS, OPTION, "dtype", -1, 3, w.logits.dtype = 3);
+    /* Between the numbers of f16 and bf16. */
+    REFUSE(WITH_LOGITS, OPTION, "dtype", -1, 2, w.logits.dtype = 2);
     REFUSE(WITH_LOGITS, OPTION, "logits", -1, NAN, w.logits.reserved = 1);
     REFUSE(WITH_RESULT | SOFTMAX, OPTION, "padding", -1, 2, w.dlogits.padding = w.softmax.padding = 2);
     /* Logits of any type have a result of any type. */
-    for (int32_t z = SURPRISAL_F32; z <= SURPRISAL_F16; z++) {
-        for (int32_t result = SURPRISAL_F32; result <= SURPRISAL_F16; result++) {
-            ACCEPT(WITH_RESULT | SOFTMAX, w.logits.dtype = z; w.dlogits.dtype = w.softmax.dtype = result);
+    for (int z = 0; z < DTYPES; z++) {
+        for (int result = 0; result < DTYPES; result++) {
+            ACCEPT(WITH_RESULT | SOFTMAX, w.logits.dtype = dtypes[z]; w.dlogits.dtype = w.softmax.dtype = dtypes[result]);
         }
     }
 }
@@ -114,6 +113,13 @@ static void shapes(void)
     REFUSE(TERMS, SHAPE, "row_start", -1, 1, w.row_start = 1);
     REFUSE(TERMS, SHAPE, "row_start", -1, (double)SIZE_MAX, w.row_start = SIZE_MAX);
     REFUSE(TERMS, SHAPE, "row_start", -1, 0, w.rows = ROWS + 1);
+    /* Rows that the matrix lacks, of a matrix that is a part itself. */
+    REFUSE(WITH_LOGITS, SHAPE, "logits", -1, NAN, w.logits = surprisal_logits_rows(surprisal_logits_rows(w.logits, 1, 3), 0, 3));
+    REFUSE(WITH_LOGITS, SHAPE, "logits", -1, NAN, w.logits = surprisal_logits_rows(w.logits, 2, 1));
+    REFUSE(WITH_RESULT, SHAPE, "dlogits", -1, NAN,
+           w.dlogits = surprisal_logits_mut_rows(surprisal_logits_mut_rows(w.dlogits, 1, 3), 0, 3));
+    REFUSE(SIMPLE, EXTENT, "logits", -1, NAN, w.vocab = SIZE_MAX);
+    REFUSE(SIMPLE, SHAPE, "vocab", -1, NAN, w.vocab = 0);
     /* 0 stands for what follows from the rest. */
     ACCEPT(WITH_LOGITS, w.logits.row_stride = w.logits.rows_total = w.logits.vocab_total = 0);
     /* The result has the logits' place, or names none. */
@@ -153,7 +159,7 @@ static void shapes(void)
     REFUSE(LORA | LORA_GRAD, EXTENT, "weights", -1, NAN, w.lora_rows = SIZE_MAX; w.rank = 0);
 }
 
-#define OBJECTIVE w.loss.objective = objective, w.loss.reduction = SURPRISAL_SUM
+#define OBJECTIVE w.loss.objective = objective, w.loss.reduction = SURPRISAL_REDUCTION_SUM
 #define ONE_ROW_LESS w.logits.rows = w.dlogits.rows = w.rows = ROWS - 1
 
 /* A part where the whole is needed. */
@@ -206,10 +212,10 @@ static void workspaces(void)
 static void denominators(void)
 {
     enum { MEANS = COMPOSED | TERMS };
-    static const int32_t means[] = {SURPRISAL_MEAN_TOKENS, SURPRISAL_MEAN_SEQUENCES, SURPRISAL_MEAN_WEIGHTS};
+    static const int32_t means[] = {SURPRISAL_REDUCTION_MEAN_TOKENS, SURPRISAL_REDUCTION_MEAN_SEQUENCES, SURPRISAL_REDUCTION_MEAN_WEIGHTS};
     for (size_t i = 0; i < LENGTH(means); i++) {
         int32_t reduction = means[i];
-        int of_sequences = reduction == SURPRISAL_MEAN_SEQUENCES;
+        int of_sequences = reduction == SURPRISAL_REDUCTION_MEAN_SEQUENCES;
 #define RANGE                                                                                                         \
     w.loss.reduction = reduction;                                                                                     \
     ONE_ROW_LESS;                                                                                                     \
@@ -220,8 +226,7 @@ static void denominators(void)
         REFUSE(MEANS, MISSING, "denominator", -1, NAN, RANGE; w.batch.denominator = NULL);
         REFUSE(MEANS, MISALIGNED, "denominator", -1, NAN, RANGE;
                set_pointer(offsetof(struct world, batch.denominator), (char *)&w.denominator + 1));
-        REFUSE(MEANS, STRUCT_SIZE, "denominator", -1, 8, RANGE; w.denominator.struct_size = 8);
-        for (int32_t other = SURPRISAL_REDUCTION_DEFAULT; other <= SURPRISAL_BY + 1; other++) {
+        for (int32_t other = SURPRISAL_REDUCTION_DEFAULT; other <= SURPRISAL_REDUCTION_BY + 1; other++) {
             if (other != reduction) {
                 REFUSE(MEANS, OPTION, "denominator", -1, other, RANGE; w.denominator.reduction = other);
             }
@@ -240,13 +245,82 @@ static void denominators(void)
             ACCEPT(COUNT, w.loss.reduction = reduction; w.sequence_tokens = NULL);
         }
         /* Calls on the whole batch do not look at it, nor does the one that fills it. */
-        ACCEPT(MEANS, w.loss.reduction = reduction; w.denominator.struct_size = 1; w.batch.denominator = &w.denominator);
+        ACCEPT(MEANS, w.loss.reduction = reduction; memset(&w.denominator, 0x5c, sizeof w.denominator); w.batch.denominator = &w.denominator);
         ACCEPT(COUNT, w.loss.reduction = reduction; w.batch.denominator = &w.denominator);
     }
-    static const int32_t others[] = {SURPRISAL_SUM, SURPRISAL_BY};
+    static const int32_t others[] = {SURPRISAL_REDUCTION_SUM, SURPRISAL_REDUCTION_BY};
     for (size_t i = 0; i < LENGTH(others); i++) {
-        ACCEPT(MEANS, w.loss.reduction = others[i]; w.loss.reduction_by = i == 0 ? SURPRISAL_DEFAULT : 3; ONE_ROW_LESS);
+        ACCEPT(MEANS, w.loss.reduction = others[i]; w.loss.reduction_by = i == 0 ? 0 : 3; ONE_ROW_LESS);
     }
+}
+
+/* Names that are none, and what a name stands for. */
+static void setters(void)
+{
+    static const char *const no_numbers[] = {"", "taus", "objective", "reduction", "struct_size", "class_weights"};
+    static const char *const no_choices[] = {"", "tau", "label_smoothing", "dtype", "scope"};
+    for (size_t i = 0; i < LENGTH(no_numbers); i++) {
+        REFUSE(SET, OPTION, "name", -1, NAN, w.number_name = no_numbers[i]);
+    }
+    for (size_t i = 0; i < LENGTH(no_choices); i++) {
+        REFUSE(CHOOSE, OPTION, "name", -1, NAN, w.name = no_choices[i]);
+    }
+    REFUSE(SET, MISSING, "name", -1, NAN, w.number_name = NULL);
+    REFUSE(CHOOSE, MISSING, "name", -1, NAN, w.name = NULL);
+    REFUSE(CHOOSE, MISSING, "choice", -1, NAN, w.choice = NULL);
+    REFUSE(CHOOSE, OPTION, "reduction", -1, NAN, w.choice = "dft");
+    REFUSE(CHOOSE, OPTION, "objective", -1, NAN, w.name = "objective");
+    REFUSE(CHOOSE, OPTION, "extras_scale", -1, NAN, w.name = "extras_scale");
+    REFUSE(CHOOSE, OPTION, "choice", -1, NAN, w.name = "kl");
+    REFUSE(CHOOSE, OPTION, "kl", -1, SURPRISAL_KL_K1, w.name = "kl"; w.choice = "k1");
+    REFUSE(SET, OPTION, "moments", -1, 2, w.number_name = "moments"; w.value = 2);
+    REFUSE(SET, OPTION, "moments", -1, NAN, w.number_name = "moments"; w.value = NAN);
+    REFUSE(SET, OPTION, "objective", -1, 99, w.number_name = "tau"; w.loss.objective = (surprisal_objective)99);
+    /* In any case, and with either dash. */
+    ACCEPT(SET, w.number_name = "Label-Smoothing"; w.value = 0.25);
+    CHECK_CLOSE((double)w.loss.label_smoothing, 0.25, 0);
+    ACCEPT(CHOOSE, w.name = "Objective"; w.choice = "TALR_Auto");
+    CHECK_EQUAL(w.loss.objective, SURPRISAL_OBJECTIVE_TALR_AUTO);
+    ACCEPT(CHOOSE, w.loss.objective = SURPRISAL_OBJECTIVE_GRPO; w.name = "KL"; w.choice = "k3_clamped");
+    CHECK_CLOSE(w.loss.parameters[0].value, SURPRISAL_KL_K3_CLAMPED, 0);
+    /* The same parameter again, and another objective. */
+    CHECK_OK(surprisal_loss_set(&w.loss, "kl", SURPRISAL_KL_K1, NULL));
+    CHECK_OK(surprisal_loss_set(&w.loss, "beta", 0.5, NULL));
+    CHECK(w.loss.parameters[0].value == SURPRISAL_KL_K1 && w.loss.parameters[1].value == 0.5 &&
+              w.loss.parameters[2].id == 0, "parameters are not kept one after the other");
+    CHECK_OK(surprisal_loss_set_choice(&w.loss, "objective", "grpo", NULL));
+    CHECK(w.loss.parameters[1].value == 0.5, "parameters are forgotten");
+    CHECK_OK(surprisal_loss_set_choice(&w.loss, "objective", "dpo", NULL));
+    CHECK(w.loss.parameters[0].id == 0 && w.loss.parameters[1].id == 0, "parameters of another objective are kept");
+    /* What no setter writes. */
+    REFUSE(WITH_OPTIONS, OPTION, "parameters", -1, 77, w.loss.parameters[3].id = 77);
+    REFUSE(WITH_OPTIONS, OPTION, "parameters", -1, -1, w.loss.parameters[0].id = -1);
+}
+
+/* The simple case takes what needs nothing but targets. */
+static void simple(void)
+{
+    for (int32_t objective = 0; surprisal_enum_name("objective", objective) != NULL; objective++) {
+        static const int32_t with_inputs[] = {SURPRISAL_OBJECTIVE_IW_TOKEN, SURPRISAL_OBJECTIVE_PSFT, SURPRISAL_OBJECTIVE_PPO,
+                                              SURPRISAL_OBJECTIVE_GRPO, SURPRISAL_OBJECTIVE_DAPO, SURPRISAL_OBJECTIVE_CISPO};
+        int needs_inputs = 0;
+        for (size_t i = 0; i < LENGTH(with_inputs); i++) {
+            needs_inputs |= objective == with_inputs[i];
+        }
+        if (surprisal_objective_scope((surprisal_objective)objective) == SURPRISAL_SCOPE_GROUP) {
+            REFUSE(SIMPLE, OPTION, "objective", -1, NAN, w.objective = objective);
+        } else if (!needs_inputs) {
+            ACCEPT(SIMPLE, w.objective = objective);
+            ACCEPT(SIMPLE, w.objective = objective; w.simple_dlogits = NULL);
+            ACCEPT(SIMPLE, w.objective = objective; w.simple_dlogits = (float *)w.simple_logits);
+        } else {
+            const char *input = objective == SURPRISAL_OBJECTIVE_IW_TOKEN ? "ref_log_probs" : "old_log_probs";
+            REFUSE(SIMPLE, MISSING, input, -1, NAN, w.objective = objective);
+        }
+    }
+    REFUSE(SIMPLE, OPTION, "objective", -1, 24, w.objective = 24);
+    REFUSE(SIMPLE, TARGET, "targets", 1, VOCAB, PUT(int32_t, w.simple_targets, 1, VOCAB));
+    REFUSE(SIMPLE, OVERLAP, "dlogits", -1, NAN, w.simple_dlogits = (float *)w.simple_logits + 1);
 }
 
 static void entries(void)
@@ -311,16 +385,16 @@ static void sequences(void)
     REFUSE(BATCH_VALUES, MISSING, "cu_seqlens", -1, NAN, WITHOUT_SEQUENCES; w.batch.pairs = NULL;
            w.batch.pair_count = 0);
     REFUSE(WITH_LOSS, MISSING, "cu_seqlens", -1, NAN, WITHOUT_SEQUENCES; w.batch.keep = NULL; w.batch.pairs = NULL;
-           w.batch.pair_count = 0; w.loss.reduction = SURPRISAL_MEAN_SEQUENCES);
+           w.batch.pair_count = 0; w.loss.reduction = SURPRISAL_REDUCTION_MEAN_SEQUENCES);
     REFUSE(WITH_LOSS, MISSING, "pairs", -1, NAN, w.batch.pairs = NULL; w.batch.pair_count = 0;
-           w.loss.reduction = SURPRISAL_MEAN_PAIRS);
+           w.loss.reduction = SURPRISAL_REDUCTION_MEAN_PAIRS);
     /* Reductions without meaning. */
-    REFUSE(WITH_LOSS, OPTION, "reduction", -1, NAN, w.loss.reduction = SURPRISAL_MEAN_PAIRS);
+    REFUSE(WITH_LOSS, OPTION, "reduction", -1, NAN, w.loss.reduction = SURPRISAL_REDUCTION_MEAN_PAIRS);
     /* The objective's own is one that it has. */
-    ACCEPT(WITH_LOSS, w.loss.objective = SURPRISAL_DPO; w.loss.reduction = SURPRISAL_REDUCTION_DEFAULT);
-    static const int32_t of_tokens[] = {SURPRISAL_MEAN_TOKENS, SURPRISAL_MEAN_SEQUENCES, SURPRISAL_MEAN_WEIGHTS};
+    ACCEPT(WITH_LOSS, w.loss.objective = SURPRISAL_OBJECTIVE_DPO; w.loss.reduction = SURPRISAL_REDUCTION_DEFAULT);
+    static const int32_t of_tokens[] = {SURPRISAL_REDUCTION_MEAN_TOKENS, SURPRISAL_REDUCTION_MEAN_SEQUENCES, SURPRISAL_REDUCTION_MEAN_WEIGHTS};
     for (size_t i = 0; i < LENGTH(of_tokens); i++) {
-        REFUSE(WITH_LOSS, OPTION, "reduction", -1, NAN, w.loss.objective = SURPRISAL_DPO;
+        REFUSE(WITH_LOSS, OPTION, "reduction", -1, NAN, w.loss.objective = SURPRISAL_OBJECTIVE_DPO;
                w.loss.reduction = of_tokens[i]);
     }
 }
@@ -334,6 +408,8 @@ int main(void)
     parts();
     workspaces();
     denominators();
+    setters();
+    simple();
     entries();
     sequences();
     return finish("errors");

@@ -17,40 +17,36 @@ SIZE(surprisal_status, 4);
 SIZE(surprisal_stats, 48);
 SIZE(surprisal_term, 24);
 SIZE(surprisal_pair, 16);
-SIZE(surprisal_report, 80);
+SIZE(surprisal_report, 112);
 SIZE(surprisal_logits, 80);
 SIZE(surprisal_logits_mut, 80);
-SIZE(surprisal_outputs, 72);
+SIZE(surprisal_outputs, 80);
 SIZE(surprisal_workspace, 24);
-SIZE(surprisal_denominator, 40);
+SIZE(surprisal_denominator, 56);
 SIZE(surprisal_batch, 136);
-SIZE(surprisal_loss, 208);
-SIZE(surprisal_error_detail, 192);
-SIZE(surprisal_gradient_check, 32);
+SIZE(surprisal_loss, 192);
+SIZE(surprisal_error_detail, 216);
 
 SURPRISAL_NODISCARD static int objects(void)
 {
-    surprisal_error_detail detail = SURPRISAL_ERROR_DETAIL_INIT;
     surprisal_loss loss = SURPRISAL_LOSS_INIT;
     surprisal_batch batch = SURPRISAL_BATCH_INIT;
     surprisal_logits logits = SURPRISAL_LOGITS_INIT;
     surprisal_logits_mut dlogits = SURPRISAL_LOGITS_MUT_INIT;
     surprisal_outputs outputs = SURPRISAL_OUTPUTS_INIT;
     surprisal_workspace workspace = SURPRISAL_WORKSPACE_INIT;
-    surprisal_denominator denominator = SURPRISAL_DENOMINATOR_INIT;
     surprisal_report report = SURPRISAL_REPORT_INIT;
     surprisal_stats stats = SURPRISAL_STATS_EMPTY;
-    surprisal_dtype dtype = SURPRISAL_BF16;
+    surprisal_dtype dtype = SURPRISAL_DTYPE_BF16;
     surprisal_scope scope = SURPRISAL_SCOPE_GROUP;
     surprisal_padding padding = SURPRISAL_PADDING_KEEP;
     surprisal_status status = SURPRISAL_OK;
     logits.dtype = dtype;
-    return detail.index == -1 && loss.tau == SURPRISAL_DEFAULT && loss.lambda == SURPRISAL_DEFAULT &&
-           loss.classes == SURPRISAL_DEFAULT && loss.grad_scale == 1 && loss.moments == 0 &&
-           loss.reduction == SURPRISAL_REDUCTION_DEFAULT && loss.logit_scale == 1 && batch.denominator == NULL && batch.ignore_index == SURPRISAL_IGNORE_INDEX && dlogits.dtype == SURPRISAL_F32 &&
+    return loss.parameters[0].id == 0 && loss.parameters[7].id == 0 && loss.grad_scale == 1 && loss.moments == 0 &&
+           loss.reduction == SURPRISAL_REDUCTION_DEFAULT && loss.logit_scale == 1 && batch.denominator == NULL && batch.ignore_index == SURPRISAL_IGNORE_INDEX && dlogits.dtype == SURPRISAL_DTYPE_F32 &&
            dlogits.padding == padding && outputs.correct == NULL && workspace.data == NULL && workspace.size == 0 &&
-           denominator.reduction == SURPRISAL_REDUCTION_DEFAULT && denominator.reserved == 0 && report.tau == 0 &&
-           report.invalid_row == -1 && stats.max < -1e308 && stats.sum_exp_squared == 0 && logits.dtype == SURPRISAL_BF16 &&
+           loss.reduction_by == 0 && loss.objective == SURPRISAL_OBJECTIVE_SFT && report.tau == 0 && report.reserved[5] == 0 &&
+           report.invalid_row == -1 && stats.max < -1e308 && stats.sum_exp_squared == 0 && logits.dtype == SURPRISAL_DTYPE_BF16 &&
            status == SURPRISAL_OK && scope == SURPRISAL_SCOPE_GROUP;
 }
 
@@ -67,19 +63,19 @@ SURPRISAL_NODISCARD static int views(void)
     c.data = d.data = half;
     c.rows = d.rows = 4;
     c.vocab = d.vocab = 3;
-    c.dtype = d.dtype = SURPRISAL_F16;
+    c.dtype = d.dtype = SURPRISAL_DTYPE_F16;
     c = surprisal_logits_rows(surprisal_logits_rows(c, 1, 4), 1, 3);
     d = surprisal_logits_mut_rows(surprisal_logits_mut_rows(d, 1, 4), 1, 3);
     return memcmp(&same, &a, sizeof a) == 0 && a.data == f32 + 3 &&
-           a.rows == 2 && a.row_start == 1 && a.rows_total == 4 && a.row_stride == 3 &&
+           a.rows == 2 && a.row_start == 1 && a.rows_total == 4 && a.row_stride == 0 &&
            a.vocab_start == 3 && a.vocab_total == 9 && b.data == a.data && b.rows == 2 && b.row_start == 1 &&
            b.rows_total == 4 && b.vocab_start == 3 && b.vocab_total == 9 && c.data == half + 6 && c.row_start == 2 &&
            c.rows == 2 && c.rows_total == 4 && d.data == c.data && d.row_start == 2 && d.rows_total == 4 &&
-           surprisal_logits_bf16(half, 4, 3).dtype == SURPRISAL_BF16 &&
-           surprisal_logits_f16(half, 4, 3).dtype == SURPRISAL_F16 &&
-           surprisal_logits_mut_bf16(half, 4, 3).dtype == SURPRISAL_BF16 &&
-           surprisal_logits_mut_f16(half, 4, 3).dtype == SURPRISAL_F16 &&
-           surprisal_row_offset(SURPRISAL_F32, 0, 3, 2) == 24 && surprisal_row_offset(SURPRISAL_BF16, 5, 3, 2) == 20;
+           surprisal_logits_bf16(half, 4, 3).dtype == SURPRISAL_DTYPE_BF16 &&
+           surprisal_logits_f16(half, 4, 3).dtype == SURPRISAL_DTYPE_F16 &&
+           surprisal_logits_mut_bf16(half, 4, 3).dtype == SURPRISAL_DTYPE_BF16 &&
+           surprisal_logits_mut_f16(half, 4, 3).dtype == SURPRISAL_DTYPE_F16 &&
+           surprisal_row_offset(SURPRISAL_DTYPE_F32, 0, 3, 2) == 24 && surprisal_row_offset(SURPRISAL_DTYPE_BF16, 5, 3, 2) == 20;
 }
 
 int main(void)

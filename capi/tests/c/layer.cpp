@@ -1,7 +1,11 @@
 // The C++ layer: lengths, element types, results and errors, the stages, the conveniences.
 
 #include <array>
+#include <type_traits>
 #include <vector>
+#if __cplusplus >= 202002L
+#include <span>
+#endif
 
 #include <surprisal.hpp>
 
@@ -12,6 +16,40 @@
 #define TEXT(actual, expected) check_text(__FILE__, __LINE__, #actual, actual, expected)
 
 namespace {
+
+// What converts to a run of elements, and what does not: owning temporaries, whose elements would be gone, and other elements.
+using floats = surprisal::Span<const float>;
+static_assert(std::is_convertible_v<std::vector<float> &, floats> && std::is_convertible_v<const std::vector<float> &, floats>);
+static_assert(std::is_convertible_v<std::vector<float> &, surprisal::Span<float>> && std::is_convertible_v<floats, floats>);
+static_assert(!std::is_convertible_v<std::vector<float>, floats> && !std::is_convertible_v<std::array<float, 2>, floats>);
+static_assert(!std::is_convertible_v<const std::vector<float> &, surprisal::Span<float>>);
+static_assert(!std::is_convertible_v<std::vector<double> &, floats> && !std::is_convertible_v<int, floats>);
+static_assert(std::is_convertible_v<std::vector<std::int64_t> &, surprisal::Ids>);
+static_assert(!std::is_convertible_v<std::vector<std::int64_t>, surprisal::Ids>);
+static_assert(!std::is_convertible_v<std::vector<std::uint32_t> &, surprisal::Ids> && !std::is_convertible_v<int, surprisal::Ids>);
+static_assert(!std::is_constructible_v<surprisal::Batch, std::vector<std::uint32_t> &>);
+static_assert(std::is_convertible_v<std::vector<double> &, surprisal::Workspace>);
+static_assert(!std::is_convertible_v<const std::vector<double> &, surprisal::Workspace>);
+#if __cplusplus >= 202002L
+static_assert(std::is_convertible_v<std::span<float>, floats> && std::is_convertible_v<std::span<const float>, floats>);
+static_assert(std::is_convertible_v<std::span<float>, surprisal::Span<float>>);
+static_assert(std::is_convertible_v<std::span<const std::int32_t>, surprisal::Ids>);
+static_assert(!std::is_convertible_v<std::span<const float>, surprisal::Span<float>>);
+#endif
+
+// What a temporary result holds is a copy.
+using result = surprisal::Result<surprisal::Report>;
+static_assert(std::is_same_v<decltype(*std::declval<result>()), surprisal::Report>);
+static_assert(std::is_same_v<decltype(*std::declval<const result &>()), const surprisal::Report &>);
+static_assert(std::is_same_v<decltype(std::declval<result>().error()), surprisal::Error>);
+#if defined(__cpp_exceptions)
+static_assert(std::is_same_v<decltype(std::declval<result>().value()), surprisal::Report>);
+static_assert(std::is_same_v<decltype(std::declval<const result &>().value()), const surprisal::Report &>);
+#endif
+
+// An enumerator of another family is no reduction.
+static_assert(std::is_same_v<decltype(surprisal_loss::reduction), surprisal_reduction>);
+static_assert(!std::is_assignable_v<decltype((surprisal_loss::reduction)), surprisal_objective>);
 
 constexpr std::size_t rows = 2, vocab = 3;
 const std::vector<float> logits{2.0f, 0.5f, 0.0f, 0.1f, 0.2f, 3.0f};
@@ -25,20 +63,20 @@ surprisal::LogitsMut write(std::vector<float> &z) { return {z.data(), rows, voca
 void gradients()
 {
     const std::vector<std::int32_t> targets{0, 1};
-    const surprisal::Loss loss(SURPRISAL_DFT);
+    const surprisal::Loss loss(SURPRISAL_OBJECTIVE_DFT);
     const surprisal::Batch batch(targets);
     std::vector<float> separate(logits.size()), place(logits);
     const auto report = surprisal::forward_backward(loss, batch, read(logits), write(separate));
     HOLDS(report);
     HOLDS(report.error().status() == SURPRISAL_OK);
     CLOSE(report->loss, dft_loss);
-    CLOSE((*report).mean_nll(), report.value().nll_sum / 2);
+    CLOSE((*report).mean_nll(), report->nll_sum / 2);
     CLOSE(surprisal::forward(loss, batch, read(logits))->loss, dft_loss);
     HOLDS(surprisal::forward_backward_in_place(loss, batch, write(place)));
     HOLDS(place == separate);
 
     // By rows, reports added up.
-    const auto counted = surprisal::denominator(loss, batch, vocab).value();
+    const auto counted = *surprisal::denominator(loss, batch, vocab);
     surprisal::Batch ranged(batch);
     ranged.denominator = &counted;
     std::vector<float> by_rows(logits.size());
@@ -46,7 +84,7 @@ void gradients()
     for (std::size_t row = 0; row < rows; row++) {
         const auto part =
             surprisal::forward_backward(loss, ranged, read(logits).rows(row, row + 1), write(by_rows).rows(row, row + 1));
-        sum += part.value();
+        sum += *part;
     }
     HOLDS(by_rows == separate);
     CLOSE(sum.loss, dft_loss);
@@ -108,13 +146,13 @@ void types()
 void workspaces()
 {
     const std::vector<std::int32_t> targets{0, 1}, offsets{0, 1, 2};
-    const surprisal::Loss loss(SURPRISAL_DFT), grouped(SURPRISAL_DFT_SEQUENCE);
+    const surprisal::Loss loss(SURPRISAL_OBJECTIVE_DFT), grouped(SURPRISAL_OBJECTIVE_DFT_SEQUENCE);
     surprisal::Batch batch(targets);
     batch.cu_seqlens = offsets;
     // 1, 2, 3, 3, 1, 2.
     const surprisal::bf16 z[] = {{0x3f80}, {0x4000}, {0x4040}, {0x4040}, {0x3f80}, {0x4000}};
     surprisal::bf16 plain[rows * vocab], faster[rows * vocab];
-    std::vector<double> memory(surprisal::workspace_size(loss, rows, vocab).value() / sizeof(double));
+    std::vector<double> memory(*surprisal::workspace_size(loss, rows, vocab) / sizeof(double));
     HOLDS(memory.size() == 2);
     HOLDS(surprisal::forward_backward(loss, batch, {z, rows, vocab}, {plain, rows, vocab}));
     HOLDS(surprisal::forward_backward(loss, batch, {z, rows, vocab}, {faster, rows, vocab}, {}, memory));
@@ -126,7 +164,7 @@ void workspaces()
     const auto small = surprisal::forward(grouped, batch, {z, rows, vocab}, {}, memory);
     HOLDS(small.error().status() == SURPRISAL_ERROR_SHAPE);
     CLOSE(small.error().value(), 16.0);
-    memory.resize(surprisal::workspace_size(grouped, rows, vocab).value() / sizeof(double));
+    memory.resize(*surprisal::workspace_size(grouped, rows, vocab) / sizeof(double));
     HOLDS(surprisal::forward_backward(grouped, batch, {z, rows, vocab}, {faster, rows, vocab}, {}, memory));
     CHECK_BYTES(faster, plain, sizeof plain);
     std::vector<surprisal::Stats> stats(rows);
@@ -142,18 +180,47 @@ void ranges()
     surprisal::Loss loss;
     surprisal::Batch batch(targets);
     batch.cu_seqlens = offsets;
-    loss.reduction = SURPRISAL_MEAN_SEQUENCES;
+    loss.reduction = SURPRISAL_REDUCTION_MEAN_SEQUENCES;
     std::vector<std::uint32_t> tokens(1), two(2);
     TEXT(surprisal::denominator(loss, batch, vocab).error().argument(), "sequence_tokens");
     HOLDS(surprisal::denominator(loss, batch, vocab, two).error().status() == SURPRISAL_ERROR_SHAPE);
-    const auto denominator = surprisal::denominator(loss, batch, vocab, tokens).value();
+    const auto denominator = *surprisal::denominator(loss, batch, vocab, tokens);
     HOLDS(tokens[0] == 2);
     const double whole = surprisal::forward(loss, batch, read(logits))->loss;
     TEXT(surprisal::forward(loss, batch, read(logits).rows(0, 1)).error().argument(), "denominator");
     batch.denominator = &denominator;
-    surprisal::Report sum = surprisal::forward(loss, batch, read(logits).rows(0, 1)).value();
-    sum += surprisal::forward(loss, batch, read(logits).rows(1, 2)).value();
+    surprisal::Report sum = *surprisal::forward(loss, batch, read(logits).rows(0, 1));
+    sum += *surprisal::forward(loss, batch, read(logits).rows(1, 2));
     CLOSE(sum.loss, whole);
+}
+
+void conveniences()
+{
+    const std::vector<std::int32_t> targets{0, 1};
+    const surprisal::Batch batch(targets);
+    std::vector<float> losses(rows);
+    surprisal::Outputs outputs;
+    outputs.losses = losses;
+    const surprisal::Report &report = *surprisal::forward(surprisal::Loss(SURPRISAL_OBJECTIVE_DFT), batch, read(logits), outputs);
+    CLOSE(report.loss, dft_loss);
+    CLOSE((double)losses[0] + (double)losses[1], 2 * dft_loss);
+    // A report added to itself.
+    surprisal::Report twice = report;
+    twice += twice;
+    HOLDS(twice.tokens == 2 * report.tokens && twice.loss_sum == 2 * report.loss_sum);
+
+    surprisal::Loss talr(SURPRISAL_OBJECTIVE_TALR);
+    HOLDS(talr.set("tau", 1e9) && talr.choose("reduction", "sum"));
+    // p to the power of nearly nothing.
+    const double sft = surprisal::forward(surprisal::Loss(), batch, read(logits))->loss_sum;
+    check_close(__FILE__, __LINE__, "talr", surprisal::forward(talr, batch, read(logits))->loss, sft, 1e-6);
+    TEXT(talr.set("gamma", 2.0).error().argument(), "gamma");
+    HOLDS(talr.set("gamma", 2.0).error().status() == SURPRISAL_ERROR_OPTION);
+    HOLDS(talr.choose("reduction", "dft").error().status() == SURPRISAL_ERROR_OPTION);
+#if __cplusplus >= 202002L
+    const std::span<const std::int32_t> ids(targets);
+    CLOSE(surprisal::forward(talr, surprisal::Batch(ids.subspan(0, rows)), read(logits))->loss_sum, sft);
+#endif
 }
 
 void refusals()
@@ -184,8 +251,9 @@ void refusals()
     sequences.keep = keep;
     TEXT(refused(sequences).argument(), "keep");
 
-    HOLDS(surprisal::Loss::named("talr-auto")->objective == SURPRISAL_TALR_AUTO);
+    HOLDS(surprisal::Loss::named("talr-auto")->objective == SURPRISAL_OBJECTIVE_TALR_AUTO);
     HOLDS(surprisal::Loss::named("no-such").error().status() == SURPRISAL_ERROR_OPTION);
+#if defined(__cpp_exceptions)
     bool thrown = false;
     try {
         (void)surprisal::forward(surprisal::Loss(), batch, read(logits)).value();
@@ -195,6 +263,7 @@ void refusals()
         HOLDS(exception.error().index() == 1);
     }
     HOLDS(thrown);
+#endif
 }
 
 } // namespace
@@ -205,6 +274,7 @@ int main()
     types();
     workspaces();
     ranges();
+    conveniences();
     refusals();
     return finish("layer");
 }

@@ -11,6 +11,10 @@
 /* What stands in the padding before and after. */
 #define CANARY 0x5c
 
+/* Every element type. */
+static const surprisal_dtype dtypes[] = {SURPRISAL_DTYPE_F32, SURPRISAL_DTYPE_F16, SURPRISAL_DTYPE_BF16};
+enum { DTYPES = sizeof dtypes / sizeof dtypes[0] };
+
 typedef struct matrix {
     unsigned char *bytes;
     int32_t dtype;
@@ -24,7 +28,7 @@ typedef struct part {
 
 static inline size_t size_of(int32_t dtype)
 {
-    return dtype == SURPRISAL_F32 ? sizeof(float) : sizeof(uint16_t);
+    return dtype == SURPRISAL_DTYPE_F32 ? sizeof(float) : sizeof(uint16_t);
 }
 
 /* The padding behind the last row is missing. */
@@ -77,20 +81,20 @@ static inline void *entry(const matrix *m, size_t row, size_t column)
 
 static inline void put(const matrix *m, size_t row, size_t column, float value)
 {
-    uint16_t half = m->dtype == SURPRISAL_BF16 ? bf16_of(value) : f16_of(value);
-    memcpy(entry(m, row, column), m->dtype == SURPRISAL_F32 ? (void *)&value : (void *)&half, size_of(m->dtype));
+    uint16_t half = m->dtype == SURPRISAL_DTYPE_BF16 ? bf16_of(value) : f16_of(value);
+    memcpy(entry(m, row, column), m->dtype == SURPRISAL_DTYPE_F32 ? (void *)&value : (void *)&half, size_of(m->dtype));
 }
 
 static inline double get(const matrix *m, size_t row, size_t column)
 {
     float value;
     uint16_t half;
-    if (m->dtype == SURPRISAL_F32) {
+    if (m->dtype == SURPRISAL_DTYPE_F32) {
         memcpy(&value, entry(m, row, column), sizeof value);
         return value;
     }
     memcpy(&half, entry(m, row, column), sizeof half);
-    if (m->dtype == SURPRISAL_F16) {
+    if (m->dtype == SURPRISAL_DTYPE_F16) {
         return f16_value(half);
     }
     uint32_t bits = (uint32_t)half << 16;

@@ -1,4 +1,5 @@
 /* Pointers and structs: NULL, misaligned, wrapping, overlapping, of every size; nothing is written then. */
+#include "matrix.h"
 #include "world.h"
 
 #define DATA(matrix) get_pointer(offsetof(struct world, matrix.data))
@@ -23,7 +24,8 @@ static void array_pointers(void)
     REFUSE(WITH_BATCH, SURPRISAL_ERROR_MISALIGNED, "cu_seqlens", -1, NAN, w.batch.cu_seqlens_i32 = NULL;
            set_pointer(offsetof(struct world, batch.cu_seqlens_i64), (char *)w.memory[SPARE] + 4));
     ACCEPT(GROUPED, w.workspace.data = NULL; w.workspace.size = 0);
-    for (int32_t dtype = SURPRISAL_BF16; dtype <= SURPRISAL_F16; dtype++) {
+    for (int i = 1; i < DTYPES; i++) {
+        surprisal_dtype dtype = dtypes[i];
         ACCEPT(WITH_LOGITS, w.logits.dtype = dtype; set_pointer(offsetof(struct world, logits.data), DATA(logits) + 2));
         REFUSE(WITH_LOGITS, SURPRISAL_ERROR_MISALIGNED, "logits", -1, NAN, w.logits.dtype = dtype;
                set_pointer(offsetof(struct world, logits.data), DATA(logits) + 1));
@@ -33,7 +35,7 @@ static void array_pointers(void)
 /* Points one array into another, or into the report: refused, naming one of the two that is written. */
 static void overlap(int which, const struct array *a, const struct array *b, size_t offset)
 {
-    surprisal_error_detail detail = SURPRISAL_ERROR_DETAIL_INIT;
+    surprisal_error_detail detail;
     fresh();
     set_pointer(a->pointer, get_pointer(b->pointer) + offset);
     about_call(which);
@@ -49,10 +51,14 @@ static void overlap(int which, const struct array *a, const struct array *b, siz
 
 static int is_in_place(const struct array *a, const struct array *b)
 {
-    const size_t logits = offsetof(struct world, logits.data);
-    size_t other = a->pointer == logits ? b->pointer : a->pointer;
-    return (a->pointer == logits || b->pointer == logits) &&
-           (other == offsetof(struct world, dlogits.data) || other == offsetof(struct world, softmax.data));
+    static const size_t pairs[][2] = {{offsetof(struct world, logits.data), offsetof(struct world, dlogits.data)},
+                                      {offsetof(struct world, logits.data), offsetof(struct world, softmax.data)},
+                                      {offsetof(struct world, simple_logits), offsetof(struct world, simple_dlogits)}};
+    int is = 0;
+    for (size_t i = 0; i < LENGTH(pairs); i++) {
+        is |= (a->pointer == pairs[i][0] && b->pointer == pairs[i][1]) || (a->pointer == pairs[i][1] && b->pointer == pairs[i][0]);
+    }
+    return is;
 }
 
 /* Every array of a call over every other, where one of them is written: at its start and at its end. */
@@ -91,9 +97,9 @@ static void results(void)
     REFUSE(SOFTMAX, SURPRISAL_ERROR_OVERLAP, "out", -1, NAN, w.logits.data = w.softmax.data;
            w.softmax.row_stride = VOCAB + 1);
     REFUSE(WITH_RESULT, SURPRISAL_ERROR_OVERLAP, "dlogits", -1, NAN, w.logits.data = w.dlogits.data;
-           w.logits.dtype = SURPRISAL_BF16);
+           w.logits.dtype = SURPRISAL_DTYPE_BF16);
     REFUSE(SOFTMAX, SURPRISAL_ERROR_OVERLAP, "out", -1, NAN, w.logits.data = w.softmax.data;
-           w.logits.dtype = SURPRISAL_F16);
+           w.logits.dtype = SURPRISAL_DTYPE_F16);
     REFUSE(WITH_RESULT, SURPRISAL_ERROR_OVERLAP, "dlogits", -1, NAN,
            w.dlogits.data = DATA(logits) - sizeof(float));
     /* Rows that interleave without an element in common still overlap. */
@@ -113,7 +119,7 @@ static void overlapping_structs(void)
         float values[ROWS * VOCAB];
     } both;
     FOR_CALLS(WITH_RESULT, CHECK_EQUAL(call(which, &both.detail), SURPRISAL_ERROR_OVERLAP),
-              CHECK_OK(surprisal_error_detail_init(&both.detail, sizeof both.detail)); w.dlogits.data = both.values);
+              w.dlogits.data = both.values);
 }
 
 /* Runs a call whose struct says another size. */
@@ -128,112 +134,61 @@ static int all_bytes_are(const unsigned char *bytes, unsigned char value, size_t
     return i == count;
 }
 
+/* A later version may be this much longer. */
+enum { GROWTH = 256 };
+
 static void struct_sizes(void)
 {
     enum { STRUCT_SIZE = SURPRISAL_ERROR_STRUCT_SIZE };
     for (size_t i = 0; i < LENGTH(structs); i++) {
         const struct structure *s = &structs[i];
-        const size_t sizes[] = {0, 1, sizeof(size_t), s->size - 8, s->size - 1, SIZE_MAX, SIZE_MAX / 2, 1000 * s->size};
+        const size_t sizes[] = {0, 1, sizeof(size_t), s->size - 8, s->size - 1, s->size + 1, s->size + 4, s->size + 7,
+                                s->size + GROWTH + 1, s->size + GROWTH + 8, 16 * s->size, SIZE_MAX, SIZE_MAX / 2};
         REFUSE(s->needed, SURPRISAL_ERROR_MISSING, s->argument, -1, NAN, set_pointer(s->pointer, NULL));
         ACCEPT(s->calls & ~s->needed, set_pointer(s->pointer, NULL));
         REFUSE(s->calls, SURPRISAL_ERROR_MISALIGNED, s->argument, -1, NAN,
                set_pointer(s->pointer, at_offset(s->structure) + 1));
-        for (size_t k = 0; k < LENGTH(sizes); k++) {
-            if (sizes[k] != s->older || s->older == 0) {
-                REFUSE(s->calls, STRUCT_SIZE, s->argument, -1, (double)sizes[k], SIZED(s, sizes[k]));
-            }
-        }
-        for (size_t longer = s->size + 1; longer <= s->size + 64; longer += 21) {
-            ACCEPT(s->calls, SIZED(s, longer));
-            CHECK_EQUAL(*(size_t *)(void *)at_offset(s->structure), longer);
-            int read = s->calls & ~s->written;
-            REFUSE(read, STRUCT_SIZE, s->argument, -1, NAN, SIZED(s, longer); at_offset(s->structure)[longer - 1] = 1);
-            /* What a caller's longer output has besides stays. */
-            FOR_CALLS(s->calls & ~read, accepted(__FILE__, __LINE__, which);
-                      CHECK(at_offset(s->structure)[longer - 1] == 0x5c, "the tail of %s was written", s->argument),
-                      SIZED(s, longer); memset(at_offset(s->structure + s->size), 0x5c, 64));
-        }
-    }
-}
-
-/* Programs that were compiled before a struct had its last fields: what stands past its end is not looked at, and not written. */
-static void older_structs(void)
-{
-    for (size_t i = 0; i < LENGTH(structs); i++) {
-        const struct structure *s = &structs[i];
-        size_t tail = s->size - s->older;
-        if (s->older == 0) {
+        if (!s->is_versioned) {
             continue;
         }
-        FOR_CALLS(s->calls, accepted(__FILE__, __LINE__, which);
-                  CHECK(all_bytes_are(at_offset(s->structure + s->older), 0x5c, tail), "past the end of %s", s->argument),
-                  SIZED(s, s->older); memset(at_offset(s->structure + s->older), 0x5c, tail));
-        for (size_t size = s->older - 8; size < s->size; size++) {
-            if (size != s->older) {
-                REFUSE(s->calls, SURPRISAL_ERROR_STRUCT_SIZE, s->argument, -1, (double)size, SIZED(s, size));
-            }
+        for (size_t k = 0; k < LENGTH(sizes); k++) {
+            REFUSE(s->calls, STRUCT_SIZE, s->argument, -1, (double)sizes[k], SIZED(s, sizes[k]));
+        }
+        for (size_t longer = s->size + 8; longer <= s->size + 64; longer += 24) {
+            ACCEPT(s->calls, SIZED(s, longer));
+            CHECK_EQUAL(*(size_t *)(void *)at_offset(s->structure), longer);
+            REFUSE(s->calls, STRUCT_SIZE, s->argument, -1, NAN, SIZED(s, longer);
+                   at_offset(s->structure)[longer - 1] = 1);
         }
     }
-    /* The init functions know them. */
-    enum { OLDER = offsetof(surprisal_report, tau), NOW = sizeof(surprisal_report) };
-    surprisal_report report, expected = SURPRISAL_REPORT_INIT;
-    memset(&report, 0x5c, sizeof report);
-    memset(&expected.tau, 0x5c, sizeof expected.tau);
-    expected.struct_size = OLDER;
-    for (size_t size = OLDER - 8; size < NOW; size++) {
-        CHECK_EQUAL(surprisal_report_init(&report, size), size == OLDER ? SURPRISAL_OK : SURPRISAL_ERROR_STRUCT_SIZE);
-    }
-    CHECK_BYTES(&report, &expected, sizeof report);
 }
 
-/* The detail itself. It is checked before anything is done. */
+/* The detail itself: its address is checked before anything is done; what it held does not matter. */
 static void details(void)
 {
-    enum { SIZE_OF_DETAIL = sizeof(surprisal_error_detail) };
-    static const size_t wrong[] = {0, 8, SIZE_OF_DETAIL - 8, SIZE_MAX, 1000 * SIZE_OF_DETAIL};
-    static const surprisal_error_detail init = SURPRISAL_ERROR_DETAIL_INIT;
+    static const surprisal_error_detail nothing = {SURPRISAL_OK, 0, -1, 0, {0}, {0}};
     struct {
-        surprisal_error_detail known;
+        surprisal_error_detail detail;
         unsigned char tail[64];
-    } detail, old;
-#define REFUSED(status_, pointer)                                                                                     \
-    memcpy(&before, &w, sizeof w);                                                                                    \
-    old = detail;                                                                                                     \
-    CHECK_EQUAL(call(which, (void *)(pointer)), status_);                                                             \
-    CHECK_BYTES(&w, &before, sizeof w);                                                                               \
-    CHECK_BYTES(&detail, &old, sizeof detail)
-    memset(&detail, 0x5c, sizeof detail);
-    detail.known = init;
-    FOR_CALLS(ALL, REFUSED(SURPRISAL_ERROR_MISALIGNED, (unsigned char *)&detail + 1), (void)0);
-    for (size_t i = 0; i < LENGTH(wrong); i++) {
-        FOR_CALLS(ALL, REFUSED(SURPRISAL_ERROR_STRUCT_SIZE, &detail), detail.known.struct_size = wrong[i]);
-    }
-    /* A longer one: of a success and of an error its known part is written. */
-    memset(&detail, 0x5c, sizeof detail);
-    old = detail;
-    detail.known.struct_size = sizeof detail;
-    FOR_CALLS(ALL, CHECK_OK(call(which, &detail.known)), (void)0);
-    CHECK_EQUAL(detail.known.struct_size, sizeof detail);
-    CHECK_EQUAL(detail.known.status, SURPRISAL_OK);
-    CHECK_BYTES(detail.tail, old.tail, sizeof detail.tail);
-    FOR_CALLS(WITH_BATCH, CHECK_EQUAL(call(which, &detail.known), SURPRISAL_ERROR_MISSING), w.batch_ = NULL);
-    CHECK_EQUAL(detail.known.struct_size, sizeof detail);
-    CHECK_TEXT(detail.known.argument, "batch");
-    CHECK_BYTES(detail.tail, old.tail, sizeof detail.tail);
+    } room, old;
+    memset(&room, 0x5c, sizeof room);
+    memset(&old, 0x5c, sizeof old);
+    FOR_CALLS(ALL, memcpy(&before, &w, sizeof w);
+              CHECK_EQUAL(call(which, (void *)((unsigned char *)&room + 1)), SURPRISAL_ERROR_MISALIGNED);
+              CHECK_BYTES(&w, &before, sizeof w); CHECK_BYTES(&room, &old, sizeof room), (void)0);
+    FOR_CALLS(ALL, CHECK_OK(call(which, &room.detail)); CHECK_BYTES(&room.detail, &nothing, sizeof nothing);
+              CHECK_BYTES(room.tail, old.tail, sizeof room.tail), memset(&room.detail, 0x5c, sizeof room.detail));
 }
 
 #define INITS(X)                                                                                                      \
-    X(error_detail, SURPRISAL_ERROR_DETAIL_INIT)                                                                      \
     X(loss, SURPRISAL_LOSS_INIT)                                                                                      \
     X(batch, SURPRISAL_BATCH_INIT)                                                                                    \
     X(logits, SURPRISAL_LOGITS_INIT)                                                                                  \
     X(logits_mut, SURPRISAL_LOGITS_MUT_INIT)                                                                          \
-    X(denominator, SURPRISAL_DENOMINATOR_INIT)                                                                        \
     X(outputs, SURPRISAL_OUTPUTS_INIT)                                                                                \
-    X(workspace, SURPRISAL_WORKSPACE_INIT)                                                                            \
-    X(report, SURPRISAL_REPORT_INIT)
+    X(workspace, SURPRISAL_WORKSPACE_INIT)
 
-/* The _init functions: what the macros say, zeros past its end, and nothing past the size. */
+/* The _init functions: what the macros say, zeros past its end, and nothing past the size. They take the sizes that the calls take. */
 static void init_functions(void)
 {
 #define X(name, init)                                                                                                 \
@@ -243,24 +198,36 @@ static void init_functions(void)
             unsigned char tail[64];                                                                                   \
         } room, expected;                                                                                             \
         surprisal_##name by_macro = init;                                                                             \
+        const size_t size = sizeof by_macro;                                                                          \
+        const size_t wrong[] = {0, 1, 8, size - 8, size - 1, size + 1, size + 7, size + GROWTH + 8, 16 * size, SIZE_MAX}; \
         snprintf(subject, sizeof subject, "surprisal_%s_init", #name);                                                \
         memset(&room, 0x5c, sizeof room);                                                                             \
         memset(&expected, 0x5c, sizeof expected);                                                                     \
-        CHECK_EQUAL(surprisal_##name##_init(NULL, sizeof by_macro), SURPRISAL_ERROR_MISSING);                         \
-        CHECK_EQUAL(surprisal_##name##_init((void *)(room.tail + 1), sizeof by_macro), SURPRISAL_ERROR_MISALIGNED);   \
-        CHECK_EQUAL(surprisal_##name##_init(&room.known, sizeof by_macro - 1), SURPRISAL_ERROR_STRUCT_SIZE);          \
-        CHECK_EQUAL(surprisal_##name##_init(&room.known, 0), SURPRISAL_ERROR_STRUCT_SIZE);                            \
+        CHECK_EQUAL(surprisal_##name##_init(NULL, size), SURPRISAL_ERROR_MISSING);                                    \
+        CHECK_EQUAL(surprisal_##name##_init((void *)(room.tail + 1), size), SURPRISAL_ERROR_MISALIGNED);              \
+        for (size_t i = 0; i < LENGTH(wrong); i++) {                                                                  \
+            CHECK_EQUAL(surprisal_##name##_init(&room.known, wrong[i]), SURPRISAL_ERROR_STRUCT_SIZE);                 \
+        }                                                                                                             \
         CHECK_BYTES(&room, &expected, sizeof room);                                                                   \
-        CHECK_OK(surprisal_##name##_init(&room.known, sizeof by_macro));                                              \
-        memcpy(&expected.known, &by_macro, sizeof by_macro);                                                          \
+        CHECK_OK(surprisal_##name##_init(&room.known, size));                                                         \
+        memcpy(&expected.known, &by_macro, size);                                                                     \
         CHECK_BYTES(&room, &expected, sizeof room);                                                                   \
-        CHECK_OK(surprisal_##name##_init(&room.known, sizeof by_macro + 8));                                          \
+        CHECK_OK(surprisal_##name##_init(&room.known, size + 8));                                                     \
         expected.known.struct_size += 8;                                                                              \
         memset(expected.tail, 0, 8);                                                                                  \
         CHECK_BYTES(&room, &expected, sizeof room);                                                                   \
     }
     INITS(X)
 #undef X
+    surprisal_report report, no_rows = SURPRISAL_REPORT_INIT;
+    surprisal_stats stats[2], empty = SURPRISAL_STATS_EMPTY;
+    memset(&report, 0x5c, sizeof report);
+    memset(stats, 0x5c, sizeof stats);
+    CHECK_OK(surprisal_report_init(&report, NULL));
+    CHECK_BYTES(&report, &no_rows, sizeof report);
+    CHECK_OK(surprisal_stats_init(stats, 1, NULL));
+    CHECK_BYTES(stats, &empty, sizeof empty);
+    CHECK(all_bytes_are((unsigned char *)&stats[1], 0x5c, sizeof stats[1]), "more statistics than asked for");
 }
 
 /* An array of an entry for each row of the batch wraps, though the entries of the call's rows would not. */
@@ -274,6 +241,9 @@ static void wrapping_rows(void)
     w.logits.row_start = w.dlogits.row_start = w.row_start = ROWS - 1, w.logits.rows = w.dlogits.rows = w.rows = 1
     REFUSE(LSE | ENTROPY, SURPRISAL_ERROR_EXTENT, "out", -1, NAN, w.logits.rows = 1; w.logits.row_start = SIZE_MAX - 2;
            w.logits.rows_total = SIZE_MAX);
+    /* Its entries do not wrap, but there cannot be as many. */
+    REFUSE(LSE | ENTROPY, SURPRISAL_ERROR_EXTENT, "out", -1, NAN, w.logits.rows_total = SIZE_MAX / 8 + 2;
+           w.logits.row_start = w.logits.rows_total - 6);
     fflush(stdout);
     REFUSE(PER_ROW, SURPRISAL_ERROR_EXTENT, "out", -1, NAN, LAST_ROW; w.out = last);
     REFUSE(COMPOSED | STATS | TERMS | GRAD | LOG_PROBS, SURPRISAL_ERROR_EXTENT, "targets", -1, NAN, LAST_ROW;
@@ -296,7 +266,6 @@ int main(void)
     results();
     overlapping_structs();
     struct_sizes();
-    older_structs();
     details();
     init_functions();
     fflush(stdout);

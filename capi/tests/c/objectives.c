@@ -3,31 +3,30 @@
 
 /* Sets of objectives. */
 enum {
-#define X(name) name = 1 << SURPRISAL_##name
+#define X(name) name = 1 << SURPRISAL_OBJECTIVE_##name
     X(SFT), X(DFT), X(TALR), X(FOCAL), X(FOCAL_DETACHED), X(POWER), X(INFOSFT), X(IW_TOKEN), X(PSFT), X(PPO), X(GRPO),
     X(DAPO), X(CISPO), X(TALR_AUTO), X(IW_SEQUENCE), X(FLOW), X(DFT_SEQUENCE), X(GSPO), X(DPO), X(RFT), X(RHO1),
     X(SFT_GO), X(EAFT), X(DEFT)
 #undef X
 };
 
-enum { OBJECTIVES = SURPRISAL_DEFT + 1 };
+enum { OBJECTIVES = SURPRISAL_OBJECTIVE_DEFT + 1 };
 
 static void set_objective(int objective)
 {
     w.loss.objective = objective;
-    w.loss.reduction = SURPRISAL_SUM;
+    w.loss.reduction = SURPRISAL_REDUCTION_SUM;
 }
 
 static const struct {
     const char *name;
-    size_t offset;
     double standard, right, wrong[3];
     int objectives;
     /* The objectives whose default is another. */
     double other_standard;
     int others;
 } parameters[] = {
-#define PARAMETER(name, ...) {#name, offsetof(struct world, loss.name), __VA_ARGS__}
+#define PARAMETER(name, ...) {#name, __VA_ARGS__}
     PARAMETER(tau, 1, 0.5, {0, -1, NAN}, TALR | FLOW, NAN, FLOW),
     PARAMETER(floor, 0.01, 0.25, {-0.1, 1.1, NAN}, TALR | TALR_AUTO, 0, 0),
     PARAMETER(gamma, 2, 1.5, {-0.1, INFINITY, NAN}, FOCAL | FOCAL_DETACHED, 0, 0),
@@ -44,14 +43,14 @@ static const struct {
     PARAMETER(dual_clip, NAN, 3, {1, 0.5, NAN}, PPO, 0, 0),
     PARAMETER(beta, 0.04, 0.5, {-0.1, INFINITY, NAN}, GRPO | DPO, 0.1, DPO),
     PARAMETER(keep, 0.6, 0.5, {0, 1.1, NAN}, RHO1, 0, 0),
-    PARAMETER(lambda, 0.5, 0.25, {-0.1, 1.1, NAN}, SFT_GO, 0, 0),
+    PARAMETER(worst_weight, 0.5, 0.25, {-0.1, 1.1, NAN}, SFT_GO, 0, 0),
     PARAMETER(power, 1, 0.5, {-0.1, INFINITY, NAN}, EAFT, 0, 0),
     PARAMETER(classes, 20, 10, {1, INFINITY, NAN}, EAFT, 0, 0),
 };
 
 static void set_parameter(size_t parameter, double value)
 {
-    memcpy(at_offset(parameters[parameter].offset), &value, sizeof value);
+    CHECK_OK(surprisal_loss_set(&w.loss, parameters[parameter].name, value, NULL));
 }
 
 /* Whether an objective has a parameter of the name of `parameters[i]`. */
@@ -59,9 +58,18 @@ static int has_parameter(int objective, size_t i)
 {
     int has = 0;
     for (size_t k = 0; k < LENGTH(parameters); k++) {
-        has |= parameters[k].offset == parameters[i].offset && parameters[k].objectives >> objective & 1;
+        has |= strcmp(parameters[k].name, parameters[i].name) == 0 && parameters[k].objectives >> objective & 1;
     }
     return has;
+}
+
+static int owner_of(size_t i)
+{
+    int objective = 0;
+    while (!has_parameter(objective, i)) {
+        objective++;
+    }
+    return objective;
 }
 
 static void ranges(int objective)
@@ -70,8 +78,11 @@ static void ranges(int objective)
         const char *name = parameters[i].name;
         double right = parameters[i].right;
         if (!has_parameter(objective, i)) {
-            REFUSE(WITH_LOSS, SURPRISAL_ERROR_OPTION, name, -1, right, set_objective(objective);
-                   set_parameter(i, right));
+            REFUSE(SET, SURPRISAL_ERROR_OPTION, name, -1, right, set_objective(objective); w.number_name = name;
+                   w.value = right);
+            /* Set for another objective. */
+            REFUSE(WITH_LOSS, SURPRISAL_ERROR_OPTION, name, -1, right, set_objective(owner_of(i)); set_parameter(i, right);
+                   set_objective(objective));
         } else if (parameters[i].objectives >> objective & 1) {
             ACCEPT(WITH_LOSS, set_objective(objective); set_parameter(i, right));
             for (int k = 0; k < 3; k++) {
@@ -81,8 +92,9 @@ static void ranges(int objective)
             }
         }
     }
-    if (objective == SURPRISAL_DPO) {
-        REFUSE(WITH_LOSS, SURPRISAL_ERROR_OPTION, "beta", -1, 0, set_objective(objective); w.loss.beta = 0);
+    if (objective == SURPRISAL_OBJECTIVE_DPO) {
+        REFUSE(WITH_LOSS, SURPRISAL_ERROR_OPTION, "beta", -1, 0, set_objective(objective);
+               CHECK_OK(surprisal_loss_set(&w.loss, "beta", 0, NULL)));
     }
 }
 
@@ -91,22 +103,26 @@ static void enumerators(int objective)
 {
     static const struct {
         const char *name;
-        size_t offset;
         int32_t last;
         int objective;
-    } fields[] = {
-        {"kl", offsetof(struct world, loss.kl), SURPRISAL_KL_K3_CLAMPED, SURPRISAL_GRPO},
-        {"tau_from", offsetof(struct world, loss.tau_from), SURPRISAL_TAU_FROM_TOKEN_MEDIAN, SURPRISAL_TALR_AUTO},
-        {"normalize", offsetof(struct world, loss.normalize), SURPRISAL_NORMALIZE_MEAN1_BATCH, SURPRISAL_TALR_AUTO},
+    } choices[] = {
+        {"kl", SURPRISAL_KL_K3_CLAMPED, SURPRISAL_OBJECTIVE_GRPO},
+        {"tau_from", SURPRISAL_TAU_FROM_TOKEN_MEDIAN, SURPRISAL_OBJECTIVE_TALR_AUTO},
+        {"normalize", SURPRISAL_NORMALIZE_MEAN1_BATCH, SURPRISAL_OBJECTIVE_TALR_AUTO},
     };
-    for (size_t i = 0; i < LENGTH(fields); i++) {
-        for (int32_t value = 0; value <= fields[i].last; value++) {
-            if (value == 0 || objective == fields[i].objective) {
-                ACCEPT(WITH_LOSS, set_objective(objective); memcpy(at_offset(fields[i].offset), &value, sizeof value));
-            } else {
-                REFUSE(WITH_LOSS, SURPRISAL_ERROR_OPTION, fields[i].name, -1, value, set_objective(objective);
-                       memcpy(at_offset(fields[i].offset), &value, sizeof value));
+    for (size_t i = 0; i < LENGTH(choices); i++) {
+        const char *name = choices[i].name;
+        for (int32_t value = 0; value <= choices[i].last + 1; value++) {
+            if (value == 0 || value > choices[i].last || objective != choices[i].objective) {
+                REFUSE(SET, SURPRISAL_ERROR_OPTION, name, -1, value, set_objective(objective); w.number_name = name;
+                       w.value = value);
+                continue;
             }
+            ACCEPT(WITH_LOSS, set_objective(objective); CHECK_OK(surprisal_loss_set(&w.loss, name, value, NULL)));
+            ACCEPT(WITH_LOSS, set_objective(objective);
+                   CHECK_OK(surprisal_loss_set_choice(&w.loss, name, surprisal_enum_name(name, value), NULL)));
+            REFUSE(WITH_LOSS, SURPRISAL_ERROR_OPTION, name, -1, value, set_objective(objective);
+                   CHECK_OK(surprisal_loss_set(&w.loss, name, value, NULL)); set_objective(SURPRISAL_OBJECTIVE_SFT));
         }
     }
 }
@@ -166,11 +182,14 @@ static void telling_inputs(void)
     w.loss.class_weights = NULL;
 }
 
+/* With a parameter; NaN leaves it at its default. */
 static double loss_of_oracle(int objective, size_t parameter, double value)
 {
     telling_inputs();
     set_objective(objective);
-    set_parameter(parameter, value);
+    if (!isnan(value)) {
+        set_parameter(parameter, value);
+    }
     about_call(ORACLE);
     accepted(__FILE__, __LINE__, ORACLE);
     return w.report.loss;
@@ -184,7 +203,7 @@ static void defaults(int objective)
         if (!(parameters[i].objectives >> objective & 1) || isnan(standard)) {
             continue;
         }
-        double by_default = loss_of_oracle(objective, i, SURPRISAL_DEFAULT);
+        double by_default = loss_of_oracle(objective, i, NAN);
         double by_value = loss_of_oracle(objective, i, standard);
         double other = loss_of_oracle(objective, i, parameters[i].right);
         CHECK(by_default == by_value, "the default of %s is not %g", parameters[i].name, standard);
@@ -201,6 +220,6 @@ int main(void)
         defaults(objective);
     }
     *subject = '\0';
-    CHECK(surprisal_objective_name(OBJECTIVES) == NULL, "an objective that this test does not know");
+    CHECK(surprisal_enum_name("objective", OBJECTIVES) == NULL, "an objective that this test does not know");
     return finish("objectives");
 }

@@ -1,5 +1,6 @@
 /* What a call writes a row, worked out by hand; rows that are special, and no rows at all. */
 #include "rows.h"
+#include "surprisal_tools.h"
 
 static void check_valid(const struct rows *r, int is_dft)
 {
@@ -20,6 +21,7 @@ static void check_valid(const struct rows *r, int is_dft)
         CHECK_EQUAL(r->argmax[row], argmax[row]);
         CHECK_EQUAL(r->correct[row], correct[row]);
         CHECK_CLOSE(r->terms[row].loss, loss, 4e-7);
+        CHECK_CLOSE((double)r->losses[row], (double)(float)r->terms[row].loss, 0);
         CHECK_CLOSE(r->terms[row].coef, weight / TOKENS, 1e-7);
         CHECK_CLOSE(r->terms[row].dense, counts ? 1.0 / TOKENS : 0, 1e-16);
     }
@@ -45,8 +47,8 @@ static void per_row_outputs(void)
     const double nll_of_tie = log(2 + 2 / exp(1));
     static const surprisal_stats empty = SURPRISAL_STATS_EMPTY;
     for (int is_dft = 0; is_dft < 2; is_dft++) {
-        struct rows r = compute(is_dft ? SURPRISAL_DFT : SURPRISAL_SFT, 0, VALID, 0);
-        struct rows forward = compute(is_dft ? SURPRISAL_DFT : SURPRISAL_SFT, 0, VALID, 1);
+        struct rows r = compute(is_dft ? SURPRISAL_OBJECTIVE_DFT : SURPRISAL_OBJECTIVE_SFT, 0, VALID, 0);
+        struct rows forward = compute(is_dft ? SURPRISAL_OBJECTIVE_DFT : SURPRISAL_OBJECTIVE_SFT, 0, VALID, 1);
         double sum = is_dft ? 0.25 * log(4) + exp(-nll_of_tie) * nll_of_tie : INFINITY;
         check_valid(&r, is_dft);
         check_valid(&forward, is_dft);
@@ -79,7 +81,7 @@ static void per_row_outputs(void)
 
 static void rows_without_softmax(void)
 {
-    struct rows r = compute(SURPRISAL_SFT, 0, ROWS, 0), last = compute(SURPRISAL_DFT, ROWS - 1, ROWS, 0);
+    struct rows r = compute(SURPRISAL_OBJECTIVE_SFT, 0, ROWS, 0), last = compute(SURPRISAL_OBJECTIVE_DFT, ROWS - 1, ROWS, 0);
     for (size_t row = VALID; row < ROWS; row++) {
         snprintf(subject, sizeof subject, "row %zu", row);
         CHECK(isnan(r.nll[row]) && isnan(r.log_probs[row]) && isnan(r.entropy[row]) && isnan(r.weights[row]),
@@ -119,14 +121,14 @@ static void nothing(void)
     struct rows r, canary;
     memset(&canary, 0x5c, sizeof canary);
     memset(&r, 0x5c, sizeof r);
-    for (int32_t objective = 0; surprisal_objective_name(objective) != NULL; objective++) {
-        snprintf(subject, sizeof subject, "no rows, %s", surprisal_objective_name(objective));
+    for (int32_t objective = 0; surprisal_enum_name("objective", objective) != NULL; objective++) {
+        snprintf(subject, sizeof subject, "no rows, %s", surprisal_enum_name("objective", objective));
         static const float no_floats[1];
         static const int32_t offsets[] = {0};
         surprisal_outputs outputs = outputs_of(&r);
         surprisal_workspace workspace = workspace_of(&r);
         loss.objective = objective;
-        loss.reduction = SURPRISAL_SUM;
+        loss.reduction = SURPRISAL_REDUCTION_SUM;
         none.ref_log_probs = none.old_log_probs = none.advantages = no_floats;
         none.groups = (const uint32_t *)offsets;
         none.cu_seqlens_i32 = offsets;
@@ -150,19 +152,19 @@ static void nothing(void)
     CHECK_OK(surprisal_token_log_probs(&none, &z, r.nll, NULL));
     CHECK_BYTES(&r, &canary, sizeof r);
 
-    r = compute(SURPRISAL_SFT, ROWS, ROWS, 0);
+    r = compute(SURPRISAL_OBJECTIVE_SFT, ROWS, ROWS, 0);
     CHECK_BYTES(&r.report, &empty, sizeof empty);
     r.report = canary.report;
     CHECK_BYTES(&r, &canary, sizeof r);
 
     surprisal_outputs wanted = SURPRISAL_OUTPUTS_INIT;
     const surprisal_outputs *outputs[] = {NULL, &wanted};
-    loss.objective = SURPRISAL_SFT;
+    loss.objective = SURPRISAL_OBJECTIVE_SFT;
     batch.ignore_index = 1;
     static const int32_t ones[ROWS] = {1, 1, 1, 1, 1, 1, 1};
     static const float zeros[ROWS][VOCAB];
     batch.targets_i32 = ones;
-    for (int32_t reduction = SURPRISAL_REDUCTION_DEFAULT; reduction <= SURPRISAL_MEAN_WEIGHTS; reduction++) {
+    for (int32_t reduction = SURPRISAL_REDUCTION_DEFAULT; reduction <= SURPRISAL_REDUCTION_MEAN_WEIGHTS; reduction++) {
         static const int32_t bounds[] = {0, 3, ROWS};
         for (size_t i = 0; i < LENGTH(outputs); i++) {
             float in_place[ROWS][VOCAB];
@@ -192,7 +194,7 @@ static void unread_entries(void)
     surprisal_logits z = surprisal_logits_rows(surprisal_logits_f32(logits[0], ROWS, VOCAB), 0, VALID);
     surprisal_report report = SURPRISAL_REPORT_INIT;
     float log_probs[VALID];
-    loss.reduction = SURPRISAL_SUM;
+    loss.reduction = SURPRISAL_REDUCTION_SUM;
     batch.targets_i32 = wild;
     batch.token_weights = batch.advantages = ones;
     batch.ref_log_probs = batch.old_log_probs = minus;

@@ -13,14 +13,14 @@ static void ranges(void)
         weights[row] = (float)(row + 1) / 4;
         old[row] = -0.25F * (float)(row + 1);
     }
-    loss.objective = SURPRISAL_PPO;
+    loss.objective = SURPRISAL_OBJECTIVE_PPO;
     batch.token_weights = weights;
     batch.old_log_probs = old;
     batch.advantages = advantages;
     batch.cu_seqlens_i32 = offsets;
     batch.sequence_count = 3;
-    for (int32_t reduction = SURPRISAL_REDUCTION_DEFAULT; reduction <= SURPRISAL_MEAN_WEIGHTS; reduction++) {
-        surprisal_denominator denominator = SURPRISAL_DENOMINATOR_INIT;
+    for (int32_t reduction = SURPRISAL_REDUCTION_DEFAULT; reduction <= SURPRISAL_REDUCTION_MEAN_WEIGHTS; reduction++) {
+        surprisal_denominator denominator;
         surprisal_report all = SURPRISAL_REPORT_INIT, sum = SURPRISAL_REPORT_INIT;
         surprisal_logits z = surprisal_logits_f32(logits[0], ROWS, VOCAB);
         surprisal_logits_mut dz = surprisal_logits_mut_f32(whole[0], ROWS, VOCAB);
@@ -29,7 +29,7 @@ static void ranges(void)
         loss.reduction = reduction;
         CHECK_OK(surprisal_forward_backward(&loss, &batch, &z, &dz, NULL, NULL, &all, NULL));
         CHECK_OK(surprisal_loss_denominator(&loss, &batch, VOCAB, tokens, &denominator, NULL));
-        if (reduction == SURPRISAL_MEAN_SEQUENCES) {
+        if (reduction == SURPRISAL_REDUCTION_MEAN_SEQUENCES) {
             CHECK(tokens[0] == 2 && tokens[1] == 2 && tokens[2] == 2, "tokens %u %u %u", tokens[0], tokens[1], tokens[2]);
         }
         for (size_t begin = 0; begin < ROWS; begin += 3) {
@@ -58,7 +58,7 @@ static void options(void)
     surprisal_loss loss = SURPRISAL_LOSS_INIT;
     surprisal_batch batch = batch_of(VALID);
     surprisal_logits z = surprisal_logits_f32(logits[0], VALID, VOCAB);
-    struct rows plain = compute(SURPRISAL_SFT, 0, VALID, 0), r;
+    struct rows plain = compute(SURPRISAL_OBJECTIVE_SFT, 0, VALID, 0), r;
     surprisal_logits_mut dz = surprisal_logits_mut_f32(r.dlogits[0], VALID, VOCAB);
     surprisal_report report = SURPRISAL_REPORT_INIT;
     surprisal_workspace workspace = workspace_of(&r);
@@ -79,8 +79,8 @@ static void options(void)
     CHECK_CLOSE(surprisal_stats_entropy(r.stats), (double)plain.entropy[0], 1e-6);
     CHECK_CLOSE(surprisal_stats_sum_squares(r.stats), 30 / 64.0, 1e-6);
     /* The temperature: given, and found. */
-    loss.objective = SURPRISAL_TALR_AUTO;
-    loss.tau_from = SURPRISAL_TAU_FROM_TOKEN_MEDIAN;
+    loss.objective = SURPRISAL_OBJECTIVE_TALR_AUTO;
+    CHECK_OK(surprisal_loss_set(&loss, "tau_from", SURPRISAL_TAU_FROM_TOKEN_MEDIAN, NULL));
     batch.cu_seqlens_i32 = offsets;
     batch.sequence_count = 1;
     CHECK_OK(surprisal_forward(&loss, &batch, &z, NULL, &workspace, &report, NULL));
@@ -93,7 +93,7 @@ static void padding(void)
     enum { STRIDE = VOCAB + 3 };
     surprisal_loss loss = SURPRISAL_LOSS_INIT;
     surprisal_batch batch = batch_of(VALID);
-    loss.reduction = SURPRISAL_SUM;
+    loss.reduction = SURPRISAL_REDUCTION_SUM;
     for (int in_place = 0; in_place < 2; in_place++) {
         for (size_t range = 1; range <= VALID; range += VALID - 1) {
             float kept[VALID][STRIDE], zero[VALID][STRIDE];

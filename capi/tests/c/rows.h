@@ -19,7 +19,7 @@ static const int32_t targets[ROWS] = {1, 1, -100, 1, 1, 1, 1};
 struct rows {
     surprisal_stats stats[ROWS];
     surprisal_term terms[ROWS];
-    float nll[ROWS], log_probs[ROWS], entropy[ROWS], weights[ROWS];
+    float losses[ROWS], nll[ROWS], log_probs[ROWS], entropy[ROWS], weights[ROWS];
     uint32_t argmax[ROWS];
     uint8_t correct[ROWS];
     float dlogits[ROWS][VOCAB];
@@ -30,8 +30,8 @@ struct rows {
 
 static surprisal_outputs outputs_of(struct rows *r)
 {
-    return (surprisal_outputs){sizeof(surprisal_outputs), r->stats, r->terms, r->nll, r->log_probs, r->entropy,
-                               r->weights, r->argmax, r->correct};
+    return (surprisal_outputs){sizeof(surprisal_outputs), r->stats, r->terms, r->losses, r->nll, r->log_probs,
+                               r->entropy, r->weights, r->argmax, r->correct};
 }
 
 static surprisal_workspace workspace_of(struct rows *r)
@@ -54,7 +54,7 @@ static struct rows compute(int32_t objective, size_t begin, size_t end, int forw
     struct rows r;
     surprisal_loss loss = SURPRISAL_LOSS_INIT;
     surprisal_batch batch = batch_of(ROWS);
-    surprisal_denominator denominator = SURPRISAL_DENOMINATOR_INIT;
+    surprisal_denominator denominator;
     memset(&r, 0x5c, sizeof r);
     r.report = empty;
     loss.objective = objective;

@@ -11,7 +11,7 @@ static int32_t targets[ROWS];
 static const int32_t offsets[] = {0, 5, 6, 20, 36, ROWS};
 static surprisal_loss loss = SURPRISAL_LOSS_INIT;
 static surprisal_batch batch = SURPRISAL_BATCH_INIT;
-static surprisal_denominator denominator = SURPRISAL_DENOMINATOR_INIT;
+static surprisal_denominator denominator;
 /* Side inputs: each thread writes those of its own rows before it computes, while others compute theirs. */
 static float token_weights[ROWS], ref_log_probs[ROWS];
 static uint32_t sequence_tokens[5];
@@ -40,7 +40,7 @@ static void *work_on(void *argument)
 {
     struct work *w = argument;
     struct result *r = w->result;
-    surprisal_outputs outputs = {sizeof outputs, r->stats, r->terms, r->nll, NULL, NULL, r->weights, NULL, NULL};
+    surprisal_outputs outputs = {sizeof outputs, r->stats, r->terms, NULL, r->nll, NULL, NULL, r->weights, NULL, NULL};
     surprisal_workspace workspace = {sizeof workspace, w->workspace, sizeof w->workspace};
     for (size_t row = w->begin; row < w->end; row++) {
         token_weights[row] = 0.5F + (float)(row % 3);
@@ -104,7 +104,7 @@ static void check_same(const struct result *actual, const struct result *expecte
 static void composed(size_t threads, const struct result *expected)
 {
     static struct result result;
-    loss.objective = SURPRISAL_DFT;
+    loss.objective = SURPRISAL_OBJECTIVE_DFT;
     for (int in_place = 0; in_place < 2; in_place++) {
         snprintf(subject, sizeof subject, "dft, %zu threads, in place %d", threads, in_place);
         fill(&result, in_place);
@@ -119,7 +119,7 @@ static void composed(size_t threads, const struct result *expected)
 static void staged(size_t threads, const struct result *expected)
 {
     static struct result result;
-    loss.objective = SURPRISAL_TALR_AUTO;
+    loss.objective = SURPRISAL_OBJECTIVE_TALR_AUTO;
     for (int in_place = 0; in_place < 2; in_place++) {
         snprintf(subject, sizeof subject, "talr-auto, %zu threads, in place %d", threads, in_place);
         fill(&result, in_place);
@@ -151,17 +151,17 @@ int main(int count, char **arguments)
     batch.cu_seqlens_i32 = offsets;
     batch.token_weights = token_weights;
     batch.ref_log_probs = ref_log_probs;
-    loss.reduction = SURPRISAL_MEAN_SEQUENCES;
+    loss.reduction = SURPRISAL_REDUCTION_MEAN_SEQUENCES;
     CHECK_OK(surprisal_loss_denominator(&loss, &batch, VOCAB, sequence_tokens, &denominator, NULL));
     batch.denominator = &denominator;
     /* The first calls of all are at the same time. */
-    loss.objective = SURPRISAL_DFT;
+    loss.objective = SURPRISAL_OBJECTIVE_DFT;
     fill(&raced, 0);
     run(COMPOSED, 0, MOST_THREADS, &raced, count > 1 && strcmp(arguments[1], "race") == 0);
     fill(&dft, 0);
     run(COMPOSED, 0, 1, &dft, 0);
     check_same(&raced, &dft);
-    loss.objective = SURPRISAL_TALR_AUTO;
+    loss.objective = SURPRISAL_OBJECTIVE_TALR_AUTO;
     fill(&talr, 0);
     run(COMPOSED, 0, 1, &talr, 0);
     for (size_t i = 0; i < LENGTH(threads); i++) {

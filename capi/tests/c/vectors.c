@@ -5,15 +5,15 @@ static const struct {
     const char *name;
     int32_t logits, result;
 } types[] = {
-    {"f32", SURPRISAL_F32, SURPRISAL_F32},
-    {"f32 to bf16", SURPRISAL_F32, SURPRISAL_BF16},
-    {"f32 to f16", SURPRISAL_F32, SURPRISAL_F16},
-    {"bf16", SURPRISAL_BF16, SURPRISAL_BF16},
-    {"bf16 to f16", SURPRISAL_BF16, SURPRISAL_F16},
-    {"bf16 to f32", SURPRISAL_BF16, SURPRISAL_F32},
-    {"f16", SURPRISAL_F16, SURPRISAL_F16},
-    {"f16 to f32", SURPRISAL_F16, SURPRISAL_F32},
-    {"f16 to bf16", SURPRISAL_F16, SURPRISAL_BF16},
+    {"f32", SURPRISAL_DTYPE_F32, SURPRISAL_DTYPE_F32},
+    {"f32 to bf16", SURPRISAL_DTYPE_F32, SURPRISAL_DTYPE_BF16},
+    {"f32 to f16", SURPRISAL_DTYPE_F32, SURPRISAL_DTYPE_F16},
+    {"bf16", SURPRISAL_DTYPE_BF16, SURPRISAL_DTYPE_BF16},
+    {"bf16 to f16", SURPRISAL_DTYPE_BF16, SURPRISAL_DTYPE_F16},
+    {"bf16 to f32", SURPRISAL_DTYPE_BF16, SURPRISAL_DTYPE_F32},
+    {"f16", SURPRISAL_DTYPE_F16, SURPRISAL_DTYPE_F16},
+    {"f16 to f32", SURPRISAL_DTYPE_F16, SURPRISAL_DTYPE_F32},
+    {"f16 to bf16", SURPRISAL_DTYPE_F16, SURPRISAL_DTYPE_BF16},
 };
 
 /* The sums of ranges are those of the whole, up to the order of additions. */
@@ -65,7 +65,7 @@ static expectation expect(const test_case *c, int32_t dtype)
     for (size_t i = 0; i < count; i++) {
         logits[i] = get(&z, i / c->vocab, i % c->vocab);
     }
-    if (dtype == SURPRISAL_F32) {
+    if (dtype == SURPRISAL_DTYPE_F32) {
         return (expectation){c->expected, logits, c->arrays[NLL], c->arrays[DLOGITS], c->noise};
     }
     CHECK_OK(surprisal_reference_forward_backward(&c->loss, &c->batch, logits, c->vocab, dlogits, &e.report, NULL));

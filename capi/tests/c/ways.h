@@ -99,10 +99,8 @@ static surprisal_workspace new_workspace(const test_case *c, size_t rows, size_t
 /* The denominators of the whole batch, for ranges of its rows. */
 static surprisal_denominator *new_denominator(const test_case *c, const surprisal_batch *b)
 {
-    static const surprisal_denominator init = SURPRISAL_DENOMINATOR_INIT;
     surprisal_denominator *denominator = allocate(1, sizeof *denominator);
     uint32_t *tokens = allocate(b->sequence_count, sizeof *tokens);
-    *denominator = init;
     CHECK_OK(surprisal_loss_denominator(&c->loss, b, c->vocab, tokens, denominator, NULL));
     return denominator;
 }

@@ -6,10 +6,10 @@
 #include <stdint.h>
 
 #include "check.h"
-#include "surprisal.h"
+#include "surprisal_tools.h"
 
 enum { ROWS = 4, VOCAB = 6, SEQUENCES = 2, PAIRS = 2, BINS = 3, RANK = 2, COLUMNS = 3 };
-enum { BUFFERS = 51, TOKENS = 49, SPARE = 50, ROOM = 64 };
+enum { BUFFERS = 60, TOKENS = 58, SPARE = 59, ROOM = 64 };
 
 /* A struct and what a longer version of it would have besides. */
 #define WITH_TAIL(type, name)                                                                                         \
@@ -24,9 +24,8 @@ static struct world {
     WITH_TAIL(surprisal_logits_mut, softmax);
     WITH_TAIL(surprisal_outputs, outputs);
     WITH_TAIL(surprisal_workspace, workspace);
-    WITH_TAIL(surprisal_denominator, denominator);
-    WITH_TAIL(surprisal_report, report);
-    WITH_TAIL(surprisal_report, other);
+    surprisal_denominator denominator;
+    surprisal_report report, other;
     /* The arguments of the calls, by their names; with a suffix where another call has another array of this name. */
     const surprisal_loss *loss_;
     const surprisal_batch *batch_;
@@ -41,6 +40,11 @@ static struct world {
     float *out, *gradient, *weights_w, *da, *db;
     const double *logits_f64, *at, *max, *gradient_x;
     double *dlogits_f64, *out_f64, *penalty, *x;
+    double *simple_loss;
+    const float *simple_logits;
+    float *simple_dlogits;
+    const int32_t *simple_targets;
+    const char *name, *number_name, *choice;
     uint64_t *bins;
     uint32_t *sequence_tokens;
     size_t *size;
@@ -50,7 +54,8 @@ static struct world {
     surprisal_gradient_check *check;
     surprisal_function function;
     size_t vocab, row_start, rows, bin_count, count, lora_rows, columns, rank;
-    double threshold, lambda, divisor, alpha, scale, step;
+    int32_t objective;
+    double value, threshold, lambda, divisor, alpha, scale, step;
     double memory[BUFFERS][ROOM];
 } w, before;
 
@@ -63,6 +68,12 @@ static struct world {
       (w.loss_, w.batch_, w.vocab, w.row_start, w.rows, w.stats, w.terms, w.workspace_, w.report_, detail))           \
     X(GRAD, logits_grad, (w.loss_, w.batch_, w.logits_, w.stats, w.terms, w.dlogits_, detail))                        \
     X(COUNT, loss_denominator, (w.loss_, w.batch_, w.vocab, w.sequence_tokens, w.denominator_, detail))               \
+    X(SET, loss_set, ((surprisal_loss *)w.loss_, w.number_name, w.value, detail))                                     \
+    X(CHOOSE, loss_set_choice, ((surprisal_loss *)w.loss_, w.name, w.choice, detail))                                 \
+    X(SIMPLE, simple_f32,                                                                                             \
+      (w.objective, w.simple_logits, w.simple_targets, w.rows, w.vocab, w.simple_dlogits, w.simple_loss, detail))     \
+    X(NO_STATS, stats_init, (w.stats, w.count, detail))                                                               \
+    X(NO_REPORT, report_init, (w.report_, detail))                                                                    \
     X(LEND, workspace_size, (w.loss_, w.rows, w.vocab, w.size, detail))                                               \
     X(ORACLE, reference_forward_backward,                                                                             \
       (w.loss_, w.batch_, w.logits_f64, w.vocab, w.dlogits_f64, w.report_, detail))                                   \
@@ -105,6 +116,7 @@ enum {
     WITH_LOGITS = COMPOSED | STATS | GRAD | SOFTMAX | PER_ROW,
     WITH_RESULT = BACKWARD | GRAD,
     WITH_REPORT = COMPOSED | TERMS | ORACLE | REPORTS,
+    SETTERS = SET | CHOOSE,
     ALL = (1 << CALL_COUNT) - 1
 };
 
@@ -159,16 +171,21 @@ static const struct array {
     ARRAY("out", softmax.data, float, ROWS * VOCAB, SOFTMAX, 0, SOFTMAX),
     ARRAY("stats", outputs.stats, surprisal_stats, ROWS, 0, 0, COMPOSED),
     ARRAY("terms", outputs.terms, surprisal_term, ROWS, 0, 0, COMPOSED),
+    ARRAY("losses", outputs.losses, float, ROWS, 0, 0, COMPOSED),
     ARRAY("nll", outputs.nll, float, ROWS, 0, 0, COMPOSED),
     ARRAY("log_probs", outputs.log_probs, float, ROWS, 0, 0, COMPOSED),
     ARRAY("entropy", outputs.entropy, float, ROWS, 0, 0, COMPOSED),
     ARRAY("weights", outputs.weights, float, ROWS, 0, 0, COMPOSED),
     ARRAY("argmax", outputs.argmax, uint32_t, ROWS, 0, 0, COMPOSED),
     ARRAY("correct", outputs.correct, uint8_t, ROWS, 0, 0, COMPOSED),
+    ARRAY("targets", simple_targets, int32_t, ROWS, SIMPLE, SIMPLE, 0),
+    ARRAY("logits", simple_logits, float, ROWS * VOCAB, SIMPLE, SIMPLE, 0),
+    ARRAY("dlogits", simple_dlogits, float, ROWS * VOCAB, 0, 0, SIMPLE),
+    ARRAY("loss", simple_loss, double, 1, SIMPLE, 0, SIMPLE),
     /* A row of the vocabulary in f32. */
     ARRAY("workspace", workspace.data, double, VOCAB / 2, COMPOSED, 0, COMPOSED),
     ARRAY("size", size, size_t, 1, LEND, 0, LEND),
-    ARRAY("stats", stats, surprisal_stats, ROWS, STATS | TERMS | GRAD | REBASE, TERMS | GRAD, STATS | REBASE),
+    ARRAY("stats", stats, surprisal_stats, ROWS, STATS | TERMS | GRAD | REBASE | NO_STATS, TERMS | GRAD, STATS | REBASE | NO_STATS),
     ARRAY("terms", terms, surprisal_term, ROWS, TERMS | GRAD, GRAD, TERMS),
     ARRAY("log_probs", log_probs, float, ROWS, HISTOGRAM | HARD, HISTOGRAM | HARD, 0),
     ARRAY("weights", weights, float, ROWS, SIZE | MOMENT, SIZE | MOMENT, 0),
@@ -202,23 +219,20 @@ typedef char every_array_has_memory[LENGTH(arrays) <= TOKENS ? 1 : -1];
 static const struct structure {
     const char *argument;
     size_t pointer, structure, size;
-    int needed, calls, written;
-    /* Size of an older version; 0 where there is none. */
-    size_t older;
+    int needed, calls, is_versioned;
 } structs[] = {
-#define STRUCT(argument, name, type, needed, calls, written, older)                                                   \
-    {argument, offsetof(struct world, name##_), offsetof(struct world, name), sizeof(type), needed, calls, written, older}
-    STRUCT("loss", loss, surprisal_loss, WITH_OPTIONS, WITH_OPTIONS, 0, offsetof(surprisal_loss, power)),
-    STRUCT("batch", batch, surprisal_batch, WITH_BATCH, WITH_BATCH, 0, offsetof(surprisal_batch, denominator)),
-    STRUCT("logits", logits, surprisal_logits, WITH_LOGITS, WITH_LOGITS, 0, 0),
-    STRUCT("dlogits", dlogits, surprisal_logits_mut, WITH_RESULT, WITH_RESULT, 0, 0),
-    STRUCT("out", softmax, surprisal_logits_mut, SOFTMAX, SOFTMAX, 0, 0),
-    STRUCT("outputs", outputs, surprisal_outputs, 0, COMPOSED, 0, 0),
-    STRUCT("workspace", workspace, surprisal_workspace, 0, GROUPED, 0, 0),
-    STRUCT("denominator", denominator, surprisal_denominator, COUNT, COUNT, COUNT, 0),
-    STRUCT("report", report, surprisal_report, WITH_REPORT, WITH_REPORT, WITH_REPORT & ~REPORTS,
-           offsetof(surprisal_report, tau)),
-    STRUCT("other", other, surprisal_report, REPORTS, REPORTS, 0, offsetof(surprisal_report, tau)),
+#define STRUCT(argument, name, type, needed, calls, is_versioned)                                                     \
+    {argument, offsetof(struct world, name##_), offsetof(struct world, name), sizeof(type), needed, calls, is_versioned}
+    STRUCT("loss", loss, surprisal_loss, WITH_OPTIONS | SETTERS, WITH_OPTIONS | SETTERS, 1),
+    STRUCT("batch", batch, surprisal_batch, WITH_BATCH, WITH_BATCH, 1),
+    STRUCT("logits", logits, surprisal_logits, WITH_LOGITS, WITH_LOGITS, 1),
+    STRUCT("dlogits", dlogits, surprisal_logits_mut, WITH_RESULT, WITH_RESULT, 1),
+    STRUCT("out", softmax, surprisal_logits_mut, SOFTMAX, SOFTMAX, 1),
+    STRUCT("outputs", outputs, surprisal_outputs, 0, COMPOSED, 1),
+    STRUCT("workspace", workspace, surprisal_workspace, 0, GROUPED, 1),
+    STRUCT("out", denominator, surprisal_denominator, COUNT, COUNT, 0),
+    STRUCT("report", report, surprisal_report, WITH_REPORT | NO_REPORT, WITH_REPORT | NO_REPORT, 0),
+    STRUCT("other", other, surprisal_report, REPORTS, REPORTS, 0),
 };
 
 static inline unsigned char *at_offset(size_t offset)
@@ -254,7 +268,6 @@ static inline void fresh(void)
     static const surprisal_batch batch = SURPRISAL_BATCH_INIT;
     static const surprisal_outputs outputs = SURPRISAL_OUTPUTS_INIT;
     static const surprisal_workspace workspace = SURPRISAL_WORKSPACE_INIT;
-    static const surprisal_denominator denominator = SURPRISAL_DENOMINATOR_INIT;
     static const surprisal_report report = SURPRISAL_REPORT_INIT;
     memset(&w, 0, sizeof w);
     memset(w.memory, 0x5c, sizeof w.memory);
@@ -262,10 +275,12 @@ static inline void fresh(void)
     w.batch = batch;
     w.outputs = outputs;
     w.workspace = workspace;
-    w.denominator = denominator;
     w.report = w.other = report;
     w.logits = surprisal_logits_f32(NULL, ROWS, VOCAB);
     w.dlogits = w.softmax = surprisal_logits_mut_f32(NULL, ROWS, VOCAB);
+    /* The batch is not told by a matrix that becomes a part of it. */
+    w.logits.rows_total = w.dlogits.rows_total = w.softmax.rows_total = ROWS;
+    w.logits.vocab_total = w.dlogits.vocab_total = w.softmax.vocab_total = VOCAB;
     for (size_t i = 0; i < LENGTH(structs); i++) {
         set_pointer(structs[i].pointer, at_offset(structs[i].structure));
     }
@@ -302,6 +317,9 @@ static inline void fresh(void)
     w.columns = COLUMNS;
     w.rank = RANK;
     w.function = square_of_first;
+    w.number_name = "label_smoothing";
+    w.name = "reduction";
+    w.choice = "sum";
     w.threshold = w.lambda = w.divisor = w.alpha = w.scale = w.step = 0.5;
 }
 
@@ -309,10 +327,9 @@ static inline void fresh(void)
 static inline void refused(const char *file, int line, int which, surprisal_status status, const char *argument,
                            int64_t index, double value)
 {
-    surprisal_error_detail detail = SURPRISAL_ERROR_DETAIL_INIT;
+    surprisal_error_detail detail;
     memcpy(&before, &w, sizeof w);
     check_equal(file, line, "status", call(which, &detail), status);
-    check_equal(file, line, "detail.struct_size", (long long)detail.struct_size, sizeof detail);
     check_equal(file, line, "detail.status", detail.status, status);
     check_equal(file, line, "detail.reserved", detail.reserved, 0);
     check_equal(file, line, "detail.index", detail.index, index);
@@ -328,9 +345,9 @@ static inline void refused(const char *file, int line, int which, surprisal_stat
 
 static inline void accepted(const char *file, int line, int which)
 {
-    static const surprisal_error_detail nothing = SURPRISAL_ERROR_DETAIL_INIT;
-    surprisal_error_detail detail = SURPRISAL_ERROR_DETAIL_INIT;
-    detail.status = SURPRISAL_ERROR_UNKNOWN;
+    static const surprisal_error_detail nothing = {SURPRISAL_OK, 0, -1, 0, {0}, {0}};
+    surprisal_error_detail detail;
+    memset(&detail, 0x5c, sizeof detail);
     check_equal(file, line, "status", call(which, &detail), SURPRISAL_OK);
     check_bytes(file, line, "the detail of a success", &detail, &nothing, sizeof detail);
 }

@@ -50,19 +50,19 @@ pub unsafe extern "C" fn surprisal_reference_forward_backward(
         let (loss, batch, logits, dlogits, report) = unsafe {
             let loss = LossInput::read(loss, vocab, &mut memory)?;
             let batch = BatchInput::whole(batch, &mut memory)?;
-            let len = matrix_len(batch.rows.len(), vocab)?;
+            let len = matrix_len(batch.rows.len, vocab)?;
             let logits = memory.input("logits", logits, len)?;
             let dlogits = memory.optional_output("dlogits", dlogits, len)?;
-            (loss, batch, logits, dlogits, memory.write_struct(report)?)
+            (loss, batch, logits, dlogits, memory.output("report", report, 1)?)
         };
         let checked = memory.check()?;
-        let (loss, rows, z) = (loss.get(&checked), batch.rows.len(), logits.get(&checked));
+        let (loss, rows, z) = (loss.get(&checked), batch.rows.len, logits.get(&checked));
         let batch = batch.get(&checked)?;
         let computed = match dlogits.map(|dlogits| dlogits.get(&checked)) {
             None => reference::forward(&loss, z, rows, vocab, &batch),
             Some(dz) => reference::forward_backward(&loss, z, rows, vocab, &batch, dz),
         };
-        report.write(computed?.into());
+        report.get(&checked).fill(computed?.into());
         Ok(())
     };
     // SAFETY: the C caller's struct.
@@ -87,13 +87,13 @@ pub unsafe extern "C" fn surprisal_reference_surrogate(
         let (loss, batch, logits, at, out) = unsafe {
             let loss = LossInput::read(loss, vocab, &mut memory)?;
             let batch = BatchInput::whole(batch, &mut memory)?;
-            let len = matrix_len(batch.rows.len(), vocab)?;
+            let len = matrix_len(batch.rows.len, vocab)?;
             let logits = memory.input("logits", logits, len)?;
             let at = memory.input("at", at, len)?;
             (loss, batch, logits, at, memory.output("out", out, 1)?)
         };
         let checked = memory.check()?;
-        let (loss, rows) = (loss.get(&checked), batch.rows.len());
+        let (loss, rows) = (loss.get(&checked), batch.rows.len);
         let (z, at) = (logits.get(&checked), at.get(&checked));
         let value = reference::surrogate(&loss, z, at, rows, vocab, &batch.get(&checked)?)?;
         out.get(&checked).fill(value);

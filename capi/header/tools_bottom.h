@@ -1,0 +1,2 @@
+
+#endif /* SURPRISAL_TOOLS_H */
