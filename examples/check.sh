@@ -55,7 +55,8 @@ for threads in 1 3; do
     "$c" "$text" --steps 10 --threads "$threads" | tail -n 1 >"$work/threads$threads"
 done
 cmp "$work/threads1" "$work/threads3" || fail "the result depends on the number of threads"
-refused unknown "$c" "$text" --objective no-such-objective
+refused "objective: has no such name" "$c" "$text" --objective no-such-objective
+refused "no parameter" "$c" "$text" --no-such-option 1
 refused pairs "$c" "$text" --objective dpo
 refused no-such-file "$c" no-such-file
 

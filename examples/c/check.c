@@ -3,6 +3,8 @@
 #include "step.h"
 #include "support.h"
 
+#include <surprisal_tools.h>
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,7 +77,7 @@ static bool is_same_on_one_thread(model *m, const batch *b, const surprisal_loss
 {
     float before[COUNT];
     surprisal_report report;
-    surprisal_error_detail detail = SURPRISAL_ERROR_DETAIL_INIT;
+    surprisal_error_detail detail;
     memcpy(before, m->gradient, sizeof before);
     const surprisal_status status = batch_gradient(m, b, loss, 1, &report, &detail);
     return status == SURPRISAL_OK && memcmp(before, m->gradient, sizeof before) == 0;
@@ -87,8 +89,8 @@ static bool check_objective(model *m, const batch *b, int32_t objective)
     loss.objective = objective;
     loss.label_smoothing = 0.1f;
     surprisal_report report;
-    surprisal_error_detail detail = SURPRISAL_ERROR_DETAIL_INIT;
-    const char *name = surprisal_objective_name(objective);
+    surprisal_error_detail detail;
+    const char *name = surprisal_enum_name("objective", objective);
     const surprisal_status status = batch_gradient(m, b, &loss, THREADS, &report, &detail);
     if (status != SURPRISAL_OK) {
         printf("%-16s not for this trainer: %s\n", name, detail.message);
@@ -117,7 +119,7 @@ bool check_gradients(void)
     batch b = batch_create(&m, ROWS, LENGTH);
     fill(&m, &b, 1);
     bool right = true;
-    for (int32_t objective = 0; surprisal_objective_name(objective) != NULL; objective++) {
+    for (int32_t objective = 0; surprisal_enum_name("objective", objective) != NULL; objective++) {
         right &= check_objective(&m, &b, objective);
     }
     printf("check: %s\n", right ? "ok" : "FAILED");

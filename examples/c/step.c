@@ -68,7 +68,7 @@ static pass begin_pass(model *m, const batch *b, const surprisal_loss *loss)
 {
     pass p = {.m = m, .b = b, .loss = loss, .inputs = batch_inputs(b)};
     for (size_t t = 0; t < MAX_THREADS; t++) {
-        p.results[t] = (struct result){SURPRISAL_OK, SURPRISAL_REPORT_INIT, SURPRISAL_ERROR_DETAIL_INIT};
+        p.results[t] = (struct result){.status = SURPRISAL_OK, .report = SURPRISAL_REPORT_INIT};
     }
     model_begin(m);
     return p;
@@ -77,7 +77,6 @@ static pass begin_pass(model *m, const batch *b, const surprisal_loss *loss)
 /* Counts what a mean must know of the whole batch, for threads that work on parts of it. */
 static surprisal_status count_denominator(pass *p, surprisal_error_detail *detail)
 {
-    p->denominator = (surprisal_denominator)SURPRISAL_DENOMINATOR_INIT;
     p->inputs.denominator = &p->denominator;
     return surprisal_loss_denominator(p->loss, &p->inputs, p->m->vocab, p->b->sequence_tokens, &p->denominator, detail);
 }

@@ -50,11 +50,10 @@ typedef struct options {
     bool check;
 } options;
 
-/* An option that has a number, and where it goes. Parameters of the loss have no bounds here: the library knows them,
- * and says so. */
+/* An option of the trainer that has a number, and where it goes. */
 static const struct number {
     const char *name;
-    enum { COUNT, REAL, SINGLE } type;
+    enum { COUNT, REAL } type;
     size_t offset;
     double least, most;
     const char *help;
@@ -68,15 +67,6 @@ static const struct number {
     {"--seed", COUNT, FIELD(seed), 0, 4294967295.0, "seed of the weights and the batches (1)"},
     {"--lr", REAL, FIELD(learning_rate), 0, 1e3, "largest learning rate (0.016)"},
     {"--pretrain", REAL, FIELD(pretrain), 0, 1, "share of the steps that take plain sft first (0.5)"},
-    {"--label-smoothing", SINGLE, FIELD(loss.label_smoothing), -INFINITY, INFINITY, "any objective"},
-    {"--z-loss", SINGLE, FIELD(loss.z_loss), -INFINITY, INFINITY, "any objective"},
-    {"--tau", REAL, FIELD(loss.tau), -INFINITY, INFINITY, "talr, flow"},
-    {"--floor", REAL, FIELD(loss.floor), -INFINITY, INFINITY, "talr, talr-auto"},
-    {"--gamma", REAL, FIELD(loss.gamma), -INFINITY, INFINITY, "focal, focal-detached"},
-    {"--alpha", REAL, FIELD(loss.alpha), -INFINITY, INFINITY, "power"},
-    {"--p-max", REAL, FIELD(loss.p_max), -INFINITY, INFINITY, "infosft"},
-    {"--temperature", REAL, FIELD(loss.temperature), -INFINITY, INFINITY, "iw-token, iw-sequence"},
-    {"--keep", REAL, FIELD(loss.keep), -INFINITY, INFINITY, "rho1"},
 #undef FIELD
 };
 
@@ -92,10 +82,12 @@ static void print_help(void)
         printf("  %-18s %s\n", NUMBERS[i].name, NUMBERS[i].help);
     }
     printf("  %-18s what a byte's surprisal costs (sft):\n                    ", "--objective");
-    for (int32_t objective = 0; surprisal_objective_name(objective) != NULL; objective++) {
-        printf(" %s", surprisal_objective_name(objective));
+    for (int32_t objective = 0; surprisal_enum_name("objective", objective) != NULL; objective++) {
+        printf(" %s", surprisal_enum_name("objective", objective));
     }
-    puts("\n\nThe reference model of objectives that compare with one is the unigram distribution.");
+    puts("\n  --NAME VALUE       any other option of the loss, as surprisal_loss_set and surprisal_loss_set_choice know it,\n"
+         "                     after the objective: --label-smoothing, --z-loss, --tau, --floor, --gamma, --reduction...");
+    puts("\nThe reference model of objectives that compare with one is the unigram distribution.");
 }
 
 static void set_number(options *o, const struct number *n, const char *digits)
@@ -110,15 +102,21 @@ static void set_number(options *o, const struct number *n, const char *digits)
     switch (n->type) {
     case COUNT: *(size_t *)field = (size_t)value; break;
     case REAL: *(double *)field = value; break;
-    case SINGLE: *(float *)field = (float)value; break;
     }
 }
 
-static void set_objective(options *o, const char *name)
+/* An option of the loss: a number, or a choice by its name. The library knows which there are, and says what is wrong. */
+static void set_loss(options *o, const char *option, const char *value)
 {
-    o->loss.objective = surprisal_objective_from_name(name);
-    if (o->loss.objective < 0) {
-        fail(EXIT_USAGE, "unknown objective: %s; see --help", name);
+    surprisal_error_detail detail;
+    char *end;
+    const double number = strtod(value, &end);
+    const bool is_number = end != value && *end == '\0';
+    const char *name = option + strlen("--");
+    const surprisal_status status = is_number ? surprisal_loss_set(&o->loss, name, number, &detail)
+                                              : surprisal_loss_set_choice(&o->loss, name, value, &detail);
+    if (status != SURPRISAL_OK) {
+        fail(EXIT_USAGE, "%s %s: %s; see --help", option, value, detail.message);
     }
 }
 
@@ -141,17 +139,16 @@ static options parse(int count, char **arguments)
     for (int i = 1; i < count; i++) {
         const char *argument = arguments[i], *value = i + 1 < count ? arguments[i + 1] : NULL;
         const struct number *number = find_number(argument);
-        const bool is_objective = strcmp(argument, "--objective") == 0;
         if (strcmp(argument, "--help") == 0) {
             print_help();
             exit(EXIT_SUCCESS);
         } else if (strcmp(argument, "--check") == 0) {
             o.check = true;
-        } else if (number != NULL || is_objective) {
+        } else if (strncmp(argument, "--", 2) == 0) {
             if (value == NULL) {
                 fail(EXIT_USAGE, "%s: needs a value", argument);
             }
-            is_objective ? set_objective(&o, value) : set_number(&o, number, value);
+            number != NULL ? set_number(&o, number, value) : set_loss(&o, argument, value);
             i++;
         } else if (argument[0] == '-') {
             fail(EXIT_USAGE, "unknown option: %s; see --help", argument);
@@ -189,7 +186,7 @@ static double validate(model *m, const batch *b, const text *t, size_t threads)
 {
     const surprisal_loss sft = SURPRISAL_LOSS_INIT;
     surprisal_report all = SURPRISAL_REPORT_INIT, report;
-    surprisal_error_detail detail = SURPRISAL_ERROR_DETAIL_INIT;
+    surprisal_error_detail detail;
     for (size_t position = t->train; position < t->bytes; position += b->rows) {
         for (size_t row = 0; row < b->rows; row++) {
             if (position + row < t->bytes) {
@@ -243,7 +240,7 @@ static void run_step(const options *o, size_t step, model *m, const batch *b, su
     const surprisal_loss sft = SURPRISAL_LOSS_INIT;
     const bool pretrains = (double)step <= o->pretrain * (double)o->steps;
     surprisal_report report;
-    surprisal_error_detail detail = SURPRISAL_ERROR_DETAIL_INIT;
+    surprisal_error_detail detail;
     if (batch_gradient(m, b, pretrains ? &sft : &o->loss, o->threads, &report, &detail) != SURPRISAL_OK ||
         surprisal_report_merge(recent, &report, &detail) != SURPRISAL_OK) {
         fail(EXIT_FAILURE, "%s", detail.message);
@@ -280,9 +277,9 @@ static void train(const options *o, model *m, const batch *b, const text *t)
 static void ask_library(const options *o, model *m, const batch *b)
 {
     surprisal_report report;
-    surprisal_error_detail detail = SURPRISAL_ERROR_DETAIL_INIT;
+    surprisal_error_detail detail;
     if (batch_gradient(m, b, &o->loss, o->threads, &report, &detail) != SURPRISAL_OK) {
-        fail(EXIT_USAGE, "%s: %s", surprisal_objective_name(o->loss.objective), detail.message);
+        fail(EXIT_USAGE, "%s: %s", surprisal_enum_name("objective", o->loss.objective), detail.message);
     }
 }
 
@@ -302,7 +299,7 @@ int main(int count, char **arguments)
     train(&o, &m, &b, &t);
     const double nll = validate(&m, &b, &t, o.threads);
     printf("final: validation nll %.4f nats, unigram %.4f nats, objective %s\n", nll, unigram,
-           surprisal_objective_name(o.loss.objective));
+           surprisal_enum_name("objective", o.loss.objective));
     batch_free(&b);
     model_free(&m);
     text_free(&t);

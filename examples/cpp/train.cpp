@@ -159,7 +159,7 @@ void train(const Text &text, const surprisal::Loss &loss, int steps)
         for (std::size_t i = start; i < std::min(start + batch_rows, text.ids.size()); i++) {
             positions.push_back(i);
         }
-        report += evaluate(surprisal::Loss(SURPRISAL_SFT), text, model, positions, logits);
+        report += evaluate(surprisal::Loss(SURPRISAL_OBJECTIVE_SFT), text, model, positions, logits);
     }
     std::printf("final: validation nll %.4f nats, unigram %.4f nats\n", report.mean_nll(), unigram_nll(text, held_out));
 }

@@ -48,10 +48,10 @@ static const struct example {
     float label_smoothing;
     int ignore_every; /* rows; 0 for none */
 } EXAMPLES[] = {
-    {SURPRISAL_SFT, 0.1f, 5},
-    {SURPRISAL_DFT, 0.0f, 0},
-    {SURPRISAL_TALR_AUTO, 0.0f, 0},
-    {SURPRISAL_EAFT, 0.0f, 0}, /* the statistics hold the entropy, too */
+    {SURPRISAL_OBJECTIVE_SFT, 0.1f, 5},
+    {SURPRISAL_OBJECTIVE_DFT, 0.0f, 0},
+    {SURPRISAL_OBJECTIVE_TALR_AUTO, 0.0f, 0},
+    {SURPRISAL_OBJECTIVE_EAFT, 0.0f, 0}, /* the statistics hold the entropy, too */
 };
 
 /* How a result differs from the unsharded one. */
@@ -138,7 +138,7 @@ static void combine_by_rebase(surprisal_stats *stats)
         max[row] = stats[row].max;
     }
     MPI_Allreduce(MPI_IN_PLACE, max, ROWS, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
-    surprisal_error_detail detail = SURPRISAL_ERROR_DETAIL_INIT;
+    surprisal_error_detail detail;
     expect_ok(surprisal_stats_rebase(stats, max, ROWS, &detail), &detail);
     MPI_Allreduce(MPI_IN_PLACE, stats, DOUBLES * ROWS, MPI_DOUBLE, MPI_SUM, MPI_COMM_WORLD);
     for (size_t row = 0; row < ROWS; row++) {
@@ -151,7 +151,7 @@ static surprisal_workspace lend(const surprisal_loss *loss)
 {
     static double memory[12 * ROWS + VOCAB / 2];
     surprisal_workspace workspace = {sizeof workspace, memory, 0};
-    surprisal_error_detail detail = SURPRISAL_ERROR_DETAIL_INIT;
+    surprisal_error_detail detail;
     expect_ok(surprisal_workspace_size(loss, ROWS, VOCAB, &workspace.size, &detail), &detail);
     if (workspace.size > sizeof memory) {
         stop("the workspace is too small");
@@ -169,7 +169,7 @@ static surprisal_report sharded(shard *s, const surprisal_loss *loss, const surp
         surprisal_logits_mut_f32(s->logits, ROWS, s->vocab), s->begin, VOCAB);
     const surprisal_logits z = surprisal_logits_shard(surprisal_logits_f32(s->logits, ROWS, s->vocab), s->begin, VOCAB);
     surprisal_report report = SURPRISAL_REPORT_INIT;
-    surprisal_error_detail detail = SURPRISAL_ERROR_DETAIL_INIT;
+    surprisal_error_detail detail;
     expect_ok(surprisal_row_stats(loss, batch, &z, s->stats, &detail), &detail);
     combine(s->stats);
     const surprisal_workspace workspace = lend(loss);
@@ -186,7 +186,7 @@ static surprisal_report unsharded(shard *s, const surprisal_loss *loss, const su
     const surprisal_logits_mut dz = surprisal_logits_mut_f32(s->dwhole, ROWS, VOCAB);
     const surprisal_workspace workspace = lend(loss);
     surprisal_report report = SURPRISAL_REPORT_INIT;
-    surprisal_error_detail detail = SURPRISAL_ERROR_DETAIL_INIT;
+    surprisal_error_detail detail;
     expect_ok(surprisal_forward_backward(loss, batch, &z, &dz, NULL, &workspace, &report, &detail), &detail);
     return report;
 }
@@ -210,7 +210,7 @@ static double allowed_of_gradient(const shard *s, const struct example *example,
     const double z = s->whole[row * VOCAB + class], entry = fabs((double)s->dwhole[row * VOCAB + class]);
     const double uniform = (double)example->label_smoothing * fabs(s->terms[row].dense) / VOCAB;
     const double of_p = (4.0 + stats->max - stats->target_logit) * surprisal_stats_nll(stats);
-    const double moved = example->objective == SURPRISAL_SFT ? 0.0 : of_p;
+    const double moved = example->objective == SURPRISAL_OBJECTIVE_SFT ? 0.0 : of_p;
     return 2.0 * 0x1p-23 * (4.0 + fabs(z - stats->max) + moved) * (entry + uniform) + 1e-38;
 }
 
@@ -273,7 +273,7 @@ static bool run(shard *s, const struct example *example, const char *way, combin
     MPI_Allreduce(MPI_IN_PLACE, &d, 4, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
     const bool is_right = d.share <= 1.0 && d.stats == 0.0;
     if (s->rank == 0) {
-        printf("%-10s %-7s %.12f %9.1e %9.1e %9.2f %6.0f  %s\n", surprisal_objective_name(loss.objective), way,
+        printf("%-10s %-7s %.12f %9.1e %9.1e %9.2f %6.0f  %s\n", surprisal_enum_name("objective", loss.objective), way,
                found.loss, d.loss, d.gradient, d.share, d.stats, is_right ? "ok" : "WRONG");
     }
     return is_right;
