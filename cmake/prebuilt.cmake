@@ -1,0 +1,10 @@
+# The libraries of SURPRISAL_PREBUILT, an unpacked package or a prefix that surprisal was installed to.
+unset(surprisal_DIR CACHE)
+set(surprisal_scope GLOBAL)
+find_package(surprisal ${PROJECT_VERSION} EXACT CONFIG PATHS "${SURPRISAL_PREBUILT}" NO_DEFAULT_PATH NO_CMAKE_FIND_ROOT_PATH)
+if(NOT surprisal_FOUND)
+  message(FATAL_ERROR "surprisal: SURPRISAL_PREBUILT, ${SURPRISAL_PREBUILT}, is not a folder of surprisal ${PROJECT_VERSION} built for this system")
+endif()
+if(SURPRISAL_INSTALL)
+  install(DIRECTORY "${SURPRISAL_PREBUILT}/" DESTINATION . USE_SOURCE_PERMISSIONS)
+endif()
