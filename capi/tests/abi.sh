@@ -34,9 +34,8 @@ equal() { check "$1" "$([ "$2" = "$3" ] || echo "'$2', not '$3'")"; }
 
 # The library as users build it, but with debug information, which changes no code. Only of the crate that defines the interface, so that
 # libabigail sees no types of the others.
-cmake -S "$root" -B "$build" -DBUILD_SHARED_LIBS=ON \
-    -DSURPRISAL_CARGO_FLAGS="--config;profile.capi.package.surprisal-capi.debug=2" >/dev/null
-cmake --build "$build"
+cmake -S "$root" -B "$build" -DSURPRISAL_CARGO_FLAGS="--config;profile.capi.package.surprisal-capi.debug=2" >/dev/null
+KEEP_SYMBOLS=1 cmake --build "$build"
 library=$build/libsurprisal.so
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml")
 
