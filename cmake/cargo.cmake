@@ -70,7 +70,9 @@ add_custom_target(surprisal-cargo ${all}
   COMMENT "Building surprisal with cargo"
   USES_TERMINAL VERBATIM)
 
-set(c_flags "${CMAKE_C_FLAGS}")
+# Of the C compiler's flags only what chooses the target; sanitizers and the like are not for Rust's code.
+string(REGEX MATCHALL "(-m32|-m64|--?target=[^ ]+|--sysroot=[^ ]+)" c_flags "${CMAKE_C_FLAGS}")
+list(JOIN c_flags " " c_flags)
 if(CMAKE_C_COMPILER_TARGET)
   string(APPEND c_flags " ${CMAKE_C_COMPILE_OPTIONS_TARGET}${CMAKE_C_COMPILER_TARGET}")
 endif()
