@@ -19,8 +19,8 @@ trap 'rm -rf "$work"' EXIT
 mkdir "$work/$name"
 tree=$work/$name
 
-(cd "$root" && tar -cf - CMakeLists.txt Cargo.toml Cargo.lock CHANGELOG.md LICENSE-APACHE LICENSE-MIT README.md cmake core include \
-    capi/Cargo.toml capi/cut.sh capi/src) | (cd "$tree" && tar -xf -)
+(cd "$root" && tar -cf - CMakeLists.txt Cargo.toml Cargo.lock CHANGELOG.md LICENSE-APACHE LICENSE-MIT README.md cmake core docs/embedding \
+    include capi/Cargo.toml capi/cut.sh capi/src) | (cd "$tree" && tar -xf -)
 rm -rf "$tree/capi/src/gpu" "$tree/include/surprisal_gpu.h"
 
 # edit FILE AWK_PROGRAM

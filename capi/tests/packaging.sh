@@ -127,8 +127,9 @@ configure "fetch content" Ninja -DHOW=fetch_content -DFETCHCONTENT_SOURCE_DIR_SU
 build "fetch content"
 kind_of "$work/fetch content/consumer_c" shared
 
-say "FetchContent, Ninja Multi-Config, static"
-configure multi "Ninja Multi-Config" -DHOW=fetch_content -DFETCHCONTENT_SOURCE_DIR_SURPRISAL="$copy"
+# The C compiler's flags are not for what is cut.
+say "FetchContent, Ninja Multi-Config, static, instrumented"
+configure multi "Ninja Multi-Config" -DHOW=fetch_content -DFETCHCONTENT_SOURCE_DIR_SURPRISAL="$copy" -DCMAKE_C_FLAGS=--coverage
 build multi Debug --config Debug
 build multi Release --config Release
 
