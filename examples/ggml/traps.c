@@ -1,0 +1,221 @@
+#include "checks.h"
+
+#include <ggml-cpu.h>
+#include <ggml-opt.h>
+#include <math.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { THREADS = 3, PADDING = 40, OPT_STEPS = 20 };
+
+static void count_calls(struct ggml_tensor *dst, int ith, int nth, void *user)
+{
+    (void)dst;
+    (void)ith;
+    (void)nth;
+    atomic_fetch_add((atomic_int *)user, 1);
+}
+
+/* Whether ggml still calls a node of one task from every thread. Nothing here relies on either answer. */
+static void show_tasks(const model *m)
+{
+    atomic_int calls = 0;
+    program p = program_create(m);
+    ggml_build_forward_expand(p.graph,
+                              ggml_custom_4d(p.ctx, GGML_TYPE_F32, 1, 1, 1, 1, &p.logits, 1, count_calls, 1, &calls));
+    program_allocate(&p);
+    ggml_backend_cpu_set_n_threads(m->backend, THREADS);
+    ggml_backend_graph_compute(m->backend, p.graph);
+    printf("a custom node with n_tasks = 1 in a graph of %d threads: called %d times\n", THREADS, atomic_load(&calls));
+    program_free(&p);
+}
+
+enum { WIDTH = VOCAB + PADDING, SIZE = WIDTH * ROWS };
+
+/* The gradient `dz` of the logits `z`, both [WIDTH, ROWS], where the loss is that of the first VOCAB columns: of a
+ * view, whose rows lie further apart than they are long. */
+static void differentiate_view(const model *m, surprisal_ggml *s, const batch *b, const float *z, float *dz)
+{
+    struct ggml_context *ctx = ggml_init((struct ggml_init_params){.mem_size = (size_t)1 << 20, .no_alloc = true});
+    struct ggml_cgraph *graph = ggml_new_graph_custom(ctx, 64, true);
+    struct ggml_tensor *wide = ggml_new_tensor_2d(ctx, GGML_TYPE_F32, WIDTH, ROWS);
+    ggml_set_param(wide);
+    struct ggml_tensor *logits = ggml_view_2d(ctx, wide, VOCAB, ROWS, wide->nb[1], 0);
+    struct ggml_tensor *loss = surprisal_ggml_loss(ctx, logits, s);
+    ggml_set_loss(loss);
+    ggml_build_forward_expand(graph, loss);
+    ggml_build_backward_expand(ctx, graph, NULL);
+    ggml_backend_buffer_t buffer = ggml_backend_alloc_ctx_tensors(ctx, m->backend);
+    GGML_ASSERT(buffer != NULL);
+    ggml_graph_reset(graph); /* the gradient of the loss: one */
+    ggml_backend_tensor_set(wide, z, 0, SIZE * sizeof *z);
+    set_batch(s, b);
+    ggml_backend_graph_compute(m->backend, graph);
+    read_tensor(ggml_graph_get_grad(graph, wide), dz);
+    ggml_backend_buffer_free(buffer);
+    ggml_free(ctx);
+}
+
+/* A vocabulary that is padded. */
+static bool check_padding(const model *m, const batch *b)
+{
+    const surprisal_loss sft = SURPRISAL_LOSS_INIT;
+    surprisal_ggml *s = new_loss(&sft, THREADS);
+    float *z = malloc(SIZE * sizeof *z), *dz = malloc(SIZE * sizeof *dz), *expected = calloc(SIZE, sizeof *expected);
+    GGML_ASSERT(z != NULL && dz != NULL && expected != NULL);
+    uint64_t random = 3;
+    for (int i = 0; i < SIZE; i++) {
+        z[i] = (float)(8.0 * random_unit(&random) - 4.0);
+    }
+    differentiate_view(m, s, b, z, dz);
+
+    const surprisal_batch inputs = batch_inputs(b);
+    surprisal_logits narrow = surprisal_logits_f32(z, ROWS, VOCAB);
+    surprisal_logits_mut out = surprisal_logits_mut_f32(expected, ROWS, VOCAB);
+    surprisal_report report = SURPRISAL_REPORT_INIT;
+    narrow.row_stride = out.row_stride = WIDTH;
+    bool same = surprisal_forward_backward(&sft, &inputs, &narrow, &out, NULL, NULL, &report, NULL) == SURPRISAL_OK;
+    for (int i = 0; i < SIZE; i++) {
+        same &= dz[i] == expected[i];
+    }
+    free(z);
+    free(dz);
+    free(expected);
+    surprisal_ggml_free(s);
+    return say(same, "logits that are a view of a padded vocabulary: the right gradient, and none for the padding");
+}
+
+/* Copies the weights out. */
+static float *weights_of(const model *m, size_t *count)
+{
+    *count = 0;
+    for (int i = 0; i < PARAMETERS; i++) {
+        *count += (size_t)ggml_nelements(m->parameters[i]);
+    }
+    float *weights = malloc(*count * sizeof *weights), *to = weights;
+    GGML_ASSERT(weights != NULL);
+    for (int i = 0; i < PARAMETERS; to += ggml_nelements(m->parameters[i++])) {
+        read_tensor(m->parameters[i], to);
+    }
+    return weights;
+}
+
+/* A wrong target in the middle of a batch, found by the thread that has its row: the computation ends before the
+ * optimizer's step. */
+static bool check_error(const model *m, const batch *b)
+{
+    enum { ROW = 300 };
+    surprisal_loss loss = SURPRISAL_LOSS_INIT;
+    loss.objective = surprisal_objective_from_name("talr-auto");
+    surprisal_ggml *s = new_loss(&loss, THREADS);
+    program p = program_create(m);
+    program_backward(&p, m, s);
+    program_optimize(&p, m);
+    program_allocate(&p);
+    ggml_backend_cpu_set_abort_callback(m->backend, surprisal_ggml_failed, s);
+    batch wrong = *b;
+    wrong.targets[ROW] = VOCAB + 44;
+    set_batch(s, &wrong);
+    size_t count;
+    float *before = weights_of(m, &count);
+    const bool done = program_run(&p, m, &wrong, THREADS);
+    float *after = weights_of(m, &count);
+    surprisal_report report = SURPRISAL_REPORT_INIT;
+    surprisal_error_detail detail = SURPRISAL_ERROR_DETAIL_INIT;
+    const surprisal_status status = surprisal_ggml_result(s, &report, &detail);
+    printf("a wrong target: status %d, \"%s\", row %lld, value %.0f\n", (int)status, detail.message,
+           (long long)detail.index, detail.value);
+    const bool found = !done && status == SURPRISAL_ERROR_TARGET && detail.index == ROW;
+    const bool unmoved = memcmp(before, after, count * sizeof *before) == 0;
+    ggml_backend_cpu_set_abort_callback(m->backend, NULL, NULL);
+    free(before);
+    free(after);
+    program_free(&p);
+    surprisal_ggml_free(s);
+    return say(found && unmoved, "it ends the computation, and no weight has moved");
+}
+
+static struct ggml_opt_optimizer_params optimizer_of_ggml(void *user)
+{
+    (void)user;
+    struct ggml_opt_optimizer_params parameters = {
+        .adamw = {.alpha = 0.004f, .beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-8f, .wd = 0.0f}};
+    return parameters;
+}
+
+/* The same steps by ggml_opt, which differentiates a scalar, and by a loop of one's own. */
+static void train_by_ggml_opt(model *m, surprisal_ggml *s)
+{
+    program p = program_create(m);
+    struct ggml_tensor *loss = surprisal_ggml_loss(p.ctx, p.logits, s);
+    ggml_backend_sched_t scheduler = ggml_backend_sched_new(&m->backend, NULL, 1, 1024, false, true);
+    struct ggml_opt_params parameters = ggml_opt_default_params(scheduler, GGML_OPT_LOSS_TYPE_SUM);
+    parameters.ctx_compute = p.ctx;
+    parameters.inputs = m->ids;
+    parameters.outputs = loss;
+    parameters.get_opt_pars = optimizer_of_ggml;
+    ggml_opt_context_t optimizer = ggml_opt_init(parameters);
+    ggml_backend_cpu_set_n_threads(m->backend, 1);
+    for (int step = 1; step <= OPT_STEPS; step++) {
+        batch b;
+        batch_fill(&b, (uint64_t)step, false);
+        set_batch(s, &b);
+        ggml_opt_alloc(optimizer, true);
+        ggml_backend_tensor_set(m->ids, b.ids, 0, sizeof b.ids);
+        ggml_opt_eval(optimizer, NULL);
+    }
+    ggml_opt_free(optimizer);
+    ggml_backend_sched_free(scheduler);
+    program_free(&p);
+}
+
+static void train_by_hand(const model *m, surprisal_ggml *s)
+{
+    program p = program_create(m);
+    program_backward(&p, m, s);
+    program_optimize(&p, m);
+    program_allocate(&p);
+    for (int step = 1; step <= OPT_STEPS; step++) {
+        batch b;
+        batch_fill(&b, (uint64_t)step, false);
+        set_batch(s, &b);
+        model_set_step(m, step, 0.004f);
+        program_run(&p, m, &b, 1);
+    }
+    program_free(&p);
+}
+
+static bool check_ggml_opt(const model *from)
+{
+    surprisal_loss loss = SURPRISAL_LOSS_INIT;
+    loss.objective = surprisal_objective_from_name("talr-auto");
+    model a = model_create(1), b = model_create(1);
+    model_copy(&a, from);
+    model_copy(&b, from);
+    surprisal_ggml *s = new_loss(&loss, THREADS);
+    train_by_ggml_opt(&a, s);
+    train_by_hand(&b, s);
+    size_t count;
+    float *theirs = weights_of(&a, &count), *ours = weights_of(&b, &count);
+    double most = 0.0;
+    for (size_t i = 0; i < count; i++) {
+        most = fmax(most, fabs((double)theirs[i] - (double)ours[i]));
+    }
+    printf("talr-auto, %d steps by ggml_opt and by a loop of one's own: weights at most %.1e apart\n", OPT_STEPS, most);
+    free(theirs);
+    free(ours);
+    surprisal_ggml_free(s);
+    model_free(&a);
+    model_free(&b);
+    return say(most < 1e-6, "ggml_opt takes the same steps");
+}
+
+bool check_traps(const model *m, const batch *b)
+{
+    show_tasks(m);
+    bool is_right = check_padding(m, b);
+    is_right &= check_error(m, b);
+    return check_ggml_opt(m) && is_right;
+}
