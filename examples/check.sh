@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds the trainers in C and C++ and the MPI program, runs them, and checks what they print. Needs cmake, a C and a C++ compiler and MPI; an
-# argument names the folder for the builds.
+# Builds the trainers in C and C++, the MPI program and the one for ggml, runs them, and checks what they print. Needs cmake, a C and a C++
+# compiler and MPI; an argument names the folder for the builds.
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
@@ -75,4 +75,13 @@ for ranks in 1 2 3 4; do
         { cat "$work/mpi.log"; fail "$ranks ranks"; }
     grep "^vocab_parallel: ok on $ranks ranks" "$work/mpi.log" || fail "$ranks ranks say nothing"
 done
+
+echo "examples: the loss of a ggml graph"
+# ggml is compiled with its own warnings.
+{ cmake -S "$here/ggml" -B "$work/ggml" -DCMAKE_BUILD_TYPE=Release -DSURPRISAL_CARGO_TARGET_DIR="$work/cargo" \
+    -DWARNINGS='-Wall;-Wextra;-Wpedantic;-Wshadow;-Wconversion;-Werror' &&
+    cmake --build "$work/ggml" --parallel "$(nproc)"; } >"$work/log" 2>&1 || { cat "$work/log"; fail "ggml does not build"; }
+"$work/ggml/train" >"$work/ggml.log" 2>&1 || { cat "$work/ggml.log"; fail "ggml"; }
+grep -E 'ggml_cross_entropy_loss|% off|^a wrong target' "$work/ggml.log"
+grep -x 'ggml: ok' "$work/ggml.log" || fail "ggml says nothing"
 echo "examples: ok"
