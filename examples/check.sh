@@ -84,4 +84,17 @@ echo "examples: the loss of a ggml graph"
 "$work/ggml/train" >"$work/ggml.log" 2>&1 || { cat "$work/ggml.log"; fail "ggml"; }
 grep -E 'ggml_cross_entropy_loss|% off|^a wrong target' "$work/ggml.log"
 grep -x 'ggml: ok' "$work/ggml.log" || fail "ggml says nothing"
+# Code that follows a comment with the name of its file is quoted from there.
+awk -v root="$root/" '
+    /^<!-- .* -->$/ { file = root $2; next }
+    /^```c$/ && file != "" { block = ""; inside = 1; next }
+    /^```$/ && inside {
+        source = ""
+        while ((getline line < file) > 0) source = source line "\n"
+        close(file)
+        if (!index(source, block)) { print file " does not have:\n" block; wrong = 1 }
+        blocks++; inside = 0; file = ""
+    }
+    inside { block = block $0 "\n" }
+    END { exit wrong || !blocks }' "$root/docs/embedding/ggml.md" || fail "ggml.md quotes code that is not there"
 echo "examples: ok"

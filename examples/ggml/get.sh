@@ -22,7 +22,7 @@ source=$cache/$crate-$version/llama.cpp/ggml
 if [ ! -e "$cache/$sha256" ]; then
     mkdir -p "$cache"
     # From a folder that is no cargo project.
-    (cd "$cache" && cargo info "$crate@$version" --registry crates-io >log 2>&1) || { cat "$cache/log" >&2; fail "no $crate $version"; }
+    (cd "$cache" && cargo info "$crate@$version" >log 2>&1) || { cat "$cache/log" >&2; fail "no $crate $version"; }
     archive=$(find "${CARGO_HOME:-$HOME/.cargo}/registry/cache" -name "$crate-$version.crate" | head -n 1)
     [ -n "$archive" ] || fail "cargo did not keep $crate-$version.crate"
     found=$(cmake -E sha256sum "$archive")

@@ -137,11 +137,26 @@ static bool check_error(const model *m, const batch *b)
     return say(found && unmoved, "it ends the computation, and no weight has moved");
 }
 
+/* What the checks above see in the graph, surprisal_ggml_set_batch sees before it, where the loss is a mean. */
+static bool check_early_error(const batch *b)
+{
+    const surprisal_loss sft = SURPRISAL_LOSS_INIT;
+    surprisal_ggml *s = new_loss(&sft, THREADS);
+    batch wrong = *b;
+    wrong.targets[0] = -1;
+    const surprisal_batch inputs = batch_inputs(&wrong);
+    surprisal_error_detail detail = SURPRISAL_ERROR_DETAIL_INIT;
+    const surprisal_status status = surprisal_ggml_set_batch(s, &inputs, &detail);
+    surprisal_ggml_free(s);
+    return say(status == SURPRISAL_ERROR_TARGET && detail.index == 0,
+               "where the loss is a mean, before the computation");
+}
+
 static struct ggml_opt_optimizer_params optimizer_of_ggml(void *user)
 {
     (void)user;
     struct ggml_opt_optimizer_params parameters = {
-        .adamw = {.alpha = 0.004f, .beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-8f, .wd = 0.0f}};
+        .adamw = {.alpha = 0.004f, .beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-8f}, .sgd = {.alpha = 0.004f}};
     return parameters;
 }
 
@@ -212,10 +227,59 @@ static bool check_ggml_opt(const model *from)
     return say(most < 1e-6, "ggml_opt takes the same steps");
 }
 
+/* How far SGD moves a weight whose gradient is 1 in two evaluations of dynamic graphs, the second over the first. */
+static double second_step(ggml_backend_t backend, bool reset)
+{
+    struct ggml_init_params parameters = {.mem_size = (size_t)1 << 20, .no_alloc = true};
+    struct ggml_context *ctx = ggml_init(parameters);
+    struct ggml_tensor *weight = ggml_new_tensor_1d(ctx, GGML_TYPE_F32, 1);
+    struct ggml_tensor *input = ggml_new_tensor_1d(ctx, GGML_TYPE_F32, 1);
+    ggml_set_param(weight);
+    ggml_backend_buffer_t buffer = ggml_backend_alloc_ctx_tensors(ctx, backend);
+    ggml_backend_sched_t scheduler = ggml_backend_sched_new(&backend, NULL, 1, GGML_DEFAULT_GRAPH_SIZE, false, true);
+    struct ggml_opt_params options = ggml_opt_default_params(scheduler, GGML_OPT_LOSS_TYPE_SUM);
+    options.optimizer = GGML_OPT_OPTIMIZER_TYPE_SGD;
+    options.get_opt_pars = optimizer_of_ggml;
+    ggml_opt_context_t optimizer = ggml_opt_init(options);
+    const float one = 1.0f;
+    float weights[3] = {1.0f};
+    ggml_backend_tensor_set(weight, &one, 0, sizeof one);
+    ggml_backend_tensor_set(input, &one, 0, sizeof one);
+    for (int step = 1; step <= 2; step++) {
+        struct ggml_context *graph_ctx = ggml_init(parameters);
+        struct ggml_cgraph *graph = ggml_new_graph_custom(graph_ctx, 64, true);
+        struct ggml_tensor *output = ggml_mul(graph_ctx, weight, input);
+        ggml_build_forward_expand(graph, output);
+        ggml_opt_prepare_alloc(optimizer, graph_ctx, graph, input, output);
+        ggml_opt_alloc(optimizer, true);
+        if (reset) {
+            ggml_opt_reset(optimizer, false);
+        }
+        ggml_opt_eval(optimizer, NULL);
+        read_tensor(weight, &weights[step]);
+        ggml_free(graph_ctx);
+    }
+    ggml_opt_free(optimizer);
+    ggml_backend_sched_free(scheduler);
+    ggml_backend_buffer_free(buffer);
+    ggml_free(ctx);
+    return (double)(weights[2] - weights[1]) / (double)(weights[1] - weights[0]);
+}
+
+/* That dynamic graphs add up the gradients of all steps, unless they are told not to. */
+static bool check_accumulators(const model *m)
+{
+    printf("ggml_opt with dynamic graphs: a second step with the same gradient moves a weight %.2f times as far\n",
+           second_step(m->backend, false));
+    return say(fabs(second_step(m->backend, true) - 1.0) < 1e-3, "as far, with ggml_opt_reset after ggml_opt_alloc");
+}
+
 bool check_traps(const model *m, const batch *b)
 {
     show_tasks(m);
     bool is_right = check_padding(m, b);
     is_right &= check_error(m, b);
-    return check_ggml_opt(m) && is_right;
+    is_right &= check_early_error(b);
+    is_right &= check_ggml_opt(m);
+    return check_accumulators(m) && is_right;
 }
