@@ -23,6 +23,8 @@
 extern "C" {
 #endif
 
+/* `detail` is never NULL here. */
+
 /* What the nodes of a graph share: the loss, the batch, and what each thread has to say. Must outlive the graph, and
  * serves one computation at a time. */
 typedef struct surprisal_ggml surprisal_ggml;
