@@ -35,7 +35,7 @@ bool say(bool is_right, const char *claim)
 
 surprisal_ggml *new_loss(const surprisal_loss *loss, int threads)
 {
-    surprisal_error_detail detail = SURPRISAL_ERROR_DETAIL_INIT;
+    surprisal_error_detail detail;
     surprisal_ggml *s = surprisal_ggml_new(loss, ROWS, VOCAB, threads, &detail);
     if (s == NULL) {
         stop("%s", detail.message);
@@ -46,7 +46,7 @@ surprisal_ggml *new_loss(const surprisal_loss *loss, int threads)
 void set_batch(surprisal_ggml *s, const batch *b)
 {
     const surprisal_batch inputs = batch_inputs(b);
-    surprisal_error_detail detail = SURPRISAL_ERROR_DETAIL_INIT;
+    surprisal_error_detail detail;
     if (surprisal_ggml_set_batch(s, &inputs, &detail) != SURPRISAL_OK) {
         stop("%s", detail.message);
     }
@@ -77,7 +77,7 @@ static void finish(program *p, const model *m, const batch *b, int threads, resu
 static void compute(const model *m, const surprisal_loss *loss, const batch *b, int threads, result *out)
 {
     surprisal_report report = SURPRISAL_REPORT_INIT;
-    surprisal_error_detail detail = SURPRISAL_ERROR_DETAIL_INIT;
+    surprisal_error_detail detail;
     surprisal_ggml *s = new_loss(loss, threads);
     program p = program_create(m);
     program_backward(&p, m, s);
@@ -128,7 +128,7 @@ static void compute_whole(const model *m, const surprisal_loss *loss, const batc
     const surprisal_logits z = surprisal_logits_of_mut(dz);
     surprisal_workspace workspace = SURPRISAL_WORKSPACE_INIT;
     surprisal_report report = SURPRISAL_REPORT_INIT;
-    surprisal_error_detail detail = SURPRISAL_ERROR_DETAIL_INIT;
+    surprisal_error_detail detail;
     surprisal_status status = surprisal_workspace_size(loss, ROWS, VOCAB, &workspace.size, &detail);
     workspace.data = malloc(workspace.size);
     if (status == SURPRISAL_OK) {
@@ -203,7 +203,7 @@ static bool check_threads(const model *m, const batch *masked, result *a, result
     bool same = true, whole = true;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         surprisal_loss loss = SURPRISAL_LOSS_INIT;
-        loss.objective = surprisal_objective_from_name(names[i]);
+        loss.objective = surprisal_enum_value("objective", names[i]);
         compute(m, &loss, masked, 1, a);
         for (size_t t = 0; t < sizeof threads / sizeof *threads; t++) {
             compute(m, &loss, masked, threads[t], b);
@@ -219,7 +219,7 @@ static bool check_threads(const model *m, const batch *masked, result *a, result
 static bool check_scalar(const model *m, const batch *masked, result *a, result *b)
 {
     surprisal_loss loss = SURPRISAL_LOSS_INIT;
-    loss.objective = surprisal_objective_from_name("dft");
+    loss.objective = surprisal_enum_value("objective", "dft");
     compute(m, &loss, masked, THREADS, a);
     compute_scalar(m, &loss, masked, 1.0f, b);
     bool is_right = memcmp(a->weights, b->weights, sizeof a->weights) == 0 && fabs(b->loss / a->loss - 1.0) < 1e-5;

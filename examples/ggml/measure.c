@@ -88,7 +88,7 @@ static double seconds(timed *t, const inputs *in, ggml_backend_t backend)
 {
     const surprisal_batch b = batch_of(in);
     surprisal_report report = SURPRISAL_REPORT_INIT;
-    surprisal_error_detail detail = SURPRISAL_ERROR_DETAIL_INIT;
+    surprisal_error_detail detail;
     int64_t best = INT64_MAX;
     for (int run = 0; run < RUNS; run++) {
         /* Again each time: the gradient may have been written over them. */
@@ -109,9 +109,9 @@ static double seconds(timed *t, const inputs *in, ggml_backend_t backend)
 
 static double measure_way(const struct way *way, const inputs *in, int threads)
 {
-    surprisal_error_detail detail = SURPRISAL_ERROR_DETAIL_INIT;
+    surprisal_error_detail detail;
     surprisal_loss loss = SURPRISAL_LOSS_INIT;
-    loss.objective = surprisal_objective_from_name(way->objective);
+    loss.objective = surprisal_enum_value("objective", way->objective);
     timed t = {.ctx = ggml_init((struct ggml_init_params){.mem_size = (size_t)1 << 20, .no_alloc = true})};
     t.s = surprisal_ggml_new(&loss, ROWS_TIMED, in->vocab, threads, &detail);
     if (t.ctx == NULL || t.s == NULL) {

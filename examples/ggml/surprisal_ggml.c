@@ -34,8 +34,7 @@ struct surprisal_ggml {
 
 static surprisal_status refuse(surprisal_error_detail *detail, surprisal_status status, const char *message)
 {
-    *detail = (surprisal_error_detail)SURPRISAL_ERROR_DETAIL_INIT;
-    detail->status = status;
+    *detail = (surprisal_error_detail){.status = status, .index = -1};
     snprintf(detail->message, sizeof detail->message, "%s", message);
     return status;
 }
@@ -43,7 +42,7 @@ static surprisal_status refuse(surprisal_error_detail *detail, surprisal_status 
 static void clear_slots(surprisal_ggml *s)
 {
     for (int t = 0; t < s->threads; t++) {
-        s->slots[t] = (slot){SURPRISAL_OK, SURPRISAL_REPORT_INIT, SURPRISAL_ERROR_DETAIL_INIT};
+        s->slots[t] = (slot){.status = SURPRISAL_OK, .report = SURPRISAL_REPORT_INIT};
     }
     atomic_store(&s->failed, false);
 }
@@ -109,7 +108,6 @@ surprisal_status surprisal_ggml_set_batch(surprisal_ggml *s, const surprisal_bat
         return refuse(detail, SURPRISAL_ERROR_SHAPE, "rows, sequence_count: not those that the loss was made for");
     }
     if (!s->is_of_group) {
-        s->denominator = (surprisal_denominator)SURPRISAL_DENOMINATOR_INIT;
         const surprisal_status status =
             surprisal_loss_denominator(&s->loss, batch, s->vocab, s->sequence_tokens, &s->denominator, detail);
         if (status != SURPRISAL_OK) {
@@ -145,16 +143,10 @@ bool surprisal_ggml_failed(void *s)
     return atomic_load(&mine->failed);
 }
 
-/* ggml's type as the library's. ggml has the same 16-bit types under other numbers: a cast would read the wrong one. */
-static int32_t dtype_of(enum ggml_type type)
-{
-    switch (type) {
-    case GGML_TYPE_F32: return SURPRISAL_F32;
-    case GGML_TYPE_F16: return SURPRISAL_F16;
-    case GGML_TYPE_BF16: return SURPRISAL_BF16;
-    default: GGML_ABORT("surprisal: no loss of %s logits", ggml_type_name(type));
-    }
-}
+/* A tensor's type is the library's: the numbers are the same. */
+_Static_assert((int)GGML_TYPE_F32 == SURPRISAL_DTYPE_F32 && (int)GGML_TYPE_F16 == SURPRISAL_DTYPE_F16 &&
+                   (int)GGML_TYPE_BF16 == SURPRISAL_DTYPE_BF16,
+               "ggml has renumbered its types");
 
 /* A thread's rows of the logits and of their gradient. */
 typedef struct part {
@@ -173,7 +165,7 @@ static bool take_part(part *p, surprisal_ggml *s, const struct ggml_tensor *logi
     if (mine >= parts || begin == end) {
         return false;
     }
-    surprisal_logits z = surprisal_logits_of(logits->data, dtype_of(logits->type), s->rows, s->vocab);
+    surprisal_logits z = surprisal_logits_of(logits->data, (surprisal_dtype)logits->type, s->rows, s->vocab);
     z.row_stride = logits->nb[1] / ggml_type_size(logits->type); /* bytes to elements */
     p->mine = &s->slots[ith];
     p->z = surprisal_logits_rows(z, begin, end);
@@ -265,7 +257,8 @@ static void check_shape(const struct ggml_tensor *logits, const surprisal_ggml *
     GGML_ASSERT((size_t)logits->ne[0] == s->vocab && (size_t)logits->ne[1] == s->rows);
     GGML_ASSERT(logits->nb[0] == ggml_type_size(logits->type) && logits->nb[1] >= s->vocab * logits->nb[0]);
     GGML_ASSERT(logits->nb[1] % logits->nb[0] == 0);
-    (void)dtype_of(logits->type);
+    GGML_ASSERT((logits->type == GGML_TYPE_F32 || logits->type == GGML_TYPE_F16 || logits->type == GGML_TYPE_BF16) &&
+                "surprisal: quantised logits have no gradient");
 }
 
 /* A node of one element, for what it does and for the barrier after it. */
@@ -311,7 +304,7 @@ static void loss_difference(struct ggml_tensor *dst, int ith, int nth, void *use
         return;
     }
     surprisal_report report;
-    surprisal_error_detail detail = SURPRISAL_ERROR_DETAIL_INIT;
+    surprisal_error_detail detail;
     float sum = 0.0f;
     memcpy(&sum, dst->src[0]->data, sizeof sum);
     const bool is_ok = surprisal_ggml_result(s, &report, &detail) == SURPRISAL_OK;

@@ -36,7 +36,7 @@ typedef struct trainer {
 
 static trainer trainer_create(model *m, const surprisal_loss *loss)
 {
-    surprisal_error_detail detail = SURPRISAL_ERROR_DETAIL_INIT;
+    surprisal_error_detail detail;
     trainer t = {.m = m, .s = surprisal_ggml_new(loss, ROWS, VOCAB, THREADS, &detail), .p = program_create(m)};
     if (t.s == NULL) {
         stop("%s", detail.message);
@@ -62,7 +62,7 @@ static surprisal_report trainer_step(const trainer *t, int step, int index)
     batch_fill(&b, (uint64_t)index, false);
     const surprisal_batch inputs = batch_inputs(&b);
     surprisal_report report = SURPRISAL_REPORT_INIT;
-    surprisal_error_detail detail = SURPRISAL_ERROR_DETAIL_INIT;
+    surprisal_error_detail detail;
     model_set_step(t->m, step, 0.004f);
     if (surprisal_ggml_set_batch(t->s, &inputs, &detail) != SURPRISAL_OK) {
         stop("batch %d: %s", index, detail.message);
@@ -84,7 +84,7 @@ static bool train(model *m, const surprisal_loss *loss, int steps, int first)
     trainer t = trainer_create(m, loss);
     double losses[WINDOWS] = {0.0}, tau = 0.0;
     surprisal_report all = SURPRISAL_REPORT_INIT;
-    surprisal_error_detail detail = SURPRISAL_ERROR_DETAIL_INIT;
+    surprisal_error_detail detail;
     for (int step = 0; step < steps; step++) {
         const int window = step * WINDOWS / steps;
         const surprisal_report report = trainer_step(&t, step + 1, first + step);
@@ -113,9 +113,12 @@ static bool train_all(void)
     bool is_right = train(&base, &sft, PRETRAIN, 0);
     for (size_t i = 0; i < sizeof OBJECTIVES / sizeof *OBJECTIVES; i++) {
         surprisal_loss loss = SURPRISAL_LOSS_INIT;
-        loss.objective = surprisal_objective_from_name(OBJECTIVES[i].name);
+        loss.objective = surprisal_enum_value("objective", OBJECTIVES[i].name);
         if (OBJECTIVES[i].tau > 0.0) {
-            loss.tau = OBJECTIVES[i].tau;
+            surprisal_error_detail detail;
+            if (surprisal_loss_set(&loss, "tau", OBJECTIVES[i].tau, &detail) != SURPRISAL_OK) {
+                stop("%s", detail.message);
+            }
         }
         model_copy(&m, &base);
         printf("%-20s", OBJECTIVES[i].name);

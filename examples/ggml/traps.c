@@ -109,7 +109,7 @@ static bool check_error(const model *m, const batch *b)
 {
     enum { ROW = 300 };
     surprisal_loss loss = SURPRISAL_LOSS_INIT;
-    loss.objective = surprisal_objective_from_name("talr-auto");
+    loss.objective = surprisal_enum_value("objective", "talr-auto");
     surprisal_ggml *s = new_loss(&loss, THREADS);
     program p = program_create(m);
     program_backward(&p, m, s);
@@ -124,7 +124,7 @@ static bool check_error(const model *m, const batch *b)
     const bool done = program_run(&p, m, &wrong, THREADS);
     float *after = weights_of(m, &count);
     surprisal_report report = SURPRISAL_REPORT_INIT;
-    surprisal_error_detail detail = SURPRISAL_ERROR_DETAIL_INIT;
+    surprisal_error_detail detail;
     const surprisal_status status = surprisal_ggml_result(s, &report, &detail);
     printf("a wrong target: status %d, \"%s\", row %lld, value %.0f\n", (int)status, detail.message,
            (long long)detail.index, detail.value);
@@ -146,7 +146,7 @@ static bool check_early_error(const batch *b)
     batch wrong = *b;
     wrong.targets[0] = -1;
     const surprisal_batch inputs = batch_inputs(&wrong);
-    surprisal_error_detail detail = SURPRISAL_ERROR_DETAIL_INIT;
+    surprisal_error_detail detail;
     const surprisal_status status = surprisal_ggml_set_batch(s, &inputs, &detail);
     surprisal_ggml_free(s);
     return say(status == SURPRISAL_ERROR_TARGET && detail.index == 0,
@@ -206,7 +206,7 @@ static void train_by_hand(const model *m, surprisal_ggml *s)
 static bool check_ggml_opt(const model *from)
 {
     surprisal_loss loss = SURPRISAL_LOSS_INIT;
-    loss.objective = surprisal_objective_from_name("talr-auto");
+    loss.objective = surprisal_enum_value("objective", "talr-auto");
     model a = model_create(1), b = model_create(1);
     model_copy(&a, from);
     model_copy(&b, from);
