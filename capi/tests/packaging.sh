@@ -127,6 +127,12 @@ configure "fetch content" Ninja -DHOW=fetch_content -DFETCHCONTENT_SOURCE_DIR_SU
 build "fetch content"
 kind_of "$work/fetch content/consumer_c" shared
 
+# What the first configuration left behind does not count as installed.
+say "find_package, else add_subdirectory, twice, Ninja, static"
+configure "find or add" Ninja -DHOW=find_or_add -DSOURCE="$copy"
+quiet cmake "$work/find or add"
+build "find or add"
+
 # The C compiler's flags are not for what is cut.
 say "FetchContent, Ninja Multi-Config, static, instrumented"
 configure multi "Ninja Multi-Config" -DHOW=fetch_content -DFETCHCONTENT_SOURCE_DIR_SURPRISAL="$copy" -DCMAKE_C_FLAGS=--coverage
