@@ -154,6 +154,9 @@ PKG_CONFIG_PATH=$(dirname "$(find "$prefix" -name surprisal.pc)")
 export PKG_CONFIG_PATH
 libdir=$(dirname "$PKG_CONFIG_PATH")
 
+quiet python3 "$root/capi/tests/whole_api.py" "$libdir/libsurprisal.so" "$libdir/libsurprisal_tools.so"
+say "$(cat "$work/log") through ctypes"
+
 # found NAME GENERATOR KIND ARGUMENTS...: a consumer by find_package, which gets the library of that kind.
 found() {
     name=$1 generator=$2 kind=$3
