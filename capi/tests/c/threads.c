@@ -1,4 +1,4 @@
-/* Threads that share a batch by ranges of rows: the bits of one call, and sums that add up. Data races: sanitize.sh. */
+/* Threads that share a batch by ranges of rows: the bits of one call, and sums that add up; and a matrix by its columns. Data races: sanitize.sh. */
 #include <pthread.h>
 
 #include "check.h"
@@ -135,6 +135,75 @@ static void staged(size_t threads, const struct result *expected)
     }
 }
 
+/* One thread's columns of a matrix: a shard of the vocabulary between those of the others. */
+struct shard {
+    size_t begin, end;
+    struct result *result;
+    surprisal_stats stats[ROWS];
+    surprisal_status status;
+};
+
+static void *stats_of_shard(void *argument)
+{
+    struct shard *s = argument;
+    surprisal_logits z = surprisal_logits_f32(s->result->dlogits[0] + s->begin, ROWS, s->end - s->begin);
+    z.row_stride = VOCAB;
+    z = surprisal_logits_shard(z, s->begin, VOCAB);
+    s->status = surprisal_row_stats(&loss, &batch, &z, s->stats, NULL);
+    return NULL;
+}
+
+/* In place, so that between two rows that one thread writes others write theirs. */
+static void *grad_of_shard(void *argument)
+{
+    struct shard *s = argument;
+    surprisal_logits_mut dz = surprisal_logits_mut_f32(s->result->dlogits[0] + s->begin, ROWS, s->end - s->begin);
+    dz.row_stride = VOCAB;
+    dz = surprisal_logits_mut_shard(dz, s->begin, VOCAB);
+    surprisal_logits z = surprisal_logits_of_mut(dz);
+    s->status = surprisal_logits_grad(&loss, &batch, &z, s->result->stats, s->result->terms, &dz, NULL);
+    return NULL;
+}
+
+static void each_shard(struct shard *shards, size_t threads, void *(*work)(void *))
+{
+    pthread_t handles[MOST_THREADS];
+    for (size_t i = 0; i < threads; i++) {
+        CHECK_EQUAL(pthread_create(&handles[i], NULL, work, &shards[i]), 0);
+    }
+    for (size_t i = 0; i < threads; i++) {
+        CHECK_EQUAL(pthread_join(handles[i], NULL), 0);
+        CHECK_OK(shards[i].status);
+    }
+}
+
+static void columns(size_t threads, const struct result *expected)
+{
+    static struct result result;
+    static struct shard shards[MOST_THREADS];
+    surprisal_report report;
+    loss.objective = SURPRISAL_OBJECTIVE_DFT;
+    snprintf(subject, sizeof subject, "dft, columns of %zu threads", threads);
+    fill(&result, 1);
+    for (size_t i = 0; i < threads; i++) {
+        shards[i].begin = i * VOCAB / threads;
+        shards[i].end = (i + 1) * VOCAB / threads;
+        shards[i].result = &result;
+    }
+    each_shard(shards, threads, stats_of_shard);
+    CHECK_OK(surprisal_stats_init(result.stats, ROWS, NULL));
+    for (size_t i = 0; i < threads; i++) {
+        CHECK_OK(surprisal_stats_merge(shards[i].stats, result.stats, ROWS, NULL));
+    }
+    CHECK_OK(surprisal_token_terms(&loss, &batch, VOCAB, 0, ROWS, result.stats, result.terms, NULL, &report, NULL));
+    each_shard(shards, threads, grad_of_shard);
+    CHECK_CLOSE(report.loss, expected->report.loss, 1e-6 * expected->report.loss);
+    for (size_t i = 0; i < (size_t)ROWS * VOCAB; i++) {
+        double entry = (double)expected->dlogits[i / VOCAB][i % VOCAB];
+        CHECK_CLOSE((double)result.dlogits[i / VOCAB][i % VOCAB], entry, 1e-5 * fabs(entry));
+    }
+}
+
 int main(int count, char **arguments)
 {
     static struct result dft, talr, raced;
@@ -167,6 +236,7 @@ int main(int count, char **arguments)
     for (size_t i = 0; i < LENGTH(threads); i++) {
         composed(threads[i], &dft);
         staged(threads[i], &talr);
+        columns(threads[i], &dft);
     }
     return finish("threads");
 }
