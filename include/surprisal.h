@@ -1044,7 +1044,7 @@ surprisal_status surprisal_second_moment(const struct surprisal_batch *batch,
                                          double *out,
                                          struct surprisal_error_detail *detail);
 
-/// Name of the SIMD level that the library runs at on this machine: `"avx512"`, `"avx2"`, `"sse4.2"`, `"sse2"`, `"neon"`, ... Static.
+/// Name of the SIMD level that the library runs at on this machine: `"avx512"`, `"avx2"`, `"sse2"`, `"neon"`, ... Static.
 SURPRISAL_API
 SURPRISAL_NODISCARD
 const char *surprisal_simd_level(void);

@@ -160,7 +160,7 @@ static void statuses(void)
 
 static void versions(void)
 {
-    static const char *const levels[] = {"avx512", "avx2", "sse4.2", "sse2", "neon", "baseline"};
+    static const char *const levels[] = {"avx512", "avx2", "sse2", "neon", "baseline"};
     char text[32];
     int known = 0;
     snprintf(text, sizeof text, "%d.%d.%d", SURPRISAL_VERSION_MAJOR, SURPRISAL_VERSION_MINOR, SURPRISAL_VERSION_PATCH);
