@@ -4,12 +4,17 @@
  * Between the logits and the backward pass a trainer needs a stable log-softmax, a weight per token, the weighted negative log-likelihood and
  * its gradient with respect to the logits. This library computes them over the caller's memory. The simple case is one line, over plain arrays:
  *
- *     double loss;                                // the mean over the tokens; dlogits becomes its gradient, [rows x vocab] as logits
- *     surprisal_status status = surprisal_simple_f32(SURPRISAL_OBJECTIVE_DFT, logits, targets, rows, vocab, dlogits, &loss, NULL);
- *     if (status != SURPRISAL_OK) { puts(surprisal_status_string(status)); }
+ *     double loss;                         // the mean over the rows that count
+ *     surprisal_error_detail detail;       // an output, like loss
+ *     surprisal_status status = surprisal_simple_f32(SURPRISAL_OBJECTIVE_DFT, logits, targets, rows, vocab, dlogits, &loss, &detail);
+ *     if (status != SURPRISAL_OK) { puts(detail.message); }
  *
- * (SURPRISAL_OBJECTIVE_SFT is plain cross-entropy; targets are int32_t, -100 where a row does not count; dlogits may be logits.) The full case has
- * every input, option and output, in f32, bf16 or f16, for parts of a batch or of a vocabulary:
+ * float logits[rows * vocab], row-major; int32_t targets[rows], the id that each row predicts, or -100 where a row does not count; float
+ * dlogits[rows * vocab] is overwritten with the gradient of `loss`, with zeros in rows that do not count. It may be `logits` itself, or NULL.
+ * SURPRISAL_OBJECTIVE_SFT is plain cross-entropy, DFT weighs it by the target's probability (detached); surprisal_objective has all formulas.
+ * Link -lsurprisal, and nothing else.
+ *
+ * The full case has every input, option and output, in f32, bf16 or f16, for parts of a batch or of a vocabulary:
  *
  *     surprisal_loss loss = SURPRISAL_LOSS_INIT;     loss.objective = SURPRISAL_OBJECTIVE_TALR;
  *     status = surprisal_loss_set(&loss, "tau", 0.5, &detail);
@@ -18,7 +23,6 @@
  *     surprisal_logits_mut dz = surprisal_logits_mut_bf16(dlogits, rows, vocab);
  *     surprisal_report report;
  *     status = surprisal_forward_backward(&loss, &batch, &z, &dz, NULL, NULL, &report, &detail);
- *     if (status != SURPRISAL_OK) { puts(detail.message); }              // surprisal_error_detail detail;
  *
  * What holds for every function:
  *

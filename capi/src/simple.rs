@@ -14,12 +14,9 @@ use crate::status::{Failure, surprisal_status};
 
 /// The simple case: mean loss of the tokens, and its gradient with respect to the logits.
 ///
-/// `logits` and `dlogits` are `[rows x vocab]`, row-major without padding; `targets` has one id a row, -100 for rows that do not count. `dlogits` may
-/// be `logits` (the gradient overwrites them) or NULL (loss only); `detail` may be NULL. Objectives that need more than targets are refused:
+/// `logits` and `dlogits` are `[rows x vocab]`, row-major without padding; `targets` has one id a row, -100 for rows that do not count, which get
+/// a gradient of 0. `dlogits` may be `logits` (the gradient overwrites them) or NULL (loss only); `detail` may be NULL. Where no row counts the loss is 0. Objectives that need more than targets are refused:
 /// `surprisal_forward_backward` takes everything.
-///
-///     double loss;
-///     surprisal_status status = surprisal_simple_f32(SURPRISAL_OBJECTIVE_DFT, logits, targets, rows, vocab, dlogits, &loss, NULL);
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn surprisal_simple_f32(
