@@ -204,6 +204,35 @@ fn parameters_by_name() {
     assert_eq!(talr, expected.into());
 }
 
+/// Case and the kind of dash do not matter, in names of objectives, of parameters and of values.
+#[test]
+fn names_are_spelled_freely() {
+    let mut talr = Builtin::from_name("TALR_Auto").unwrap();
+    talr.set("Tau-From", "TOKEN_MEDIAN").unwrap();
+    talr.set("FLOOR", 0.5).unwrap();
+    let expected =
+        TalrAuto { tau_from: TauFrom::TokenMedian, floor: 0.5, normalize: Normalize::None };
+    assert_eq!(talr, expected.into());
+    for wrong in ["talr auto", "talrauto", "talr-", "talr-auto-", ""] {
+        assert_eq!(Builtin::from_name(wrong), None, "{wrong}");
+    }
+    // The Kelvin sign is no K.
+    assert!(Builtin::from_name("grpo").unwrap().set("kl", "\u{212a}1").is_err());
+    // Every parameter takes a number or a variant, in either spelling.
+    for objective in Builtin::all() {
+        for parameter in objective.parameters() {
+            let (dashed, mut changed) = (parameter.replace('_', "-").to_uppercase(), objective);
+            let values =
+                [Value::Number(0.75), "k1".into(), "token-median".into(), "sum1-batch".into()];
+            let taken = values.into_iter().filter(|value| changed.set(&dashed, *value).is_ok());
+            assert_eq!(taken.count(), 1, "{objective:?} {parameter}");
+            assert_ne!(changed, objective, "{parameter}");
+        }
+    }
+    assert_eq!(Builtin::from_name("deft").unwrap().parameters(), &[""; 0]);
+    assert_eq!(talr.parameters(), ["floor", "tau_from", "normalize"]);
+}
+
 #[test]
 fn side_inputs() {
     let nan = f32::NAN;

@@ -13,7 +13,7 @@ use crate::reduction::Reduction;
 pub enum Value<'a> {
     /// A temperature, a bound, a factor.
     Number(f64),
-    /// A variant, as `k3` or `sequence-median`.
+    /// A variant, as `k3` or `sequence-median`, spelled as freely as an objective's name ([`Builtin::from_name`]).
     Name(&'a str),
 }
 
@@ -27,6 +27,12 @@ impl<'a> From<&'a str> for Value<'a> {
     fn from(name: &'a str) -> Self {
         Self::Name(name)
     }
+}
+
+/// Whether somebody means this name: in any case, and with `_` for `-` or the other way round.
+fn is_named(given: &str, name: &str) -> bool {
+    let plain = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    given.bytes().map(plain).eq(name.bytes().map(plain))
 }
 
 /// A parameter that can be set by name.
@@ -57,7 +63,7 @@ macro_rules! named {
             const EXPECTED: &'static str = $expected;
             fn from_value(value: Value<'_>) -> Option<Self> {
                 match value {
-                    $(Value::Name($name) => Some(Self::$variant),)*
+                    $(Value::Name(name) if is_named(name, $name) => Some(Self::$variant),)*
                     _ => None,
                 }
             }
@@ -96,16 +102,26 @@ macro_rules! builtins {
             /// Every objective's name, in the order of the documentation.
             pub const NAMES: &[&str] = &[$($name),*];
 
-            /// The objective of this name with its default parameters.
+            /// The objective of this name with its default parameters. Case does not matter, and `_` may stand for `-`: `talr-auto` is also found as
+            /// `TALR_Auto`.
             #[must_use]
             pub fn from_name(name: &str) -> Option<Self> {
                 match name {
-                    $($name => Some(Self::$objective($objective::default())),)*
+                    $(given if is_named(given, $name) => Some(Self::$objective($objective::default())),)*
                     _ => None,
                 }
             }
 
-            /// Sets a parameter by the name of its field, for instance `set("tau", 0.5)` or `set("kl", "k1")`.
+            /// The names of its parameters, as [`Builtin::set`] takes them.
+            #[must_use]
+            pub const fn parameters(&self) -> &'static [&'static str] {
+                match self {
+                    $(Self::$objective(_) => &[$(stringify!($parameter)),*],)*
+                }
+            }
+
+            /// Sets a parameter by the name of its field, for instance `set("tau", 0.5)` or `set("kl", "k1")`. Names, also those of values, may be spelled
+            /// as freely as in [`Builtin::from_name`].
             ///
             /// # Errors
             /// [`Error::UnknownParameter`]; [`Error::Parameter`] where a number stands for a name or the other way round. The range is
@@ -118,7 +134,7 @@ macro_rules! builtins {
                 let (value, objective) = (value.into(), self.name());
                 match self {
                     $(Self::$objective(_o) => match parameter {
-                        $(stringify!($parameter) => assign(stringify!($parameter), &mut _o.$parameter, value),)*
+                        $(given if is_named(given, stringify!($parameter)) => assign(stringify!($parameter), &mut _o.$parameter, value),)*
                         _ => Err(Error::UnknownParameter { objective }),
                     },)*
                 }
