@@ -4,13 +4,13 @@
 use half::{bf16, f16};
 use libfuzzer_sys::fuzz_target;
 use surprisal::Element;
-use surprisal_fuzz::bounds::Bounds;
 use surprisal_fuzz::logits::Storage;
 use surprisal_fuzz::problem::Input;
-use surprisal_fuzz::rounding::{BF16, F16, F32, Rounding};
+use surprisal_tests::bounds::Bounds;
 use surprisal_tests::compare::assert_same_bits;
 use surprisal_tests::run::{Way, is_fused, levels, run};
 use surprisal_tests::storage;
+use surprisal_tests::tolerance::{BF16, F16, F32, Rounding};
 
 fuzz_target!(|input: Input| match input.storage {
     Storage::F32 => check::<f32>(&input, F32),

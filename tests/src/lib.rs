@@ -5,8 +5,12 @@
 //! backends. A backend is a closure from [`Problem`](problem::Problem) to [`Outcome`](problem::Outcome), so that each of them gets
 //! the same tests.
 
+pub mod bounds;
 pub mod cases;
 pub mod compare;
+mod exact;
+pub mod hostile;
+mod moved;
 pub mod problem;
 pub mod rng;
 pub mod run;

@@ -9,13 +9,13 @@ use crate::problem::{Outcome, Problem};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rounding {
     /// Half an ULP relative to the smallest value of a binade; 0 for f32, whose rounding is part of the f32 bound.
-    relative: f64,
+    pub(crate) relative: f64,
     /// Half the spacing of subnormals.
-    absolute: f64,
+    pub(crate) absolute: f64,
     /// What the contract's bounds are multiplied by: 1 on the CPU.
     slack: f64,
     /// The largest number; what lies beyond is infinite.
-    largest: f64,
+    pub(crate) largest: f64,
     /// What is left in an expectation that should be 0.
     noise: f64,
 }
@@ -28,6 +28,11 @@ impl Rounding {
     #[must_use]
     pub const fn on_device(self) -> Self {
         Self { slack: 8.0, ..self }
+    }
+
+    /// The value, or an infinity where it leaves the range of the type.
+    pub(crate) fn stored(self, value: f64) -> f64 {
+        if value.abs() > self.largest { f64::INFINITY.copysign(value) } else { value }
     }
 }
 
@@ -192,9 +197,8 @@ pub fn assert_outcome(problem: &Problem, actual: &Outcome, oracle: &Outcome, rou
             },
         );
         // A coefficient may leave the range of the gradient's type.
-        let fits =
-            |&d: &f64| if d.abs() > rounding.largest { f64::INFINITY.copysign(d) } else { d };
-        let expected: Vec<f64> = oracle.dlogits[range.clone()].iter().map(fits).collect();
+        let expected = &oracle.dlogits[range.clone()];
+        let expected: Vec<f64> = expected.iter().map(|&d| rounding.stored(d)).collect();
         let bound = RowBound::new(problem, row, &expected);
         let what = format!("{name} dlogits row {row}");
         assert_close(&what, &actual.dlogits[range], &expected, |j| {
