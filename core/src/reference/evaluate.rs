@@ -9,6 +9,11 @@ use crate::loss::ExtrasScale;
 use crate::reduction::Reduction;
 use crate::report::LossReport;
 
+/// A loss beyond 1e200 is infinite, by the rule of `Loss`.
+fn infinite_if_large(loss: f64) -> f64 {
+    if libm::fabs(loss) > 1e200 { libm::copysign(f64::INFINITY, loss) } else { loss }
+}
+
 /// A row that takes part.
 #[derive(Clone, Copy, Debug)]
 struct Member {
@@ -132,7 +137,7 @@ fn row_loss(model: &Model<'_>, member: &Member, softmax: &Softmax) -> f64 {
     let problem = model.problem;
     let row = model.row(member.row);
     let log_p = row.chosen(member.target).log_p;
-    let objective = loss(problem.objective, &member.token, log_p);
+    let objective = infinite_if_large(loss(problem.objective, &member.token, log_p));
 
     let mut dense = 0.0;
     if problem.extras.label_smoothing > 0.0 {
@@ -147,7 +152,8 @@ fn row_loss(model: &Model<'_>, member: &Member, softmax: &Softmax) -> f64 {
         dense += f64::from(problem.extras.z_loss) * lse * lse;
     }
     let objective = times(objective_weight(problem, member.target), objective);
-    times(problem.token_weight(member.row), objective + times(dense_weight(problem, member), dense))
+    let loss = objective + times(dense_weight(problem, member), dense);
+    infinite_if_large(times(problem.token_weight(member.row), loss))
 }
 
 /// ∂/∂z_j: slope_j · u/N · ( w_t·(1−ε)·c·(p_j − [j = t]) + x·( ε/V·(p_j·Σw − w_j) + 2c·lse·p_j ) )
@@ -167,6 +173,12 @@ fn row_gradient(at: &Model<'_>, member: &Member, out: &mut [f64]) {
     let smoothing = smoothing(problem) / problem.vocab as f64;
     let class_weights: f64 = (0..problem.vocab).map(|class| problem.class_weight(class)).sum();
     let z_loss = f64::from(problem.extras.z_loss);
+    // A coefficient that nobody knows, because another row of the sequence or batch has no softmax. What p it would multiply does not matter.
+    let has_extras = smoothing * class_weights > 0.0 || z_loss > 0.0;
+    if coef.is_nan() || (has_extras && dense.is_nan()) {
+        out.fill(f64::NAN);
+        return;
+    }
 
     for (class, out) in out.iter_mut().enumerate() {
         let log_p = softmax.log_p(row.logit(class));

@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use super::number::{at_least, at_most, item_of_rank, lower_median, nan_largest};
-use super::problem::{Model, finite};
+use super::problem::{Model, Problem, finite};
 use super::token::{Token, talr_weight};
 use crate::objective::{Builtin, Flow, Normalize, Rho1, SftGo, TalrAuto, TauFrom};
 
@@ -55,9 +55,13 @@ impl Shared {
 
     /// The temperature that the report gives.
     pub(super) fn found_tau(&self, at: &Model<'_>) -> Option<f64> {
-        let finds = matches!(at.problem.objective, Builtin::TalrAuto(_) | Builtin::Flow(_));
         let any = (0..at.problem.rows).any(|row| at.problem.target(row).is_some());
-        (finds && any).then_some(self.tau)
+        let known = match at.problem.objective {
+            Builtin::TalrAuto(_) => any,
+            Builtin::Flow(o) => any || o.tau.is_some(),
+            _ => false,
+        };
+        known.then_some(self.tau)
     }
 
     /// What one sequence shares, including what it takes from the batch.
@@ -75,8 +79,9 @@ impl Shared {
                 Self { weight: at_most(o.max, libm::exp(o.temperature * log_ratio)), ..self }
             }
             Builtin::Flow(_) => {
-                let mean_nll = mean(&|row| -finite(problem.ref_log_p(row)));
-                Self { weight: flow_weight(mean_nll, self.tau), ..self }
+                let mean_nll = mean(&|row| flow_nll(problem, row));
+                // With τ → 0, a reference that is certain of the median sample, 1 or 0.
+                Self { weight: libm::exp(-mean_nll / self.tau), ..self }
             }
             Builtin::DftSequence(_) => {
                 Self { weight: libm::exp(mean(&|row| at.finite_log_p(row))), ..self }
@@ -182,21 +187,15 @@ fn flow_tau(at: &Model<'_>, o: &Flow) -> f64 {
     let problem = at.problem;
     let median = || {
         lower_median(problem.sequences(), |i| {
-            problem.mean(problem.sequence(i), |row| -finite(problem.ref_log_p(row)))
+            problem.mean(problem.sequence(i), |row| flow_nll(problem, row))
         })
     };
-    o.tau.or_else(median).unwrap_or(1.0)
+    at_least(f64::MIN_POSITIVE, o.tau.or_else(median).unwrap_or(1.0))
 }
 
-/// e^(−f/τ); with τ → 0 (a reference that is certain of the median sample) 1 or 0.
-fn flow_weight(mean_nll: f64, tau: f64) -> f64 {
-    if tau >= f64::MIN_POSITIVE {
-        libm::exp(-mean_nll / tau)
-    } else if mean_nll > 0.0 {
-        0.0
-    } else {
-        1.0
-    }
+/// −ln p under the reference, which rounding may have left above 0.
+fn flow_nll(problem: &Problem<'_>, row: usize) -> f64 {
+    at_least(0.0, -finite(problem.ref_log_p(row)))
 }
 
 /// SFT-GO: (1−λ) for every token, and λ·n/n_g more for those of the group with the largest mean nll (of equal ones the lower id).
