@@ -81,6 +81,10 @@ impl Base {
         origin: 0.0,
     };
 
+    pub(super) fn is_capped(&self) -> bool {
+        self.map.cap.is_some()
+    }
+
     /// The logit scale.
     pub(super) fn scale(&self) -> f64 {
         f64::from(self.map.scale)

@@ -136,7 +136,7 @@ pub(super) fn weighted<T: Lanes>(
     weights: Option<&[f32]>,
 ) -> f64 {
     let (sum, weight, factor) = dispatch!(level, simd => match base.row_map() {
-        RowMap::General(map) => {
+        RowMap::General(map) if base.is_capped() => {
             let (sum, weight) = sum_weighted(
                 simd,
                 row,
@@ -146,8 +146,8 @@ pub(super) fn weighted<T: Lanes>(
             );
             (sum, weight, 1.0)
         }
-        // The raw logits: f64 has digits enough for any offset.
-        RowMap::Unit(_) | RowMap::Linear(_) => {
+        // The raw logits: f64 has digits enough for any offset, and room for any scale.
+        RowMap::Unit(_) | RowMap::Linear(_) | RowMap::General(_) => {
             let (sum, _) = sum_weighted(
                 simd,
                 row,

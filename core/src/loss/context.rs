@@ -14,8 +14,14 @@ use crate::report::over;
 use crate::rows::{Ask, Facts, band_rows};
 use crate::stats::Softmax;
 
-/// Losses beyond this are those of a target with ln p = −1e300: infinite.
+/// Losses beyond this are those of a target with ln p = −1e300, or of a ratio to such a one: infinite.
 const INFINITE_LOSS: f64 = 1e200;
+/// The same over the weight of an impossible target, however small that is.
+const INFINITE_NLL: f64 = 1e250;
+
+fn infinite_from(limit: f64, loss: f64) -> f64 {
+    if libm::fabs(loss) > limit { libm::copysign(f64::INFINITY, loss) } else { loss }
+}
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Context<'a, O> {
@@ -160,8 +166,11 @@ impl<'a, O: Objective> Context<'a, O> {
             extra: self.extra(row).map(Dual::lit),
             shared: scalars.values().map(Dual::lit),
         });
-        let infinite = libm::fabs(value) > INFINITE_LOSS;
-        let value = if infinite { libm::copysign(f64::INFINITY, value) } else { value };
+        let mut limit = INFINITE_LOSS;
+        if softmax.nll == f64::INFINITY && slope != 0.0 {
+            limit = limit.min(INFINITE_NLL * libm::fabs(slope));
+        }
+        let value = infinite_from(limit, value);
         // Not −0, where the slope is 0.
         let weight = 0.0 - slope;
         let extras = match self.extras.scale {
@@ -170,7 +179,7 @@ impl<'a, O: Objective> Context<'a, O> {
         };
         let values = self.values(row, target, softmax, divisor);
         let Term { loss, coef, dense } = Term::new(value, weight, extras, &values, &self.options);
-        (TokenTerm { loss, coef, dense }, weight)
+        (TokenTerm { loss: infinite_from(INFINITE_LOSS, loss), coef, dense }, weight)
     }
 
     #[inline]

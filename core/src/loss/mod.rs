@@ -53,7 +53,7 @@ pub use workspace::{Workspace, WorkspaceLen};
 /// | target −inf, others finite | +∞, or 0 where the objective's weight vanishes (DFT) | finite, or infinite with the objective's weight (GRPO's K2, K3) |
 /// | weight 0 | 0, whatever it multiplies | 0, whatever it multiplies |
 ///
-/// With a soft-cap an infinite logit is capped like any other.
+/// With a soft-cap an infinite logit is capped like any other. A token's loss beyond 1e200 is infinite.
 ///
 /// # Cost
 /// One exponential for each logit, and one reading and writing of the row while it is in cache; 16-bit gradients two exponentials, unless a

@@ -1,5 +1,6 @@
 //! Objectives weighted by an importance: a ratio of two models, or a frozen model's own judgement of a sample.
 
+use super::policy::LOG_RATIO_MAX;
 use super::{Group, GroupPass, Input, Objective, Real, Scalars, Token};
 use crate::error::{Error, check_parameter};
 
@@ -27,7 +28,8 @@ fn check_temperature(temperature: f64) -> Result<(), Error> {
 
 impl Objective for IwToken {
     fn loss<R: Real>(&self, t: &Token<R>) -> R {
-        let ratio = ((t.log_p - t.ref_log_p) * self.temperature).exp();
+        let log_ratio = (t.log_p - t.ref_log_p) * self.temperature;
+        let ratio = log_ratio.min(R::lit(LOG_RATIO_MAX)).exp();
         -(ratio.clamp(self.low, self.high).stop() * t.log_p)
     }
 
@@ -88,8 +90,8 @@ impl GroupPass for IwSequence {
     fn run(&self, group: &Group<'_>, scalars: &mut [Scalars]) -> Option<f64> {
         group.per_sequence(scalars, |rows| {
             let mean = group.mean(rows, |row| group.log_p(row) - group.ref_log_p(row));
-            let ratio = Real::exp(mean.unwrap_or(0.0) * self.temperature);
-            Scalars::of([Real::min(ratio, self.max), 0.0])
+            let log_ratio = Real::min(mean.unwrap_or(0.0) * self.temperature, LOG_RATIO_MAX);
+            Scalars::of([Real::min(Real::exp(log_ratio), self.max), 0.0])
         });
         None
     }

@@ -3,12 +3,20 @@
 use super::{Group, GroupPass, Input, Objective, Real, Scalars, Token};
 use crate::error::{Error, check_parameter};
 
-/// Largest ln r: e^700 is a finite f64, so that an advantage of 0 silences any ratio.
-const LOG_RATIO_MAX: f64 = 700.0;
+/// Largest ln r: e^600 is finite in f64, also times any f32, so that a factor of 0 silences any ratio.
+pub(super) const LOG_RATIO_MAX: f64 = 600.0;
+
+/// Largest coefficient that an estimator of the KL divergence forms by itself.
+const COEF_MAX: f64 = 1e300;
+
+/// r = e^(ln r), which stays finite and keeps its gradient r.
+fn exp_limited<R: Real>(log_ratio: R) -> R {
+    (log_ratio.stop().min(R::lit(LOG_RATIO_MAX)) + (log_ratio - log_ratio.stop())).exp()
+}
 
 /// r = p / p_old.
 fn ratio<R: Real>(t: &Token<R>) -> R {
-    (t.log_p - t.old_log_p).min(R::lit(LOG_RATIO_MAX)).exp()
+    exp_limited(t.log_p - t.old_log_p)
 }
 
 /// −min(r·A, clip(r, 1−low, 1+high)·A).
@@ -140,16 +148,23 @@ impl Grpo {
     fn kl<R: Real>(&self, t: &Token<R>) -> R {
         let k = t.ref_log_p - t.log_p;
         let k3 = |k: R| k.exp_m1() - k;
+        // Coefficients in which terms have cancelled are formed here, not by the rules of derivatives; finite, so that 0 times one is 0.
+        let with_coef = |value: R, coef: R| {
+            value.stop() + (t.log_p.stop() - t.log_p) * coef.clamp(-COEF_MAX, COEF_MAX).stop()
+        };
         match self.kl {
             Kl::K1 => -k,
             Kl::K2 => k * k * 0.5,
-            Kl::K3 => k3(k),
+            Kl::K3 => with_coef(k3(k), k.exp_m1()),
             Kl::K3Corrected => {
-                // The derivative is −r·k, in which two terms of e^k have cancelled: formed here, not by the product rule.
                 let r = ratio(t);
-                r.weigh(k3(k)).stop() + (t.log_p.stop() - t.log_p) * (r * k).stop()
+                with_coef(r.weigh(k3(k)), r.weigh(k))
             }
-            Kl::K3Clamped => k3(k.clamp(-20.0, 20.0)).min(R::lit(10.0)),
+            // Beyond the limits of k the value is beyond 10.
+            Kl::K3Clamped => {
+                let k = k.clamp(-20.0, 20.0);
+                with_coef(k3(k), k.exp_m1()).min(R::lit(10.0))
+            }
         }
     }
 }
@@ -252,7 +267,7 @@ impl Default for Gspo {
 
 impl Objective for Gspo {
     fn loss<R: Real>(&self, t: &Token<R>) -> R {
-        let ratio = (t.log_p - t.log_p.stop() + t.shared[0]).min(R::lit(LOG_RATIO_MAX)).exp();
+        let ratio = exp_limited(t.log_p - t.log_p.stop() + t.shared[0]);
         clipped(ratio, t.advantage, self.clip_low, self.clip_high)
     }
 

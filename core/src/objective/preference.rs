@@ -54,7 +54,8 @@ impl GroupPass for Dpo {
         let log_ratio = |sequence| {
             let rows = group.active_in(group.sequence(sequence));
             rows.fold((0_usize, 0.0), |(n, sum), row| {
-                (n + 1, sum + group.log_p(row) - group.ref_log_p(row))
+                // The difference first: where both models call a token impossible, the sum would drown between them.
+                (n + 1, sum + (group.log_p(row) - group.ref_log_p(row)))
             })
         };
         for pair in group.pairs() {

@@ -132,7 +132,7 @@ impl Objective for InfoSft {
         // The smallest positive double in place of 1 − p = 0 keeps the logit finite where p is 1.
         let logit = t.log_p - (-t.log_p.exp_m1()).max(R::lit(f64::MIN_POSITIVE)).ln();
         let ceiling = libm::log(self.p_max / (1.0 - self.p_max));
-        let weight = p * (-logit / ceiling + 1.0).max(R::lit(0.0));
+        let weight = p.weigh((-logit / ceiling + 1.0).max(R::lit(0.0)));
         -(weight.stop() * t.log_p)
     }
 
