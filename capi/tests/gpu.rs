@@ -110,7 +110,7 @@ fn header_in_c_and_cpp() {
     }
 }
 
-/// The functions of this header and of the other are the library's, besides those of the Rust libraries in it.
+/// The functions of this header and of the others are the library's, besides those of the Rust libraries in it.
 #[test]
 fn library_exports_what_the_headers_declare() {
     let (table, _) = output(Command::new("nm").args(["-g", "--defined-only"]).arg(&LIBRARY.0));
@@ -123,7 +123,7 @@ fn library_exports_what_the_headers_declare() {
     };
     let exported: BTreeSet<_> = table.lines().filter_map(of_line).collect();
     let mut declared = BTreeSet::new();
-    for header in ["surprisal.h", "surprisal_gpu.h"] {
+    for header in ["surprisal.h", "surprisal_tools.h", "surprisal_gpu.h"] {
         let header = fs::read_to_string(Path::new(CAPI).join("../include").join(header)).unwrap();
         let (_, declarations) = header.split_once("extern \"C\" {").unwrap();
         let (declarations, _) = declarations.split_once("extern \"C\"").unwrap();

@@ -13,7 +13,7 @@
 
 /* Layouts that the ABI has wherever pointers have 64 bits. */
 #define SIZE(type, size) typedef char size_of_##type[sizeof(size_t) != 8 || sizeof(type) == (size) ? 1 : -1]
-SIZE(surprisal_gpu_info, 160);
+SIZE(surprisal_gpu_info, 208);
 SIZE(surprisal_gpu_matrix, 56);
 
 static surprisal_gpu *gpu;
