@@ -97,7 +97,7 @@ impl Bounds {
         let nll: f64 = nll.sum();
         let (terms, sum) = (&self.terms, &self.sum);
         let bound = |t: &Terms, moved: f64| {
-            1.001 * moved + t.dense_slack(problem, &self.rows) + t.rounding() + VANISHING
+            1.01 * moved + t.dense_slack(problem, &self.rows) + t.rounding() + VANISHING
         };
         // Sums of parts of both signs are reduced with what was rounded off.
         let reduced = [a, e].map(|report| (report.loss / report.loss_sum).abs());

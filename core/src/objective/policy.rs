@@ -14,6 +14,25 @@ fn exp_limited<R: Real>(log_ratio: R) -> R {
     (log_ratio.stop().min(R::lit(LOG_RATIO_MAX)) + (log_ratio - log_ratio.stop())).exp()
 }
 
+/// e^k − k − 1. Where k is small, by its series: a difference would keep few of its digits.
+fn k3<R: Real>(k: R) -> R {
+    const SMALL: f64 = 1.0 / 16.0;
+    /// 1/9!, ..., 1/2!.
+    const SERIES: [f64; 8] = [
+        1.0 / 362_880.0,
+        1.0 / 40_320.0,
+        1.0 / 5_040.0,
+        1.0 / 720.0,
+        1.0 / 120.0,
+        1.0 / 24.0,
+        1.0 / 6.0,
+        0.5,
+    ];
+    let small = k.clamp(-SMALL, SMALL);
+    let series = SERIES.into_iter().fold(R::lit(1.0 / 3_628_800.0), |sum, next| sum * small + next);
+    (k.max(-k) - SMALL).if_negative(series * small * small, k.exp_m1() - k)
+}
+
 /// r = p / p_old.
 fn ratio<R: Real>(t: &Token<R>) -> R {
     exp_limited(t.log_p - t.old_log_p)
@@ -147,7 +166,6 @@ impl Default for Grpo {
 impl Grpo {
     fn kl<R: Real>(&self, t: &Token<R>) -> R {
         let k = t.ref_log_p - t.log_p;
-        let k3 = |k: R| k.exp_m1() - k;
         // Coefficients in which terms have cancelled are formed here, not by the rules of derivatives; finite, so that 0 times one is 0.
         let with_coef = |value: R, coef: R| {
             value.stop() + (t.log_p.stop() - t.log_p) * coef.clamp(-COEF_MAX, COEF_MAX).stop()

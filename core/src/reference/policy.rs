@@ -42,9 +42,20 @@ pub(super) fn clipped_coef(
     if clipped_above || clipped_below || clipped_twice { 0.0 } else { times(advantage, ratio) }
 }
 
-/// e^k − 1 − k; ∞ at both ends.
+/// e^k − 1 − k; ∞ at both ends. Near 0 the sum of k^n/n! from n = 2 on.
 fn k3(k: f64) -> f64 {
-    if k == f64::INFINITY { f64::INFINITY } else { libm::expm1(k) - k }
+    if k == f64::INFINITY {
+        return f64::INFINITY;
+    }
+    if libm::fabs(k) > 1.0 || k.is_nan() {
+        return libm::expm1(k) - k;
+    }
+    let (mut term, mut sum) = (k, 0.0);
+    for n in 2..25 {
+        term *= k / f64::from(n);
+        sum += term;
+    }
+    sum
 }
 
 /// A KL estimator at k = ln p_ref − ln p and r = p/p_old.
