@@ -3,8 +3,8 @@
 //! A call goes one way: the options are copied (`versioned`), every pointer is declared and checked as an address (`memory`), only then
 //! references are made, and the core checks the values and computes. Until then nothing is written, and nothing panics.
 //!
-//! The C library is built without the standard library (`--no-default-features --profile capi`): no allocation, no unwinding, no symbol but
-//! the API. Its SIMD level comes from `probe`.
+//! The C library is built without the standard library (`--no-default-features --profile capi`): no allocation, no unwinding. Its SIMD level comes
+//! from `probe`. What is built has the functions of two headers, from which `cut.sh` makes two libraries; `tools` is in `surprisal_tools.h`.
 //!
 //! With the feature `gpu` it is another library, which needs the standard library and unwinds: `include/surprisal_gpu.h`.
 #![cfg_attr(not(feature = "std"), no_std)]
