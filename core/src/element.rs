@@ -2,7 +2,8 @@
 
 use half::{bf16, f16};
 
-use crate::kernel::{Kernels, Lanes};
+use crate::kernel::Lanes;
+use crate::matrix::Typed;
 
 /// A storage type of logits or gradients: `f32`, `bf16` or `f16`, in any combination.
 ///
@@ -17,7 +18,7 @@ use crate::kernel::{Kernels, Lanes};
 /// }
 /// assert_eq!(widened(&[bf16::from_f32(1.0), bf16::from_f32(0.5)]), 1.5);
 /// ```
-pub trait Element: Kernels {
+pub trait Element: Typed {
     /// The value in f32, exactly.
     #[must_use]
     fn to_f32(self) -> f32 {

@@ -3,7 +3,7 @@
 use fearless_simd::Level;
 
 use crate::entry;
-use crate::kernel::{self, Affine, Base, Kernels, LogitMap};
+use crate::kernel::{Affine, Any, Base, LogitMap, Row, RowMut};
 use crate::objective::Real;
 
 /// The options of a loss as numbers.
@@ -153,49 +153,41 @@ impl RowGrad<'_> {
     }
 
     /// Makes entries of exponentials that were parked, in the result itself if that is f32. `at_max` is the exponential of the maximum.
-    pub(crate) fn finish<G: Kernels>(
-        &self,
-        level: Level,
-        at_max: f64,
-        parked: &[f32],
-        out: &mut [G],
-    ) {
-        let parked = parked.get(..out.len()).unwrap_or_default();
-        match (self.affine(at_max), G::as_f32(out)) {
-            (Some(affine), Some(row)) => kernel::finish_in_place(level, row, affine),
-            (Some(affine), None) => G::finish(level, parked, out, affine),
-            (None, Some(row)) => {
-                row.iter_mut().enumerate().for_each(|(j, e)| *e = self.double(at_max, j, *e, 1.0));
+    pub(crate) fn finish(&self, level: Level, at_max: f64, parked: &[f32], out: &mut RowMut<'_>) {
+        let parked = parked.get(..out.as_row().len()).unwrap_or_default();
+        let double = |(j, e): (usize, f32)| self.double(at_max, j, e, 1.0);
+        match (self.affine(at_max), &mut *out) {
+            (Some(affine), _) => out.finish(level, parked, affine),
+            (None, Any::F32(row)) => {
+                row.iter_mut().enumerate().for_each(|(j, e)| *e = double((j, *e)));
             }
-            (None, None) => {
-                for (j, (&e, out)) in parked.iter().zip(out).enumerate() {
-                    *out = G::lane_of(self.double(at_max, j, e, 1.0));
-                }
+            (None, _) => {
+                parked.iter().enumerate().for_each(|(j, e)| out.set(j, double((j, *e))));
             }
         }
     }
 
     /// Makes entries of a part of a row from its logits. `start` is the part's first column.
-    pub(crate) fn again<T: Kernels>(
+    pub(crate) fn again(
         &self,
         level: Level,
         at_max: f64,
         start: usize,
-        logits: &[T],
+        logits: Row<'_>,
         out: &mut [f32],
     ) {
         if let Some(affine) = self.affine(at_max) {
-            return T::entries(level, logits, &self.base, out, affine.from(start));
+            return logits.entries(level, &self.base, out, affine.from(start));
         }
         if self.map.cap.is_none() {
-            T::entries(level, logits, &self.base, out, Affine::IDENTITY);
+            logits.entries(level, &self.base, out, Affine::IDENTITY);
             return out
                 .iter_mut()
                 .enumerate()
                 .for_each(|(j, e)| *e = self.double(at_max, start + j, *e, 1.0));
         }
-        for (j, (out, z)) in out.iter_mut().zip(logits).enumerate() {
-            let z = z.lane_f32();
+        for (j, out) in out.iter_mut().enumerate() {
+            let Some(z) = logits.get(j) else { break };
             #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
             let e = libm::exp(self.map.apply(z) - self.base.max) as f32;
             *out = self.double(1.0, start + j, e, self.map.slope(z));
@@ -203,10 +195,10 @@ impl RowGrad<'_> {
     }
 
     /// Overwrites the target's entry.
-    pub(crate) fn set_target<G: Kernels>(&self, row: &mut [G]) {
+    pub(crate) fn set_target(&self, row: &mut RowMut<'_>) {
         if let Some((column, value)) = self.target {
             #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
-            entry::write(row, column, G::lane_of(value as f32));
+            row.set(column, value as f32);
         }
     }
 }

@@ -41,7 +41,7 @@ impl Softmax {
         out: LogitsMut<'_, G>,
     ) -> Result<(), Error> {
         logits.shape.check_same(Argument::Output, out.shape)?;
-        self.log_softmax_of(Matrix::Split(logits, out))
+        self.log_softmax_of(Matrix::split(logits, out))
     }
 
     /// See [`log_softmax_in_place`].
@@ -49,12 +49,12 @@ impl Softmax {
     /// # Errors
     /// See there.
     pub fn log_softmax_in_place<T: Element>(self, logits: LogitsMut<'_, T>) -> Result<(), Error> {
-        self.log_softmax_of::<T, T>(Matrix::InPlace(logits))
+        self.log_softmax_of(Matrix::in_place(logits))
     }
 
-    fn log_softmax_of<T: Element, G: Element>(self, matrix: Matrix<'_, T, G>) -> Result<(), Error> {
+    fn log_softmax_of(self, matrix: Matrix<'_>) -> Result<(), Error> {
         matrix.shape().check_whole()?;
-        let second = |item: Item<'_, '_, T, G>, (): &mut (), _: &mut Totals| {
+        let second = |item: Item<'_, '_>, (): &mut (), _: &mut Totals| {
             let softmax = item.softmax;
             #[expect(
                 clippy::cast_possible_truncation,
@@ -76,7 +76,7 @@ impl Softmax {
         logits: Logits<'_, T>,
         out: &mut [f32],
     ) -> Result<(), Error> {
-        self.per_row(logits, out, Ask::SOFTMAX, RowSoftmax::log_sum_exp)
+        self.per_row(Matrix::read(logits), out, Ask::SOFTMAX, RowSoftmax::log_sum_exp)
     }
 
     /// See [`entropy`].
@@ -85,26 +85,26 @@ impl Softmax {
     /// See there.
     pub fn entropy<T: Element>(self, logits: Logits<'_, T>, out: &mut [f32]) -> Result<(), Error> {
         let ask = Ask { moments: true, ..Ask::SOFTMAX };
-        self.per_row(logits, out, ask, RowSoftmax::entropy)
+        self.per_row(Matrix::read(logits), out, ask, RowSoftmax::entropy)
     }
 
-    fn per_row<T: Element>(
+    fn per_row(
         self,
-        logits: Logits<'_, T>,
+        matrix: Matrix<'_>,
         out: &mut [f32],
         ask: Ask<'_>,
-        value: impl Fn(&RowSoftmax) -> f64 + Sync,
+        value: fn(&RowSoftmax) -> f64,
     ) -> Result<(), Error> {
-        logits.shape.check_whole()?;
-        check_len(Argument::Output, out.len(), logits.rows())?;
+        matrix.shape().check_whole()?;
+        check_len(Argument::Output, out.len(), matrix.shape().rows)?;
         // `nll` is merely the slot that carries one f32 a row through the tree.
         let outputs = Outputs::new().nll(out);
-        let second = |item: Item<'_, '_, T, T>, (): &mut (), _: &mut Totals| {
+        let second = |item: Item<'_, '_>, (): &mut (), _: &mut Totals| {
             let value = value(item.softmax);
             #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
             item.outputs.put_nll(item.local, value as f32);
         };
-        let rows = Rows::<T, T>::new(0, Matrix::Read(logits), outputs, self.level);
+        let rows = Rows::new(0, matrix, outputs, self.level);
         rows.each(&Scratch::none(), &mut (), &softmaxes(ask, second));
         Ok(())
     }
@@ -125,10 +125,10 @@ impl Softmax {
 }
 
 /// A pass over all rows that wants their softmaxes, of all classes alike.
-fn softmaxes<'a, T: Element, G: Element>(
+fn softmaxes<'a>(
     ask: Ask<'a>,
-    second: impl Fn(Item<'_, '_, T, G>, &mut (), &mut Totals) + Sync + 'a,
-) -> impl Pass<T, G, ()> + 'a {
+    second: impl Fn(Item<'_, '_>, &mut (), &mut Totals) + Sync + 'a,
+) -> impl Pass<()> + 'a {
     let active = |_| true;
     Halves { active, target: |_| None, first: First::Ask(ask), wants_softmax: true, second }
 }

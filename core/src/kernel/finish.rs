@@ -65,7 +65,7 @@ pub(super) fn finish<G: Lanes>(level: Level, source: &[f32], out: &mut [G], entr
 }
 
 /// As [`finish`], in place.
-pub(crate) fn finish_in_place(level: Level, row: &mut [f32], entry: Affine<'_>) {
+pub(super) fn finish_in_place(level: Level, row: &mut [f32], entry: Affine<'_>) {
     dispatch!(level, simd => affine(simd, InPlace(row), entry));
 }
 

@@ -3,6 +3,7 @@
 
 use fearless_simd::{Level, Simd};
 
+use super::any::Row;
 use super::base::{Base, LaneMap, LogitMap, RowMap, at_maxima};
 use super::lanes::{LANES, Lanes};
 use super::level::dispatch;
@@ -18,7 +19,7 @@ const FEW: usize = 4;
 
 /// The first half of a row.
 #[derive(Clone, Copy, Debug)]
-pub struct Half {
+pub(crate) struct Half {
     /// The target's column, given; `usize::MAX` where the row has none.
     pub(crate) target: usize,
     /// The largest raw logit.
@@ -37,41 +38,41 @@ impl Half {
 
 /// The rows that are looked at after a band's, as long as those.
 #[derive(Debug)]
-pub struct Ahead<'r, 'a, T> {
-    pub(crate) rows: &'r [&'a [T]],
+pub(crate) struct Ahead<'r, 'a> {
+    pub(crate) rows: &'r [Row<'a>],
     /// The largest logits of the band's own rows where they were found on the way, and afterwards those of `rows`.
     pub(crate) max: [Option<f32>; TOGETHER],
 }
 
 /// The first halves of a band's rows; the exponentials are lost.
-pub(super) fn sums<T: Lanes>(
+pub(crate) fn sums<T: Lanes>(
     level: Level,
     map: &LogitMap,
     rows: &mut [Read<'_, T>],
     halves: &mut [Half],
-    ahead: &mut Ahead<'_, '_, T>,
+    ahead: &mut Ahead<'_, '_>,
 ) {
     dispatch!(level, simd => each(simd, map, rows, halves, ahead));
 }
 
 /// As [`sums`], with the exponentials parked elsewhere.
-pub(super) fn parked<T: Lanes>(
+pub(crate) fn parked<T: Lanes>(
     level: Level,
     map: &LogitMap,
     rows: &mut [Split<'_, T, f32>],
     halves: &mut [Half],
-    ahead: &mut Ahead<'_, '_, T>,
+    ahead: &mut Ahead<'_, '_>,
 ) {
     dispatch!(level, simd => each(simd, map, rows, halves, ahead));
 }
 
 /// As [`sums`], with the exponentials parked over the logits.
-pub(super) fn parked_in_place(
+pub(crate) fn parked_in_place(
     level: Level,
     map: &LogitMap,
     rows: &mut [InPlace<'_, f32>],
     halves: &mut [Half],
-    ahead: &mut Ahead<'_, '_, f32>,
+    ahead: &mut Ahead<'_, '_>,
 ) {
     dispatch!(level, simd => each(simd, map, rows, halves, ahead));
 }
@@ -90,7 +91,7 @@ fn each<S: Simd, W: Walk<S>>(
     map: &LogitMap,
     rows: &mut [W],
     halves: &mut [Half],
-    ahead: &mut Ahead<'_, '_, W::Logit>,
+    ahead: &mut Ahead<'_, '_>,
 ) {
     for ((row, half), max) in rows.iter().zip(&mut *halves).zip(&mut ahead.max) {
         half.raw_max = match max.take() {
@@ -103,7 +104,7 @@ fn each<S: Simd, W: Walk<S>>(
     let mut maxima = [W::Logit::no_max(simd); TOGETHER];
     let found = sums.iter_mut().zip(&mut maxima);
     for (index, ((row, half), (sum, max))) in rows.iter_mut().zip(&*halves).zip(found).enumerate() {
-        let next = ahead.rows.get(index).copied().unwrap_or_default();
+        let next = ahead.rows.get(index).map_or(&[][..], |row| W::Logit::of(*row));
         (*sum, *max) = match half.base.row_map() {
             RowMap::Unit(map) => walk(simd, row, half.target, next, map),
             RowMap::Linear(map) => walk(simd, row, half.target, next, map),

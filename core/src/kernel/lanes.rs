@@ -4,6 +4,7 @@
 use fearless_simd::{Simd, f32x16, i16x32, prelude::*, u16x16, u32x16};
 use half::{bf16, f16};
 
+use super::any::{Any, Row, RowMut};
 use super::native;
 use super::walk::BLOCK;
 
@@ -25,11 +26,27 @@ pub trait Lanes: Copy + Send + Sync + core::fmt::Debug + 'static {
     fn no_max<S: Simd>(simd: S) -> Self::Max<S>;
     fn max_with<S: Simd>(simd: S, max: Self::Max<S>, block: &[Self; BLOCK]) -> Self::Max<S>;
     fn max_lane<S: Simd>(simd: S, max: Self::Max<S>) -> f32;
-    /// The same row as f32, where it is: such a row can hold intermediate values.
-    fn as_f32(row: &mut [Self]) -> Option<&mut [f32]> {
-        let _ = row;
-        None
-    }
+    fn row(row: &[Self]) -> Row<'_>;
+    fn row_mut(row: &mut [Self]) -> RowMut<'_>;
+    /// A row of this type; nothing of another one.
+    fn of(row: Row<'_>) -> &[Self];
+}
+
+/// Rows of a type.
+macro_rules! rows {
+    ($variant:ident) => {
+        fn row(row: &[Self]) -> Row<'_> {
+            Any::$variant(row)
+        }
+
+        fn row_mut(row: &mut [Self]) -> RowMut<'_> {
+            Any::$variant(row)
+        }
+
+        fn of(row: Row<'_>) -> &[Self] {
+            if let Any::$variant(row) = row { row } else { &[] }
+        }
+    };
 }
 
 impl Lanes for f32 {
@@ -78,9 +95,7 @@ impl Lanes for f32 {
         simd.reduce_max_f32x16(max)
     }
 
-    fn as_f32(row: &mut [Self]) -> Option<&mut [f32]> {
-        Some(row)
-    }
+    rows!(F32);
 }
 
 /// The 16-bit patterns of a vector, each in a lane of 32 bits.
@@ -139,7 +154,8 @@ impl<S: Simd> Extremes<S> {
 
 /// What 16-bit floats share.
 macro_rules! sixteen_bits {
-    () => {
+    ($variant:ident) => {
+        rows!($variant);
         const ZERO: Self = Self::ZERO;
         const NEG_INFINITY: Self = Self::NEG_INFINITY;
         const NAN: Self = Self::NAN;
@@ -174,7 +190,7 @@ macro_rules! sixteen_bits {
 }
 
 impl Lanes for bf16 {
-    sixteen_bits!();
+    sixteen_bits!(Bf16);
 
     #[inline(always)]
     fn load<S: Simd>(simd: S, lanes: &[Self; LANES]) -> f32x16<S> {
@@ -191,7 +207,7 @@ impl Lanes for bf16 {
 }
 
 impl Lanes for f16 {
-    sixteen_bits!();
+    sixteen_bits!(F16);
 
     #[inline(always)]
     fn load<S: Simd>(simd: S, lanes: &[Self; LANES]) -> f32x16<S> {

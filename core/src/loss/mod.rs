@@ -201,7 +201,7 @@ impl<'a, O: Objective> Loss<'a, O> {
         outputs: Outputs<'_>,
         workspace: Workspace<'_>,
     ) -> Result<LossReport, Error> {
-        self.compose::<T, T>(Matrix::Read(logits), batch, outputs, workspace)
+        self.compose(Matrix::read(logits), batch, outputs, workspace)
     }
 
     /// Loss, and its gradient into `dlogits`, in the logits' type or in any other.
@@ -230,7 +230,7 @@ impl<'a, O: Objective> Loss<'a, O> {
         workspace: Workspace<'_>,
     ) -> Result<LossReport, Error> {
         logits.shape.check_same(Argument::Dlogits, dlogits.shape)?;
-        self.compose(Matrix::Split(logits, dlogits), batch, outputs, workspace)
+        self.compose(Matrix::split(logits, dlogits), batch, outputs, workspace)
     }
 
     /// Loss, and its gradient over the logits themselves.
@@ -256,7 +256,7 @@ impl<'a, O: Objective> Loss<'a, O> {
         outputs: Outputs<'_>,
         workspace: Workspace<'_>,
     ) -> Result<LossReport, Error> {
-        self.compose::<T, T>(Matrix::InPlace(logits), batch, outputs, workspace)
+        self.compose(Matrix::in_place(logits), batch, outputs, workspace)
     }
 
     /// Stage 1 by itself: statistics of every row, of whole rows or of a vocabulary shard ([`Logits::shard`]).
@@ -271,10 +271,11 @@ impl<'a, O: Objective> Loss<'a, O> {
         batch: &Batch<'_>,
         stats: &mut [RowStats],
     ) -> Result<(), Error> {
-        let context = self.check(&logits, batch)?;
+        let matrix = Matrix::read(logits);
+        let context = self.check(&matrix, batch)?;
         let outputs = Outputs::new().stats(stats);
-        outputs.check(logits.rows())?;
-        passes::stats(&context, logits, outputs);
+        outputs.check(matrix.shape().rows)?;
+        passes::stats(&context, matrix, outputs);
         Ok(())
     }
 
@@ -339,7 +340,7 @@ impl<'a, O: Objective> Loss<'a, O> {
         dlogits: LogitsMut<'_, G>,
     ) -> Result<(), Error> {
         logits.shape.check_same(Argument::Dlogits, dlogits.shape)?;
-        self.grad(Matrix::Split(logits, dlogits), batch, stats, terms)
+        self.grad(Matrix::split(logits, dlogits), batch, stats, terms)
     }
 
     /// As [`Loss::logits_grad`], over the logits themselves.
@@ -353,16 +354,16 @@ impl<'a, O: Objective> Loss<'a, O> {
         stats: &[RowStats],
         terms: &[TokenTerm],
     ) -> Result<(), Error> {
-        self.grad::<T, T>(Matrix::InPlace(logits), batch, stats, terms)
+        self.grad(Matrix::in_place(logits), batch, stats, terms)
     }
 
     /// Checks everything but outputs and workspace.
-    fn check<'c, T: Element>(
+    fn check<'c>(
         &'c self,
-        logits: &Logits<'_, T>,
+        matrix: &Matrix<'_>,
         batch: &'c Batch<'c>,
     ) -> Result<Context<'c, O>, Error> {
-        self.check_batch(batch, logits.rows(), logits.shape.vocab_total)
+        self.check_batch(batch, matrix.shape().rows, matrix.shape().vocab_total)
     }
 
     /// Checks everything that can be checked without logits.
@@ -386,9 +387,9 @@ impl<'a, O: Objective> Loss<'a, O> {
     }
 
     /// All stages over whole rows.
-    fn compose<T: Element, G: Element>(
+    fn compose(
         &self,
-        matrix: Matrix<'_, T, G>,
+        matrix: Matrix<'_>,
         batch: &Batch<'_>,
         outputs: Outputs<'_>,
         workspace: Workspace<'_>,
@@ -408,14 +409,14 @@ impl<'a, O: Objective> Loss<'a, O> {
     }
 
     /// Stage 3 over a matrix.
-    fn grad<T: Element, G: Element>(
+    fn grad(
         &self,
-        matrix: Matrix<'_, T, G>,
+        matrix: Matrix<'_>,
         batch: &Batch<'_>,
         stats: &[RowStats],
         terms: &[TokenTerm],
     ) -> Result<(), Error> {
-        let context = self.check(&matrix.logits(), batch)?;
+        let context = self.check(&matrix, batch)?;
         check_len(Argument::Stats, stats.len(), batch.range().len())?;
         check_len(Argument::Terms, terms.len(), batch.range().len())?;
         passes::grad(&context, matrix, stats, terms);

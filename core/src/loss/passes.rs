@@ -3,11 +3,10 @@
 use super::context::Context;
 use super::outputs::Outputs;
 use super::workspace::Workspace;
-use crate::element::Element;
 use crate::entry;
 use crate::error::Error;
 use crate::kernel::TOGETHER;
-use crate::matrix::{Logits, Matrix};
+use crate::matrix::Matrix;
 use crate::objective::{Group, Objective, Scalars, TokenTerm};
 use crate::reduction::DivisorCursor;
 use crate::report::{LossReport, Totals};
@@ -15,16 +14,16 @@ use crate::rows::{First, Halves, Item, Rows, Scratch, sum_rows};
 use crate::stats::{RowStats, Softmax};
 
 /// All stages in one pass, while a row is in cache.
-pub(crate) fn fused<T: Element, G: Element, O: Objective>(
+pub(crate) fn fused<O: Objective>(
     context: &Context<'_, O>,
-    matrix: Matrix<'_, T, G>,
+    matrix: Matrix<'_>,
     outputs: Outputs<'_>,
     scratch: &mut [f32],
 ) -> Result<LossReport, Error> {
     let denominator = context.denominator()?;
     let (shape, batch) = (matrix.shape(), context.batch);
     let ask = context.ask(shape.classes(), &outputs);
-    let second = |item: Item<'_, '_, T, G>, cursor: &mut DivisorCursor<'_>, totals: &mut Totals| {
+    let second = |item: Item<'_, '_>, cursor: &mut DivisorCursor<'_>, totals: &mut Totals| {
         let Item { index, local, stats, softmax, facts, second, outputs } = item;
         let Some(target) = context.target(index) else { return };
         let divisor = context.divisor(cursor, index);
@@ -45,9 +44,9 @@ pub(crate) fn fused<T: Element, G: Element, O: Objective>(
 }
 
 /// Statistics of all rows, then the group pass and the terms, then the gradient if there is somewhere to write it.
-pub(crate) fn grouped<T: Element, G: Element, O: Objective>(
+pub(crate) fn grouped<O: Objective>(
     context: &Context<'_, O>,
-    matrix: Matrix<'_, T, G>,
+    matrix: Matrix<'_>,
     mut outputs: Outputs<'_>,
     workspace: Workspace<'_>,
 ) -> Result<LossReport, Error> {
@@ -74,20 +73,20 @@ pub(crate) fn grouped<T: Element, G: Element, O: Objective>(
 }
 
 /// Stage 1: statistics of every active row, or of the part of it that the logits hold.
-pub(crate) fn stats<T: Element, O: Objective>(
+pub(crate) fn stats<O: Objective>(
     context: &Context<'_, O>,
-    logits: Logits<'_, T>,
+    logits: Matrix<'_>,
     outputs: Outputs<'_>,
 ) {
-    let (classes, start) = (logits.shape.classes(), context.batch.range().start);
+    let (classes, start) = (logits.shape().classes(), context.batch.range().start);
     let (ask, wants_softmax) = (context.ask(classes.clone(), &outputs), outputs.wants_softmax());
     let target = |index: usize| column_of(context.target(index), &classes);
-    let second = |item: Item<'_, '_, T, T>, (): &mut (), _: &mut Totals| {
+    let second = |item: Item<'_, '_>, (): &mut (), _: &mut Totals| {
         item.outputs.put_stats(item.local, item.stats, item.softmax, item.facts.argmax);
     };
     let active = |row| context.counts(row);
     let pass = Halves { active, target, first: First::Ask(ask), wants_softmax, second };
-    let rows = Rows::<T, T>::new(start, Matrix::Read(logits), outputs, context.level);
+    let rows = Rows::new(start, logits, outputs, context.level);
     rows.each(&Scratch::none(), &mut (), &pass);
 }
 
@@ -151,9 +150,9 @@ pub(crate) fn terms<O: Objective>(
 }
 
 /// Stage 3: the gradient of every row, or of the part of it that the logits hold.
-pub(crate) fn grad<T: Element, G: Element, O: Objective>(
+pub(crate) fn grad<O: Objective>(
     context: &Context<'_, O>,
-    matrix: Matrix<'_, T, G>,
+    matrix: Matrix<'_>,
     stats: &[RowStats],
     terms: &[TokenTerm],
 ) {
@@ -161,7 +160,7 @@ pub(crate) fn grad<T: Element, G: Element, O: Objective>(
     let weights = context.extras.class_weights_of(classes.clone());
     let (start, map) = (context.batch.range().start, context.extras.map());
     let target = |index: usize| column_of(context.target(index), &classes);
-    let second = |item: Item<'_, '_, T, G>, (): &mut (), _: &mut Totals| {
+    let second = |item: Item<'_, '_>, (): &mut (), _: &mut Totals| {
         let Item { index, softmax, facts, second, .. } = item;
         if let (Some(class), Some(term)) = (context.target(index), terms.get(index - start)) {
             second.gradient(&context.row_grad(index, class, softmax, term, &facts, weights));

@@ -9,6 +9,7 @@ use core::ptr::slice_from_raw_parts_mut;
 use super::{Logits, LogitsMut, Shape};
 use crate::element::Element;
 use crate::error::{Argument, Error};
+use crate::kernel::{Lanes, Row, TOGETHER};
 
 /// Rows to read: `width` elements every `stride`.
 #[derive(Clone, Copy, Debug)]
@@ -167,6 +168,18 @@ impl<'a, T> Rows<'a, T> {
         let first = self.first.wrapping_add(row * self.stride);
         // SAFETY: there is such a row, which the slice has (`of_slice` checks its length) or the caller of `from_raw_parts` vouches for.
         unsafe { core::slice::from_raw_parts(first, self.width) }
+    }
+
+    /// Rows of a range, as many of them as there are.
+    pub(super) fn band(&self, rows: Range<usize>) -> [Row<'a>; TOGETHER]
+    where
+        T: Lanes,
+    {
+        let mut band = [Row::default(); TOGETHER];
+        for (slot, row) in band.iter_mut().zip(rows) {
+            *slot = T::row(self.row(row));
+        }
+        band
     }
 
     /// The rows before one, and the others.

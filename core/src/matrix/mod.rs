@@ -10,9 +10,11 @@ use fearless_simd::Level;
 
 use crate::element::Element;
 use crate::error::{Argument, Error};
+use crate::kernel::{Row, RowMut, TOGETHER};
 
 use address::{Rows, RowsMut};
 pub(crate) use operands::Matrix;
+pub(crate) use operands::Typed;
 pub(crate) use shape::Shape;
 
 /// The best SIMD level that can be known here: of the machine with feature `std`, of the target without.
@@ -86,6 +88,11 @@ impl<'a, T: Element> Logits<'a, T> {
     #[must_use]
     pub fn row(&self, row: usize) -> &'a [T] {
         self.rows.row(row)
+    }
+
+    /// Rows of a range, as many of them as there are.
+    fn band(&self, rows: Range<usize>) -> [Row<'a>; TOGETHER] {
+        self.rows.band(rows)
     }
 
     #[cfg(feature = "rayon")]
@@ -165,10 +172,19 @@ impl<'a, T: Element> LogitsMut<'a, T> {
         Logits { rows: self.rows.as_rows(), shape: self.shape }
     }
 
-    /// Rows to write, and all those that follow them to read.
-    fn band(&mut self, rows: Range<usize>) -> (impl Iterator<Item = &mut [T]>, Rows<'_, T>) {
+    /// Rows to write, and those of a later range to read.
+    fn band(
+        &mut self,
+        rows: Range<usize>,
+        next: Range<usize>,
+    ) -> ([RowMut<'_>; TOGETHER], [Row<'_>; TOGETHER]) {
         let (low, high) = self.rows.reborrow().split_at(rows.end);
-        (low.into_rows(rows), high.into_shared())
+        let (mut band, high) = (<[RowMut<'_>; TOGETHER]>::default(), high.into_shared());
+        for (slot, row) in band.iter_mut().zip(low.into_rows(rows.clone())) {
+            *slot = T::row_mut(row);
+        }
+        let start = next.start.saturating_sub(rows.end);
+        (band, high.band(start..start + next.len()))
     }
 
     fn clear_padding(&mut self, rows: Range<usize>) {

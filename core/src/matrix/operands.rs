@@ -2,27 +2,70 @@
 
 use core::ops::Range;
 
+use half::{bf16, f16};
+
 use super::{Logits, LogitsMut, Shape};
 use crate::element::Element;
-use crate::kernel::TOGETHER;
+use crate::kernel::{Any, Lanes, Row, RowMut, TOGETHER, typed};
 use crate::rows::Place;
+
+/// Logits to read, of any type.
+pub(super) type AnyLogits<'a> = Any<Logits<'a, f32>, Logits<'a, bf16>, Logits<'a, f16>>;
+/// A matrix to write, of any type.
+pub(super) type AnyLogitsMut<'a> = Any<LogitsMut<'a, f32>, LogitsMut<'a, bf16>, LogitsMut<'a, f16>>;
+
+/// Matrices of a type as those of any type.
+pub trait Typed: Lanes {
+    fn logits(logits: Logits<'_, Self>) -> AnyLogits<'_>;
+    fn logits_mut(logits: LogitsMut<'_, Self>) -> AnyLogitsMut<'_>;
+}
+
+macro_rules! matrices {
+    ($($t:ty: $variant:ident),*) => {$(
+        impl Typed for $t {
+            fn logits(logits: Logits<'_, Self>) -> AnyLogits<'_> {
+                Any::$variant(logits)
+            }
+
+            fn logits_mut(logits: LogitsMut<'_, Self>) -> AnyLogitsMut<'_> {
+                Any::$variant(logits)
+            }
+        }
+    )*};
+}
+matrices!(f32: F32, bf16: Bf16, f16: F16);
 
 /// The matrices of a call.
 #[derive(Debug)]
-pub(crate) enum Matrix<'a, T, G> {
+pub(crate) enum Matrix<'a> {
     /// Logits to read.
-    Read(Logits<'a, T>),
+    Read(AnyLogits<'a>),
     /// Logits to read, a result to write.
-    Split(Logits<'a, T>, LogitsMut<'a, G>),
+    Split(AnyLogits<'a>, AnyLogitsMut<'a>),
     /// Logits to overwrite.
-    InPlace(LogitsMut<'a, T>),
+    InPlace(AnyLogitsMut<'a>),
 }
 
-impl<'a, T: Element, G: Element> Matrix<'a, T, G> {
+impl<'a> Matrix<'a> {
+    pub(crate) fn read<T: Element>(logits: Logits<'a, T>) -> Self {
+        Self::Read(T::logits(logits))
+    }
+
+    pub(crate) fn split<T: Element, G: Element>(
+        logits: Logits<'a, T>,
+        result: LogitsMut<'a, G>,
+    ) -> Self {
+        Self::Split(T::logits(logits), G::logits_mut(result))
+    }
+
+    pub(crate) fn in_place<T: Element>(logits: LogitsMut<'a, T>) -> Self {
+        Self::InPlace(T::logits_mut(logits))
+    }
+
     pub(crate) fn shape(&self) -> Shape {
         match self {
-            Self::Read(logits) | Self::Split(logits, _) => logits.shape,
-            Self::InPlace(logits) => logits.shape,
+            Self::Read(logits) | Self::Split(logits, _) => typed!(logits, z => z.shape),
+            Self::InPlace(logits) => typed!(logits, z => z.shape),
         }
     }
 
@@ -30,16 +73,15 @@ impl<'a, T: Element, G: Element> Matrix<'a, T, G> {
     pub(crate) fn is_16_bit(&self) -> bool {
         match self {
             Self::Read(_) => false,
-            Self::Split(..) => size_of::<G>() == 2,
-            Self::InPlace(_) => size_of::<T>() == 2,
+            Self::Split(_, result) | Self::InPlace(result) => !matches!(result, Any::F32(_)),
         }
     }
 
     /// The logits alone.
-    pub(crate) fn logits(&self) -> Logits<'_, T> {
+    pub(crate) fn logits(&self) -> Matrix<'_> {
         match self {
-            Self::Read(logits) | Self::Split(logits, _) => *logits,
-            Self::InPlace(logits) => logits.as_logits(),
+            Self::Read(logits) | Self::Split(logits, _) => Matrix::Read(*logits),
+            Self::InPlace(logits) => typed!(logits, z => Matrix::read(z.as_logits())),
         }
     }
 
@@ -48,32 +90,30 @@ impl<'a, T: Element, G: Element> Matrix<'a, T, G> {
         &mut self,
         rows: Range<usize>,
         next: Range<usize>,
-    ) -> ([Place<'_, T, G>; TOGETHER], [&[T]; TOGETHER]) {
-        let mut places: [Place<'_, T, G>; TOGETHER] = Default::default();
-        let mut later = [&[][..]; TOGETHER];
-        let slots = later.iter_mut().zip(next.clone());
-        match self {
+    ) -> ([Place<'_>; TOGETHER], [Row<'_>; TOGETHER]) {
+        let mut places: [Place<'_>; TOGETHER] = Default::default();
+        let later = match self {
             Self::Read(logits) => {
-                for (place, row) in places.iter_mut().zip(rows) {
-                    *place = Place::Read(logits.row(row));
+                for (place, row) in places.iter_mut().zip(logits.band(rows)) {
+                    *place = Place::Read(row);
                 }
-                slots.for_each(|(slot, row)| *slot = logits.row(row));
+                logits.band(next)
             }
             Self::Split(logits, result) => {
-                let (outs, _) = result.band(rows.clone());
-                for ((place, row), out) in places.iter_mut().zip(rows).zip(outs) {
-                    *place = Place::Split(logits.row(row), out);
+                let outs = result.band(rows.clone(), 0..0).0;
+                for ((place, row), out) in places.iter_mut().zip(logits.band(rows)).zip(outs) {
+                    *place = Place::Split(row, out);
                 }
-                slots.for_each(|(slot, row)| *slot = logits.row(row));
+                logits.band(next)
             }
             Self::InPlace(logits) => {
-                let (rows, following) = logits.band(rows);
+                let (rows, later) = logits.band(rows, next);
                 for (place, row) in places.iter_mut().zip(rows) {
                     *place = Place::Over(row);
                 }
-                slots.enumerate().for_each(|(index, (slot, _))| *slot = following.row(index));
+                later
             }
-        }
+        };
         (places, later)
     }
 
@@ -81,8 +121,9 @@ impl<'a, T: Element, G: Element> Matrix<'a, T, G> {
     pub(crate) fn clear_padding(&mut self, rows: Range<usize>) {
         match self {
             Self::Read(_) => {}
-            Self::Split(_, result) => result.clear_padding(rows),
-            Self::InPlace(logits) => logits.clear_padding(rows),
+            Self::Split(_, result) | Self::InPlace(result) => {
+                typed!(result, result => result.clear_padding(rows));
+            }
         }
     }
 
@@ -102,5 +143,37 @@ impl<'a, T: Element, G: Element> Matrix<'a, T, G> {
                 (Self::InPlace(a), Self::InPlace(b))
             }
         }
+    }
+}
+
+impl<'a> AnyLogits<'a> {
+    fn band(&self, rows: Range<usize>) -> [Row<'a>; TOGETHER] {
+        typed!(self, z => z.band(rows))
+    }
+
+    #[cfg(feature = "rayon")]
+    fn split_at(self, row: usize) -> (Self, Self) {
+        typed!(self, z => {
+            let (low, high) = z.split_at(row);
+            (Typed::logits(low), Typed::logits(high))
+        })
+    }
+}
+
+impl<'a> AnyLogitsMut<'a> {
+    fn band(
+        &mut self,
+        rows: Range<usize>,
+        next: Range<usize>,
+    ) -> ([RowMut<'_>; TOGETHER], [Row<'_>; TOGETHER]) {
+        typed!(self, z => z.band(rows, next))
+    }
+
+    #[cfg(feature = "rayon")]
+    fn split_at(self, row: usize) -> (Self, Self) {
+        typed!(self, z => {
+            let (low, high) = z.split_at(row);
+            (Typed::logits_mut(low), Typed::logits_mut(high))
+        })
     }
 }

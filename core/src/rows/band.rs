@@ -1,9 +1,12 @@
 //! First half of a band of rows: few short ones, whose sums are found in one call, or one long one. After it the logits may be gone.
 
 use fearless_simd::Level;
+use half::{bf16, f16};
 
 use super::second::{Place, Second};
-use crate::kernel::{self, Ahead, Base, Half, InPlace, Kernels, LogitMap, Read, Split, TOGETHER};
+use crate::kernel::{
+    self, Ahead, Any, Base, Half, InPlace, Lanes, LogitMap, Read, Row, Split, TOGETHER,
+};
 use crate::stats::RowStats;
 
 /// What first halves are asked for.
@@ -45,9 +48,9 @@ pub(crate) struct Facts<'a> {
 }
 
 /// Rows of a call that go through their halves together.
-pub(super) struct Band<'a, T, G> {
+pub(super) struct Band<'a> {
     level: Level,
-    places: [Place<'a, T, G>; TOGETHER],
+    places: [Place<'a>; TOGETHER],
     len: usize,
     halves: [Half; TOGETHER],
     /// Raw logits of the targets.
@@ -56,7 +59,7 @@ pub(super) struct Band<'a, T, G> {
     parked: bool,
 }
 
-impl<'a, T: Kernels, G: Kernels> Band<'a, T, G> {
+impl<'a> Band<'a> {
     pub(super) fn new(level: Level) -> Self {
         Self {
             level,
@@ -70,13 +73,13 @@ impl<'a, T: Kernels, G: Kernels> Band<'a, T, G> {
     }
 
     /// Adds a row, with its target's column where it has it.
-    pub(super) fn push(&mut self, place: Place<'a, T, G>, target: Option<usize>) {
+    pub(super) fn push(&mut self, place: Place<'a>, target: Option<usize>) {
         let index = self.len;
         if let (Some(slot), Some(half), Some(at_target)) =
             (self.places.get_mut(index), self.halves.get_mut(index), self.targets.get_mut(index))
         {
             half.target = target.unwrap_or(usize::MAX);
-            *at_target = place.logits().get(half.target).map(|z| z.lane_f32());
+            *at_target = place.logits().get(half.target);
             *slot = place;
             self.len += 1;
         }
@@ -87,7 +90,7 @@ impl<'a, T: Kernels, G: Kernels> Band<'a, T, G> {
         &mut self,
         ask: &Ask<'_>,
         room: &mut [f32],
-        ahead: &mut Ahead<'_, '_, T>,
+        ahead: &mut Ahead<'_, '_>,
         stats: &mut [RowStats; TOGETHER],
     ) {
         if ask.argmax || ask.moments || ask.weighted.is_some() {
@@ -128,41 +131,50 @@ impl<'a, T: Kernels, G: Kernels> Band<'a, T, G> {
         for ((((place, half), argmax), known), stats) in rows.zip(known).zip(stats) {
             let logits = place.logits();
             if ask.argmax {
-                *argmax = kernel::argmax(logits);
+                *argmax = logits.argmax();
             }
-            let raw_max = known.unwrap_or_else(|| T::max(level, logits));
+            let raw_max = known.unwrap_or_else(|| logits.max(level));
             let base = Base::new(level, &ask.map, raw_max);
             if ask.moments {
-                let moments = T::moments(level, logits, half.target, &base);
+                let moments = logits.moments(level, half.target, &base);
                 stats.sum_exp_logits = moments.exp_logits;
                 stats.sum_exp_squared = moments.exp_squared;
             }
             if let Some(weights) = ask.weighted {
-                stats.sum_logits = T::weighted(level, logits, &base, weights);
+                stats.sum_logits = logits.weighted(level, &base, weights);
             }
         }
     }
 
     /// The sums of the rows, with the exponentials parked where there is room for all of them.
-    fn sum(&mut self, ask: &Ask<'_>, room: &mut [f32], ahead: &mut Ahead<'_, '_, T>) {
-        let Self { level, places, len, halves, parked, .. } = self;
-        let (level, places) = (*level, places.get_mut(..*len).unwrap_or_default());
-        let halves = halves.get_mut(..*len).unwrap_or_default();
+    fn sum(&mut self, ask: &Ask<'_>, room: &mut [f32], ahead: &mut Ahead<'_, '_>) {
+        let places = self.places.get_mut(..self.len).unwrap_or_default();
+        let halves = self.halves.get_mut(..self.len).unwrap_or_default();
         // A soft-cap's slope is not in the exponentials.
         let has_result = places.first().is_some_and(Place::has_result);
-        *parked = ask.gradient && ask.map.cap.is_none() && has_result;
-        if *parked && matches!(places, [Place::Over(_), ..]) {
-            let mut rows: [InPlace<'_, T>; TOGETHER] = Default::default();
-            for (slot, place) in rows.iter_mut().zip(&mut *places) {
-                if let Place::Over(row) = place {
+        self.parked = ask.gradient && ask.map.cap.is_none() && has_result;
+        if self.parked && matches!(places, [Place::Over(Any::F32(_)), ..]) {
+            let mut rows: [InPlace<'_, f32>; TOGETHER] = Default::default();
+            for (slot, place) in rows.iter_mut().zip(places) {
+                if let Place::Over(Any::F32(row)) = place {
                     *slot = InPlace(row);
                 }
             }
             let rows = rows.get_mut(..halves.len()).unwrap_or_default();
-            if T::parked_in_place(level, &ask.map, rows, halves, ahead) {
-                return;
-            }
+            return kernel::parked_in_place(self.level, &ask.map, rows, halves, ahead);
         }
+        match places.first().map(Place::logits).unwrap_or_default() {
+            Row::F32(_) => self.sum_of::<f32>(&ask.map, room, ahead),
+            Row::Bf16(_) => self.sum_of::<bf16>(&ask.map, room, ahead),
+            Row::F16(_) => self.sum_of::<f16>(&ask.map, room, ahead),
+        }
+    }
+
+    /// The same of one element type, elsewhere than in place.
+    fn sum_of<T: Lanes>(&mut self, map: &LogitMap, room: &mut [f32], ahead: &mut Ahead<'_, '_>) {
+        let Self { level, places, len, halves, parked, .. } = self;
+        let (level, places) = (*level, places.get_mut(..*len).unwrap_or_default());
+        let halves = halves.get_mut(..*len).unwrap_or_default();
         if *parked {
             let mut rows: [Split<'_, T, f32>; TOGETHER] = Default::default();
             let vocab = places.first().map_or(1, |place| place.logits().len());
@@ -170,21 +182,21 @@ impl<'a, T: Kernels, G: Kernels> Band<'a, T, G> {
             for (slot, place) in rows.iter_mut().zip(&mut *places) {
                 let (logits, own) = place.parts();
                 match own.or_else(|| rooms.next()) {
-                    Some(own) => *slot = Split(logits, own),
+                    Some(own) => *slot = Split(T::of(logits), own),
                     None => *parked = false,
                 }
             }
             if *parked {
                 let rows = rows.get_mut(..halves.len()).unwrap_or_default();
-                return T::parked(level, &ask.map, rows, halves, ahead);
+                return kernel::parked(level, map, rows, halves, ahead);
             }
         }
         let mut rows: [Read<'_, T>; TOGETHER] = Default::default();
         for (slot, place) in rows.iter_mut().zip(&*places) {
-            *slot = Read(place.logits());
+            *slot = Read(T::of(place.logits()));
         }
         let rows = rows.get_mut(..halves.len()).unwrap_or_default();
-        T::sums(level, &ask.map, rows, halves, ahead);
+        kernel::sums(level, map, rows, halves, ahead);
     }
 
     /// A row's facts and its second half, once.
@@ -192,7 +204,7 @@ impl<'a, T: Kernels, G: Kernels> Band<'a, T, G> {
         &'r mut self,
         index: usize,
         room: &'r mut [f32],
-    ) -> Option<(Facts<'r>, Second<'r, T, G>)> {
+    ) -> Option<(Facts<'r>, Second<'r>)> {
         let half = self.halves.get(index)?;
         let target = self.targets.get(index)?.map(|z| (half.target, z));
         let facts = Facts { base: &half.base, target, argmax: *self.argmax.get(index)? };

@@ -9,8 +9,7 @@ use core::ops::Range;
 
 use fearless_simd::Level;
 
-use crate::element::Element;
-use crate::kernel::{Ahead, LogitMap, TILE, TOGETHER};
+use crate::kernel::{Ahead, LogitMap, Row, TILE, TOGETHER};
 use crate::loss::Outputs;
 use crate::matrix::Matrix;
 use crate::report::Totals;
@@ -40,17 +39,17 @@ const TASKS_PER_THREAD: usize = 8;
 
 /// A range of rows with all that a call reads and writes there.
 #[derive(Debug)]
-pub(crate) struct Rows<'a, T, G> {
+pub(crate) struct Rows<'a> {
     /// Index of the first row in the batch.
     first: usize,
-    matrix: Matrix<'a, T, G>,
+    matrix: Matrix<'a>,
     outputs: Outputs<'a>,
     level: Level,
 }
 
 /// A row between its halves, with its place.
 #[derive(Debug)]
-pub(crate) struct Item<'r, 'a, T, G> {
+pub(crate) struct Item<'r, 'a> {
     /// Its index in the batch.
     pub(crate) index: usize,
     /// Its index in `outputs`, which are those of the task's rows.
@@ -59,7 +58,7 @@ pub(crate) struct Item<'r, 'a, T, G> {
     /// Nothing where the pass does not want it.
     pub(crate) softmax: &'r Softmax,
     pub(crate) facts: Facts<'r>,
-    pub(crate) second: Second<'r, T, G>,
+    pub(crate) second: Second<'r>,
     pub(crate) outputs: &'r mut Outputs<'a>,
 }
 
@@ -73,7 +72,7 @@ pub(crate) enum First<'a> {
 }
 
 /// What a pass does with the rows.
-pub(crate) trait Pass<T, G, C>: Sync {
+pub(crate) trait Pass<C>: Sync {
     /// Whether a row takes part. Those that do not get a gradient of exactly 0 and empty outputs; their logits are not read.
     fn is_active(&self, index: usize) -> bool;
     /// The column of an active row's target, where the row has it.
@@ -82,7 +81,7 @@ pub(crate) trait Pass<T, G, C>: Sync {
     /// Whether softmaxes are wanted.
     fn wants_softmax(&self) -> bool;
     /// The second half of an active row.
-    fn second(&self, item: Item<'_, '_, T, G>, cursor: &mut C, totals: &mut Totals);
+    fn second(&self, item: Item<'_, '_>, cursor: &mut C, totals: &mut Totals);
 }
 
 /// A pass by closures.
@@ -94,11 +93,11 @@ pub(crate) struct Halves<'a, A, F, S> {
     pub(crate) second: S,
 }
 
-impl<T, G, C, A, F, S> Pass<T, G, C> for Halves<'_, A, F, S>
+impl<C, A, F, S> Pass<C> for Halves<'_, A, F, S>
 where
     A: Fn(usize) -> bool + Sync,
     F: Fn(usize) -> Option<usize> + Sync,
-    S: Fn(Item<'_, '_, T, G>, &mut C, &mut Totals) + Sync,
+    S: Fn(Item<'_, '_>, &mut C, &mut Totals) + Sync,
 {
     #[inline]
     fn is_active(&self, index: usize) -> bool {
@@ -119,15 +118,15 @@ where
     }
 
     #[inline]
-    fn second(&self, item: Item<'_, '_, T, G>, cursor: &mut C, totals: &mut Totals) {
+    fn second(&self, item: Item<'_, '_>, cursor: &mut C, totals: &mut Totals) {
         (self.second)(item, cursor, totals);
     }
 }
 
-impl<'a, T: Element, G: Element> Rows<'a, T, G> {
+impl<'a> Rows<'a> {
     pub(crate) fn new(
         first: usize,
-        matrix: Matrix<'a, T, G>,
+        matrix: Matrix<'a>,
         outputs: Outputs<'a>,
         level: Level,
     ) -> Self {
@@ -143,7 +142,7 @@ impl<'a, T: Element, G: Element> Rows<'a, T, G> {
         self,
         scratch: &Scratch<'_>,
         cursor: &mut C,
-        pass: &impl Pass<T, G, C>,
+        pass: &impl Pass<C>,
     ) -> Totals {
         #[cfg(feature = "rayon")]
         {
@@ -164,7 +163,7 @@ impl<'a, T: Element, G: Element> Rows<'a, T, G> {
         task: usize,
         scratch: &Scratch<'_>,
         cursor: &mut C,
-        pass: &impl Pass<T, G, C>,
+        pass: &impl Pass<C>,
     ) -> Totals {
         let band = band_rows(self.matrix.shape().vocab);
         let Some(middle) = split_point(self.len(), band).filter(|_| self.len() > task) else {
@@ -182,12 +181,7 @@ impl<'a, T: Element, G: Element> Rows<'a, T, G> {
     }
 
     /// As [`Rows::each`], on this thread: short rows together, as many as there is room for, so that what is done once a row is done in vectors.
-    fn each_here<C>(
-        mut self,
-        scratch: &mut [f32],
-        cursor: &mut C,
-        pass: &impl Pass<T, G, C>,
-    ) -> Totals {
+    fn each_here<C>(mut self, scratch: &mut [f32], cursor: &mut C, pass: &impl Pass<C>) -> Totals {
         let band = band_rows(self.matrix.shape().vocab);
         // Exponentials of short 16-bit rows wait on the stack, of long ones in the scratch; others need a tile at most.
         let (mut tile, mut parking) = ([0.0; TILE], None);
@@ -217,7 +211,7 @@ impl<'a, T: Element, G: Element> Rows<'a, T, G> {
         next: Range<usize>,
         room: &mut [f32],
         cursor: &mut C,
-        pass: &impl Pass<T, G, C>,
+        pass: &impl Pass<C>,
         totals: &mut Totals,
     ) {
         let Self { first, matrix, outputs, level } = self;
@@ -239,7 +233,7 @@ impl<'a, T: Element, G: Element> Rows<'a, T, G> {
         let mut stats = [RowStats::UNASKED; TOGETHER];
         match pass.first() {
             First::Ask(ask) => {
-                let (mut rows, mut len) = ([&[][..]; TOGETHER], 0);
+                let (mut rows, mut len) = ([Row::default(); TOGETHER], 0);
                 for (slot, row) in rows.iter_mut().zip(upcoming.locals()) {
                     *slot = next_rows.get(row - next.start).copied().unwrap_or_default();
                     len += 1;

@@ -6,64 +6,62 @@
 use fearless_simd::Level;
 
 use crate::grad::RowGrad;
-use crate::kernel::{Affine, Kernels, TILE};
+use crate::kernel::{Any, Row, RowMut, TILE};
 
 /// Where a row's logits are, and where its result goes.
 #[derive(Debug, Default)]
-pub(crate) enum Place<'a, T, G> {
+pub(crate) enum Place<'a> {
     #[default]
     Nowhere,
     /// Logits to read, no result.
-    Read(&'a [T]),
+    Read(Row<'a>),
     /// Logits here, the result there.
-    Split(&'a [T], &'a mut [G]),
+    Split(Row<'a>, RowMut<'a>),
     /// The result overwrites the logits.
-    Over(&'a mut [T]),
+    Over(RowMut<'a>),
 }
 
-impl<T: Kernels, G: Kernels> Place<'_, T, G> {
-    pub(super) fn logits(&self) -> &[T] {
+impl Place<'_> {
+    pub(super) fn logits(&self) -> Row<'_> {
         match self {
-            Self::Nowhere => &[],
-            Self::Read(logits) | Self::Split(logits, _) => logits,
-            Self::Over(row) => row,
+            Self::Nowhere => Row::default(),
+            Self::Read(logits) | Self::Split(logits, _) => *logits,
+            Self::Over(row) => row.as_row(),
         }
     }
 
     /// Whether there is a result to write.
     pub(super) fn has_result(&self) -> bool {
-        !matches!(self, Self::Nowhere | Self::Read(_))
+        matches!(self, Self::Split(..) | Self::Over(_))
     }
 
     /// The logits, and the result where that is f32 elsewhere.
-    pub(super) fn parts(&mut self) -> (&[T], Option<&mut [f32]>) {
+    pub(super) fn parts(&mut self) -> (Row<'_>, Option<&mut [f32]>) {
         match self {
-            Self::Nowhere => (&[], None),
-            Self::Read(logits) => (logits, None),
-            Self::Split(logits, out) => (logits, G::as_f32(out)),
-            Self::Over(row) => (row, None),
+            Self::Split(logits, Any::F32(out)) => (*logits, Some(out)),
+            _ => (self.logits(), None),
         }
     }
 
     /// Writes zeros without reading.
     pub(super) fn clear(self) {
-        self.fill(G::ZERO, T::ZERO);
+        if let Self::Split(_, out) | Self::Over(out) = self {
+            out.clear();
+        }
     }
 
-    /// Writes one value, given in both types, without reading.
-    fn fill(self, value: G, over: T) {
-        match self {
-            Self::Nowhere | Self::Read(_) => {}
-            Self::Split(_, out) => out.fill(value),
-            Self::Over(row) => row.fill(over),
+    /// Writes NaN without reading.
+    fn invalidate(self) {
+        if let Self::Split(_, out) | Self::Over(out) = self {
+            out.invalidate();
         }
     }
 }
 
 /// A row whose logits need not be read any more, or not for the first time.
 #[derive(Debug)]
-pub(crate) struct Second<'a, T, G> {
-    pub(super) place: Place<'a, T, G>,
+pub(crate) struct Second<'a> {
+    pub(super) place: Place<'a>,
     pub(super) level: Level,
     /// As in the first half, with what waits there.
     pub(super) room: &'a mut [f32],
@@ -73,7 +71,7 @@ pub(crate) struct Second<'a, T, G> {
     pub(super) at_max: f64,
 }
 
-impl<T: Kernels, G: Kernels> Second<'_, T, G> {
+impl Second<'_> {
     /// Whether there is a result to write.
     pub(crate) fn has_result(&self) -> bool {
         self.place.has_result()
@@ -85,53 +83,42 @@ impl<T: Kernels, G: Kernels> Second<'_, T, G> {
             return self.place.clear();
         }
         if grad.coefs.prob().is_nan() || grad.inverse.is_nan() {
-            return self.place.fill(G::NAN, T::NAN);
+            return self.place.invalidate();
         }
         let (level, at_max) = (self.level, self.at_max);
-        match &mut self.place {
-            Place::Split(_, out) if self.parked => grad.finish(level, at_max, self.room, out),
-            Place::Over(row) if self.parked => grad.finish(level, at_max, self.room, row),
-            _ => self.each_part(|start, z, out| grad.again(level, at_max, start, z, out)),
+        if !self.parked {
+            self.each_part(|start, z, out| grad.again(level, at_max, start, z, out));
         }
-        match self.place {
-            Place::Nowhere | Place::Read(_) => {}
-            Place::Split(_, out) => grad.set_target(out),
-            Place::Over(row) => grad.set_target(row),
+        if let Place::Split(_, mut out) | Place::Over(mut out) = self.place {
+            if self.parked {
+                grad.finish(level, at_max, self.room, &mut out);
+            }
+            grad.set_target(&mut out);
         }
     }
 
     /// Writes (z − pivot) − shift: log-probabilities, if shift is ln Σ exp(z − pivot).
     pub(crate) fn log_probs(mut self, pivot: f32, shift: f32) {
         if shift.is_nan() {
-            return self.place.fill(G::NAN, T::NAN);
+            return self.place.invalidate();
         }
         let level = self.level;
-        self.each_part(|_, z, out| T::shift(level, z, out, pivot, shift));
+        self.each_part(|_, z, out| z.shift(level, out, pivot, shift));
     }
 
     /// Writes a row whose logits `work` turns into f32 results: at once where the result is f32 elsewhere, else a tile at a time.
-    fn each_part(&mut self, work: impl Fn(usize, &[T], &mut [f32])) {
-        let (level, room) = (self.level, &mut *self.room);
-        let size = room.len().clamp(1, TILE);
-        let starts = (0..).step_by(size);
-        match &mut self.place {
-            Place::Nowhere | Place::Read(_) => {}
-            Place::Split(logits, out) => {
-                if let Some(out) = G::as_f32(out) {
-                    return work(0, logits, out);
-                }
-                for ((start, z), out) in starts.zip(logits.chunks(size)).zip(out.chunks_mut(size)) {
-                    let tile = room.get_mut(..z.len()).unwrap_or_default();
-                    work(start, z, tile);
-                    G::finish(level, tile, out, Affine::IDENTITY);
-                }
-            }
-            Place::Over(row) => {
-                for (start, z) in starts.zip(row.chunks_mut(size)) {
-                    let tile = room.get_mut(..z.len()).unwrap_or_default();
-                    work(start, z, tile);
-                    T::finish(level, tile, z, Affine::IDENTITY);
-                }
+    fn each_part(&mut self, work: impl Fn(usize, Row<'_>, &mut [f32])) {
+        if let Place::Split(logits, Any::F32(out)) = &mut self.place {
+            return work(0, *logits, out);
+        }
+        let (level, size) = (self.level, self.room.len().clamp(1, TILE));
+        let len = self.place.logits().len();
+        for start in (0..len).step_by(size) {
+            let columns = start..len.min(start + size);
+            let tile = self.room.get_mut(..columns.len()).unwrap_or_default();
+            work(start, self.place.logits().part(columns.clone()), tile);
+            if let Place::Split(_, out) | Place::Over(out) = &mut self.place {
+                out.part(columns).copy(level, tile);
             }
         }
     }
