@@ -195,6 +195,7 @@ impl RowGrad<'_> {
     }
 
     /// Overwrites the target's entry.
+    #[inline]
     pub(crate) fn set_target(&self, row: &mut RowMut<'_>) {
         if let Some((column, value)) = self.target {
             #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]

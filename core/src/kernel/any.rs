@@ -49,16 +49,19 @@ impl Default for RowMut<'_> {
 }
 
 impl<'a> Row<'a> {
+    #[inline]
     pub(crate) fn len(self) -> usize {
         typed!(self, row => row.len())
     }
 
     /// An entry as f32.
+    #[inline]
     pub(crate) fn get(self, column: usize) -> Option<f32> {
         typed!(self, row => row.get(column).map(|z| z.lane_f32()))
     }
 
     /// Some of the columns, as far as there are any.
+    #[inline]
     pub(crate) fn part(self, columns: Range<usize>) -> Self {
         typed!(self, row => Lanes::row(row.get(columns).unwrap_or_default()))
     }
@@ -96,16 +99,19 @@ impl<'a> Row<'a> {
 
 impl<'a> RowMut<'a> {
     /// The same row to read.
+    #[inline]
     pub(crate) fn as_row(&self) -> Row<'_> {
         typed!(self, row => Lanes::row(row))
     }
 
     /// Some of the columns, as far as there are any.
+    #[inline]
     pub(crate) fn part(&mut self, columns: Range<usize>) -> RowMut<'_> {
         typed!(self, row => Lanes::row_mut(row.get_mut(columns).unwrap_or_default()))
     }
 
     /// Writes zeros.
+    #[inline]
     pub(crate) fn clear(self) {
         typed!(self, row => row.fill(Lanes::ZERO));
     }
@@ -116,6 +122,7 @@ impl<'a> RowMut<'a> {
     }
 
     /// Rounds a value into an entry, where there is such a one.
+    #[inline]
     pub(crate) fn set(&mut self, column: usize, value: f32) {
         typed!(self, row => entry::write(row, column, Lanes::lane_of(value)));
     }
@@ -130,6 +137,7 @@ impl<'a> RowMut<'a> {
     }
 
     /// Exponentials become entries. Those of an f32 row are in the row itself, those of others in `source`.
+    #[inline]
     pub(crate) fn finish(&mut self, level: Level, source: &[f32], entry: Affine<'_>) {
         match self {
             Self::F32(row) => finish::finish_in_place(level, row, entry),

@@ -35,14 +35,17 @@ pub trait Lanes: Copy + Send + Sync + core::fmt::Debug + 'static {
 /// Rows of a type.
 macro_rules! rows {
     ($variant:ident) => {
+        #[inline]
         fn row(row: &[Self]) -> Row<'_> {
             Any::$variant(row)
         }
 
+        #[inline]
         fn row_mut(row: &mut [Self]) -> RowMut<'_> {
             Any::$variant(row)
         }
 
+        #[inline]
         fn of(row: Row<'_>) -> &[Self] {
             if let Any::$variant(row) = row { row } else { &[] }
         }

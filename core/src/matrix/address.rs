@@ -9,7 +9,6 @@ use core::ptr::slice_from_raw_parts_mut;
 use super::{Logits, LogitsMut, Shape};
 use crate::element::Element;
 use crate::error::{Argument, Error};
-use crate::kernel::{Lanes, Row, TOGETHER};
 
 /// Rows to read: `width` elements every `stride`.
 #[derive(Clone, Copy, Debug)]
@@ -170,20 +169,7 @@ impl<'a, T> Rows<'a, T> {
         unsafe { core::slice::from_raw_parts(first, self.width) }
     }
 
-    /// Rows of a range, as many of them as there are.
-    pub(super) fn band(&self, rows: Range<usize>) -> [Row<'a>; TOGETHER]
-    where
-        T: Lanes,
-    {
-        let mut band = [Row::default(); TOGETHER];
-        for (slot, row) in band.iter_mut().zip(rows) {
-            *slot = T::row(self.row(row));
-        }
-        band
-    }
-
     /// The rows before one, and the others.
-    #[cfg(feature = "rayon")]
     pub(super) fn split_at(self, row: usize) -> (Self, Self) {
         let row = row.min(self.rows);
         let first = self.first.wrapping_add(row * self.stride);

@@ -10,9 +10,10 @@ use fearless_simd::Level;
 
 use crate::element::Element;
 use crate::error::{Argument, Error};
-use crate::kernel::{Row, RowMut, TOGETHER};
+use crate::rows::Place;
 
 use address::{Rows, RowsMut};
+use operands::AnyLogits;
 pub(crate) use operands::Matrix;
 pub(crate) use operands::Typed;
 pub(crate) use shape::Shape;
@@ -90,12 +91,14 @@ impl<'a, T: Element> Logits<'a, T> {
         self.rows.row(row)
     }
 
-    /// Rows of a range, as many of them as there are.
-    fn band(&self, rows: Range<usize>) -> [Row<'a>; TOGETHER] {
-        self.rows.band(rows)
+    /// Where rows are, to read; and all those that follow them.
+    fn band(self, rows: Range<usize>, places: &mut [Place<'a>]) -> AnyLogits<'a> {
+        for (place, row) in places.iter_mut().zip(rows.clone()) {
+            place.logits = Some(T::row(self.row(row)));
+        }
+        T::logits(self.split_at(rows.end).1)
     }
 
-    #[cfg(feature = "rayon")]
     pub(crate) fn split_at(self, row: usize) -> (Self, Self) {
         let (a, b) = self.rows.split_at(row);
         let (low, high) = self.shape.split_at(row);
@@ -172,19 +175,13 @@ impl<'a, T: Element> LogitsMut<'a, T> {
         Logits { rows: self.rows.as_rows(), shape: self.shape }
     }
 
-    /// Rows to write, and those of a later range to read.
-    fn band(
-        &mut self,
-        rows: Range<usize>,
-        next: Range<usize>,
-    ) -> ([RowMut<'_>; TOGETHER], [Row<'_>; TOGETHER]) {
+    /// Where rows are, to write; and all those that follow them, to read.
+    fn band<'m>(&'m mut self, rows: Range<usize>, places: &mut [Place<'m>]) -> AnyLogits<'m> {
         let (low, high) = self.rows.reborrow().split_at(rows.end);
-        let (mut band, high) = (<[RowMut<'_>; TOGETHER]>::default(), high.into_shared());
-        for (slot, row) in band.iter_mut().zip(low.into_rows(rows.clone())) {
-            *slot = T::row_mut(row);
+        for (place, row) in places.iter_mut().zip(low.into_rows(rows)) {
+            place.result = Some(T::row_mut(row));
         }
-        let start = next.start.saturating_sub(rows.end);
-        (band, high.band(start..start + next.len()))
+        T::logits(Logits { rows: high.into_shared(), shape: self.shape })
     }
 
     fn clear_padding(&mut self, rows: Range<usize>) {

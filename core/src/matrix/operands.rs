@@ -6,11 +6,11 @@ use half::{bf16, f16};
 
 use super::{Logits, LogitsMut, Shape};
 use crate::element::Element;
-use crate::kernel::{Any, Lanes, Row, RowMut, TOGETHER, typed};
+use crate::kernel::{Any, Lanes, Row, typed};
 use crate::rows::Place;
 
 /// Logits to read, of any type.
-pub(super) type AnyLogits<'a> = Any<Logits<'a, f32>, Logits<'a, bf16>, Logits<'a, f16>>;
+pub(crate) type AnyLogits<'a> = Any<Logits<'a, f32>, Logits<'a, bf16>, Logits<'a, f16>>;
 /// A matrix to write, of any type.
 pub(super) type AnyLogitsMut<'a> = Any<LogitsMut<'a, f32>, LogitsMut<'a, bf16>, LogitsMut<'a, f16>>;
 
@@ -62,6 +62,7 @@ impl<'a> Matrix<'a> {
         Self::InPlace(T::logits_mut(logits))
     }
 
+    #[inline]
     pub(crate) fn shape(&self) -> Shape {
         match self {
             Self::Read(logits) | Self::Split(logits, _) => typed!(logits, z => z.shape),
@@ -70,6 +71,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// Whether results are 16-bit numbers.
+    #[inline]
     pub(crate) fn is_16_bit(&self) -> bool {
         match self {
             Self::Read(_) => false,
@@ -85,39 +87,25 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// Where the logits of a band are and where its results go, with the logits of the band that follows.
-    pub(crate) fn band(
-        &mut self,
+    /// Where the rows of a band are; and the logits of those that follow.
+    #[inline]
+    pub(crate) fn band<'m>(
+        &'m mut self,
         rows: Range<usize>,
-        next: Range<usize>,
-    ) -> ([Place<'_>; TOGETHER], [Row<'_>; TOGETHER]) {
-        let mut places: [Place<'_>; TOGETHER] = Default::default();
-        let later = match self {
-            Self::Read(logits) => {
-                for (place, row) in places.iter_mut().zip(logits.band(rows)) {
-                    *place = Place::Read(row);
-                }
-                logits.band(next)
-            }
+        places: &mut [Place<'m>],
+    ) -> AnyLogits<'m> {
+        match self {
+            Self::Read(logits) => typed!(*logits, z => z.band(rows, places)),
             Self::Split(logits, result) => {
-                let outs = result.band(rows.clone(), 0..0).0;
-                for ((place, row), out) in places.iter_mut().zip(logits.band(rows)).zip(outs) {
-                    *place = Place::Split(row, out);
-                }
-                logits.band(next)
+                typed!(result, out => out.band(rows.clone(), places));
+                typed!(*logits, z => z.band(rows, places))
             }
-            Self::InPlace(logits) => {
-                let (rows, later) = logits.band(rows, next);
-                for (place, row) in places.iter_mut().zip(rows) {
-                    *place = Place::Over(row);
-                }
-                later
-            }
-        };
-        (places, later)
+            Self::InPlace(logits) => typed!(logits, z => z.band(rows, places)),
+        }
     }
 
     /// Sets the padding of rows where that is to be zero.
+    #[inline]
     pub(crate) fn clear_padding(&mut self, rows: Range<usize>) {
         match self {
             Self::Read(_) => {}
@@ -147,8 +135,9 @@ impl<'a> Matrix<'a> {
 }
 
 impl<'a> AnyLogits<'a> {
-    fn band(&self, rows: Range<usize>) -> [Row<'a>; TOGETHER] {
-        typed!(self, z => z.band(rows))
+    #[inline]
+    pub(crate) fn row(&self, row: usize) -> Row<'a> {
+        typed!(self, z => Lanes::row(z.row(row)))
     }
 
     #[cfg(feature = "rayon")]
@@ -160,16 +149,8 @@ impl<'a> AnyLogits<'a> {
     }
 }
 
-impl<'a> AnyLogitsMut<'a> {
-    fn band(
-        &mut self,
-        rows: Range<usize>,
-        next: Range<usize>,
-    ) -> ([RowMut<'_>; TOGETHER], [Row<'_>; TOGETHER]) {
-        typed!(self, z => z.band(rows, next))
-    }
-
-    #[cfg(feature = "rayon")]
+#[cfg(feature = "rayon")]
+impl AnyLogitsMut<'_> {
     fn split_at(self, row: usize) -> (Self, Self) {
         typed!(self, z => {
             let (low, high) = z.split_at(row);

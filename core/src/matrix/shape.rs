@@ -52,7 +52,6 @@ impl Shape {
     }
 
     /// The shapes of the rows before one, and of the others.
-    #[cfg(feature = "rayon")]
     pub(super) fn split_at(self, row: usize) -> (Self, Self) {
         (Self { rows: row, ..self }, Self { rows: self.rows - row, ..self })
     }

@@ -60,6 +60,7 @@ pub(super) struct Band<'a> {
 }
 
 impl<'a> Band<'a> {
+    #[inline]
     pub(super) fn new(level: Level) -> Self {
         Self {
             level,
@@ -72,17 +73,38 @@ impl<'a> Band<'a> {
         }
     }
 
-    /// Adds a row, with its target's column where it has it.
-    pub(super) fn push(&mut self, place: Place<'a>, target: Option<usize>) {
+    /// Where rows are put before they are kept or cleared.
+    pub(super) fn places(&mut self) -> &mut [Place<'a>; TOGETHER] {
+        &mut self.places
+    }
+
+    /// Lets the row at a place take part, with its target's column where it has it.
+    #[inline]
+    pub(super) fn keep(&mut self, slot: usize, target: Option<usize>) {
         let index = self.len;
-        if let (Some(slot), Some(half), Some(at_target)) =
-            (self.places.get_mut(index), self.halves.get_mut(index), self.targets.get_mut(index))
+        if index < slot {
+            let place = self.take(slot);
+            if let Some(free) = self.places.get_mut(index) {
+                *free = place;
+            }
+        }
+        if let (Some(place), Some(half), Some(at_target)) =
+            (self.places.get(index), self.halves.get_mut(index), self.targets.get_mut(index))
         {
             half.target = target.unwrap_or(usize::MAX);
             *at_target = place.logits().get(half.target);
-            *slot = place;
             self.len += 1;
         }
+    }
+
+    /// Zeros for the row at a place, which is not read.
+    pub(super) fn clear(&mut self, slot: usize) {
+        self.take(slot).clear();
+    }
+
+    #[inline]
+    fn take(&mut self, slot: usize) -> Place<'a> {
+        self.places.get_mut(slot).map(core::mem::take).unwrap_or_default()
     }
 
     /// The first halves. `room` is for exponentials, perhaps for those of all rows; of `stats`, sums that nobody asked for are left alone.
@@ -150,13 +172,14 @@ impl<'a> Band<'a> {
     fn sum(&mut self, ask: &Ask<'_>, room: &mut [f32], ahead: &mut Ahead<'_, '_>) {
         let places = self.places.get_mut(..self.len).unwrap_or_default();
         let halves = self.halves.get_mut(..self.len).unwrap_or_default();
+        let first = places.first();
         // A soft-cap's slope is not in the exponentials.
-        let has_result = places.first().is_some_and(Place::has_result);
+        let has_result = first.is_some_and(|place| place.result.is_some());
         self.parked = ask.gradient && ask.map.cap.is_none() && has_result;
-        if self.parked && matches!(places, [Place::Over(Any::F32(_)), ..]) {
+        if self.parked && matches!(first, Some(Place { logits: None, result: Some(Any::F32(_)) })) {
             let mut rows: [InPlace<'_, f32>; TOGETHER] = Default::default();
             for (slot, place) in rows.iter_mut().zip(places) {
-                if let Place::Over(Any::F32(row)) = place {
+                if let Some(Any::F32(row)) = &mut place.result {
                     *slot = InPlace(row);
                 }
             }
@@ -200,6 +223,7 @@ impl<'a> Band<'a> {
     }
 
     /// A row's facts and its second half, once.
+    #[inline]
     pub(super) fn second<'r>(
         &'r mut self,
         index: usize,

@@ -219,13 +219,13 @@ impl<'a> Rows<'a> {
         let current = core::mem::replace(upcoming, following);
         let rows = current.rows.clone();
         matrix.clear_padding(rows.clone());
-        let (places, next_rows) = matrix.band(rows.clone(), next.clone());
         let mut band = Band::new(*level);
-        for (slot, (local, place)) in rows.zip(places).enumerate() {
+        let following = matrix.band(rows.clone(), band.places());
+        for (slot, local) in rows.enumerate() {
             if current.has(slot) {
-                band.push(place, pass.target(*first + local));
+                band.keep(slot, pass.target(*first + local));
             } else {
-                place.clear();
+                band.clear(slot);
                 outputs.put_ignored(local);
             }
         }
@@ -235,7 +235,7 @@ impl<'a> Rows<'a> {
             First::Ask(ask) => {
                 let (mut rows, mut len) = ([Row::default(); TOGETHER], 0);
                 for (slot, row) in rows.iter_mut().zip(upcoming.locals()) {
-                    *slot = next_rows.get(row - next.start).copied().unwrap_or_default();
+                    *slot = following.row(row - next.start);
                     len += 1;
                 }
                 let rows = rows.get(..len).unwrap_or_default();

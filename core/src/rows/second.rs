@@ -10,50 +10,31 @@ use crate::kernel::{Any, Row, RowMut, TILE};
 
 /// Where a row's logits are, and where its result goes.
 #[derive(Debug, Default)]
-pub(crate) enum Place<'a> {
-    #[default]
-    Nowhere,
-    /// Logits to read, no result.
-    Read(Row<'a>),
-    /// Logits here, the result there.
-    Split(Row<'a>, RowMut<'a>),
-    /// The result overwrites the logits.
-    Over(RowMut<'a>),
+pub(crate) struct Place<'a> {
+    /// Nothing where the result overwrites them.
+    pub(crate) logits: Option<Row<'a>>,
+    pub(crate) result: Option<RowMut<'a>>,
 }
 
 impl Place<'_> {
+    #[inline]
     pub(super) fn logits(&self) -> Row<'_> {
-        match self {
-            Self::Nowhere => Row::default(),
-            Self::Read(logits) | Self::Split(logits, _) => *logits,
-            Self::Over(row) => row.as_row(),
-        }
-    }
-
-    /// Whether there is a result to write.
-    pub(super) fn has_result(&self) -> bool {
-        matches!(self, Self::Split(..) | Self::Over(_))
+        self.logits.or_else(|| self.result.as_ref().map(RowMut::as_row)).unwrap_or_default()
     }
 
     /// The logits, and the result where that is f32 elsewhere.
+    #[inline]
     pub(super) fn parts(&mut self) -> (Row<'_>, Option<&mut [f32]>) {
         match self {
-            Self::Split(logits, Any::F32(out)) => (*logits, Some(out)),
+            Self { logits: Some(logits), result: Some(Any::F32(out)) } => (*logits, Some(out)),
             _ => (self.logits(), None),
         }
     }
 
     /// Writes zeros without reading.
     pub(super) fn clear(self) {
-        if let Self::Split(_, out) | Self::Over(out) = self {
+        if let Some(out) = self.result {
             out.clear();
-        }
-    }
-
-    /// Writes NaN without reading.
-    fn invalidate(self) {
-        if let Self::Split(_, out) | Self::Over(out) = self {
-            out.invalidate();
         }
     }
 }
@@ -73,8 +54,9 @@ pub(crate) struct Second<'a> {
 
 impl Second<'_> {
     /// Whether there is a result to write.
+    #[inline]
     pub(crate) fn has_result(&self) -> bool {
-        self.place.has_result()
+        self.place.result.is_some()
     }
 
     /// Writes the gradient.
@@ -83,13 +65,13 @@ impl Second<'_> {
             return self.place.clear();
         }
         if grad.coefs.prob().is_nan() || grad.inverse.is_nan() {
-            return self.place.invalidate();
+            return self.invalidate();
         }
         let (level, at_max) = (self.level, self.at_max);
         if !self.parked {
             self.each_part(|start, z, out| grad.again(level, at_max, start, z, out));
         }
-        if let Place::Split(_, mut out) | Place::Over(mut out) = self.place {
+        if let Some(mut out) = self.place.result {
             if self.parked {
                 grad.finish(level, at_max, self.room, &mut out);
             }
@@ -100,16 +82,23 @@ impl Second<'_> {
     /// Writes (z − pivot) − shift: log-probabilities, if shift is ln Σ exp(z − pivot).
     pub(crate) fn log_probs(mut self, pivot: f32, shift: f32) {
         if shift.is_nan() {
-            return self.place.invalidate();
+            return self.invalidate();
         }
         let level = self.level;
         self.each_part(|_, z, out| z.shift(level, out, pivot, shift));
     }
 
+    /// Writes NaN without reading.
+    fn invalidate(self) {
+        if let Some(out) = self.place.result {
+            out.invalidate();
+        }
+    }
+
     /// Writes a row whose logits `work` turns into f32 results: at once where the result is f32 elsewhere, else a tile at a time.
     fn each_part(&mut self, work: impl Fn(usize, Row<'_>, &mut [f32])) {
-        if let Place::Split(logits, Any::F32(out)) = &mut self.place {
-            return work(0, *logits, out);
+        if let (logits, Some(out)) = self.place.parts() {
+            return work(0, logits, out);
         }
         let (level, size) = (self.level, self.room.len().clamp(1, TILE));
         let len = self.place.logits().len();
@@ -117,7 +106,7 @@ impl Second<'_> {
             let columns = start..len.min(start + size);
             let tile = self.room.get_mut(..columns.len()).unwrap_or_default();
             work(start, self.place.logits().part(columns.clone()), tile);
-            if let Place::Split(_, out) | Place::Over(out) = &mut self.place {
+            if let Some(out) = &mut self.place.result {
                 out.part(columns).copy(level, tile);
             }
         }
