@@ -112,6 +112,7 @@ impl<R: Real> Coefs<R> {
 
 impl Coefs<f64> {
     /// Whether nothing flows, whatever the logits are: the objective dropped the token or gives it no weight.
+    #[inline]
     pub(crate) fn is_zero(&self) -> bool {
         self.coef == 0.0 && self.dense == 0.0
     }
@@ -133,6 +134,7 @@ pub(crate) struct RowGrad<'a> {
 
 impl RowGrad<'_> {
     /// The entries as f32 arithmetic; `None` where a coefficient leaves the range of f32.
+    #[inline]
     fn affine(&self, at_max: f64) -> Option<Affine<'_>> {
         let scale = f64::from(self.map.scale);
         #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
@@ -153,6 +155,7 @@ impl RowGrad<'_> {
     }
 
     /// Makes entries of exponentials that were parked, in the result itself if that is f32. `at_max` is the exponential of the maximum.
+    #[inline]
     pub(crate) fn finish(&self, level: Level, at_max: f64, parked: &[f32], out: &mut RowMut<'_>) {
         let parked = parked.get(..out.as_row().len()).unwrap_or_default();
         let double = |(j, e): (usize, f32)| self.double(at_max, j, e, 1.0);

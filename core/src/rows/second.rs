@@ -60,6 +60,8 @@ impl Second<'_> {
     }
 
     /// Writes the gradient.
+    // Inlined with all that it asks of `grad`, which was written just before: read from memory, its numbers would be waited for.
+    #[inline]
     pub(crate) fn gradient(mut self, grad: &RowGrad<'_>) {
         if grad.coefs.is_zero() {
             return self.place.clear();
@@ -71,11 +73,11 @@ impl Second<'_> {
         if !self.parked {
             self.each_part(|start, z, out| grad.again(level, at_max, start, z, out));
         }
-        if let Some(mut out) = self.place.result {
+        if let Some(out) = &mut self.place.result {
             if self.parked {
-                grad.finish(level, at_max, self.room, &mut out);
+                grad.finish(level, at_max, self.room, out);
             }
-            grad.set_target(&mut out);
+            grad.set_target(out);
         }
     }
 
