@@ -90,12 +90,13 @@ impl Base {
         f64::from(self.map.scale)
     }
 
+    /// The map, of a kind that the level has: of others there are no loops.
     #[inline(always)]
-    pub(super) fn row_map(&self) -> RowMap {
+    pub(super) fn row_map(&self, level: Level) -> RowMap {
         let &Self { exponent, map: LogitMap { scale, cap }, pivot, .. } = self;
         match self.kind {
-            Kind::Unit => RowMap::Unit(Linear { exponent, scale, pivot }),
-            Kind::Linear => RowMap::Linear(Linear { exponent, scale, pivot }),
+            Kind::Unit if has_unit(level, 1.0) => RowMap::Unit(Linear { exponent, scale, pivot }),
+            Kind::Unit | Kind::Linear => RowMap::Linear(Linear { exponent, scale, pivot }),
             Kind::General => RowMap::General(General { scale, cap, pivot }),
         }
     }
@@ -220,6 +221,12 @@ const TANH: [f32; 5] =
     [-5.704_749_4e-3, 2.063_888_3e-2, -5.373_965_6e-2, 1.333_144_2e-1, -3.333_328e-1];
 
 impl General {
+    /// The same where there is no soft-cap, known when the loop is compiled.
+    #[inline(always)]
+    pub(super) fn uncapped(self) -> Self {
+        Self { cap: None, ..self }
+    }
+
     /// tanh u and 1 − tanh² u for u = scale·z/cap, the second without cancellation where the cap saturates: 4e/(1+e)², e = e^(−2|u|).
     #[inline(always)]
     fn tanh_and_slope<S: Simd>(self, simd: S, z: Block<S>, cap: f32) -> (Block<S>, Block<S>) {

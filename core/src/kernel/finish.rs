@@ -77,7 +77,7 @@ pub(super) fn entries<T: Lanes>(
     out: &mut [f32],
     entry: Affine<'_>,
 ) {
-    dispatch!(level, simd => match base.row_map() {
+    dispatch!(level, simd => match base.row_map(simd.level()) {
         RowMap::Unit(map) => again(simd, logits, out, map, entry),
         RowMap::Linear(map) => again(simd, logits, out, map, entry),
         RowMap::General(map) => again(simd, logits, out, map, entry),

@@ -105,9 +105,11 @@ fn each<S: Simd, W: Walk<S>>(
     let found = sums.iter_mut().zip(&mut maxima);
     for (index, ((row, half), (sum, max))) in rows.iter_mut().zip(&*halves).zip(found).enumerate() {
         let next = ahead.rows.get(index).map_or(&[][..], |row| W::Logit::of(*row));
-        (*sum, *max) = match half.base.row_map() {
+        (*sum, *max) = match half.base.row_map(simd.level()) {
             RowMap::Unit(map) => walk(simd, row, half.target, next, map),
             RowMap::Linear(map) => walk(simd, row, half.target, next, map),
+            // Capped exponentials are never parked.
+            RowMap::General(map) if W::PARKS => walk(simd, row, half.target, next, map.uncapped()),
             RowMap::General(map) => walk(simd, row, half.target, next, map),
         };
     }

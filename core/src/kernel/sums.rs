@@ -94,7 +94,7 @@ pub(super) fn others<S: Simd, M: LaneMap<S>>(
 
 /// See [`Moments`]: a second walk over the row, with a second exponential for each class.
 pub(super) fn moments<T: Lanes>(level: Level, row: &[T], target: usize, base: &Base) -> Moments {
-    dispatch!(level, simd => match base.row_map() {
+    dispatch!(level, simd => match base.row_map(simd.level()) {
         RowMap::Unit(map) => sum_moments(simd, row, target, map),
         RowMap::Linear(map) => sum_moments(simd, row, target, map),
         RowMap::General(map) => sum_moments(simd, row, target, map),
@@ -135,7 +135,7 @@ pub(super) fn weighted<T: Lanes>(
     base: &Base,
     weights: Option<&[f32]>,
 ) -> f64 {
-    let (sum, weight, factor) = dispatch!(level, simd => match base.row_map() {
+    let (sum, weight, factor) = dispatch!(level, simd => match base.row_map(simd.level()) {
         RowMap::General(map) if base.is_capped() => {
             let (sum, weight) = sum_weighted(
                 simd,

@@ -86,6 +86,8 @@ pub(super) fn load_weights<S: Simd>(simd: S, weights: &[f32], start: usize) -> B
 /// program; the visiting closure is given where a block starts, and must be `#[inline(always)]`, or each lane goes through memory.
 pub(super) trait Walk<S: Simd> {
     type Logit: Lanes;
+    /// Whether what is visited is stored.
+    const PARKS: bool;
     /// The row, before the walk.
     fn row(&self) -> &[Self::Logit];
     /// Turns every block (−inf past the row's end) into what is stored.
@@ -124,6 +126,7 @@ impl<T> Default for InPlace<'_, T> {
 
 impl<S: Simd, T: Lanes> Walk<S> for Read<'_, T> {
     type Logit = T;
+    const PARKS: bool = false;
 
     #[inline(always)]
     fn row(&self) -> &[T] {
@@ -143,6 +146,7 @@ impl<S: Simd, T: Lanes> Walk<S> for Read<'_, T> {
 
 impl<S: Simd, T: Lanes, G: Lanes> Walk<S> for Split<'_, T, G> {
     type Logit = T;
+    const PARKS: bool = true;
 
     #[inline(always)]
     fn row(&self) -> &[T] {
@@ -166,6 +170,7 @@ impl<S: Simd, T: Lanes, G: Lanes> Walk<S> for Split<'_, T, G> {
 
 impl<S: Simd, T: Lanes> Walk<S> for InPlace<'_, T> {
     type Logit = T;
+    const PARKS: bool = true;
 
     #[inline(always)]
     fn row(&self) -> &[T] {
