@@ -40,7 +40,7 @@ impl LogitMap {
 #[derive(Clone, Copy, Debug)]
 pub struct Base {
     kind: Kind,
-    /// Of a linear map.
+    /// Without a soft-cap: of a logit, or of one less the maximum.
     exponent: Exponent,
     map: LogitMap,
     /// The largest logit, with a soft-cap the largest z'.
@@ -97,7 +97,7 @@ impl Base {
         match self.kind {
             Kind::Unit if has_unit(level, 1.0) => RowMap::Unit(Linear { exponent, scale, pivot }),
             Kind::Unit | Kind::Linear => RowMap::Linear(Linear { exponent, scale, pivot }),
-            Kind::General => RowMap::General(General { scale, cap, pivot }),
+            Kind::General => RowMap::General(General { exponent, scale, cap, pivot }),
         }
     }
 
@@ -132,7 +132,9 @@ impl Base {
         }
         let at = f64::from(pivot) * if cap.is_none() { f64::from(scale) } else { 1.0 };
         let (origin, at_max) = (at - max, libm::exp(max - at));
-        Self { kind: Kind::General, map: *map, pivot, at_max, max, origin, ..Self::NONE }
+        let exponent =
+            if Exponent::takes(scale) { Exponent::scaled(scale) } else { Exponent::NATURAL };
+        Self { kind: Kind::General, exponent, map: *map, pivot, at_max, max, origin }
     }
 }
 
@@ -211,6 +213,7 @@ impl<S: Simd, const UNIT: bool> LaneMap<S> for Linear<UNIT> {
 /// z' = cap·tanh(scale·z/cap), or scale·z of logits so large that the maximum is subtracted first.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct General {
+    exponent: Exponent,
     scale: f32,
     cap: Option<f32>,
     pivot: f32,
@@ -284,11 +287,23 @@ impl<S: Simd> LaneMap<S> for General {
 
     #[inline(always)]
     fn exp(self, simd: S, z: Block<S>) -> Block<S> {
-        natural(simd, self.centred(simd, z))
+        if self.cap.is_some() {
+            return natural(simd, self.centred(simd, z));
+        }
+        // The scale as a part of the exponent loses no digits; one beyond its range is multiplied by before.
+        let before = if Exponent::takes(self.scale) { 1.0 } else { self.scale };
+        let mut x = z;
+        for x in &mut x {
+            *x = (*x - self.pivot) * before;
+        }
+        self.exponent.splat(simd).exp::<false, { BLOCK / LANES }>(simd, x)
     }
 
     #[inline(always)]
     fn exp_and_slope(self, simd: S, z: Block<S>) -> (Block<S>, Block<S>) {
+        if self.cap.is_none() {
+            return (self.exp(simd, z), [simd.splat_f32x16(1.0); BLOCK / LANES]);
+        }
         let (x, slope) = self.centred_and_slope(simd, z);
         (natural(simd, x), slope)
     }

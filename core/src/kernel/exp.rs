@@ -77,6 +77,18 @@ impl Exponent {
         Self { high, low: (factor - high as f64) as f32, shift, least }
     }
 
+    /// e^(scale·x), of logits that are relative to the maximum.
+    #[inline(always)]
+    pub(super) fn scaled(scale: f32) -> Self {
+        Self::new(f64::from(scale) * core::f64::consts::LOG2_E, 0.0)
+    }
+
+    /// Whether a logit scale may be a part of the exponent: its own parts are f32.
+    #[inline(always)]
+    pub(super) fn takes(scale: f32) -> bool {
+        1e-30 < scale && scale < 1e30
+    }
+
     /// e^(scale·x) relative to a power of two near e^max, at least an eighth of it; `None` where the exponents are too large to be told
     /// apart: then the maximum must be subtracted first.
     #[inline(always)]
@@ -85,7 +97,7 @@ impl Exponent {
         let most = if is_fused(level) { 524_288.0 } else { 4096.0 };
         let (top, factor) =
             (max * core::f64::consts::LOG2_E, f64::from(scale) * core::f64::consts::LOG2_E);
-        let fits = libm::fabs(top) < most && factor < 1e30 && factor > 1e-30;
+        let fits = libm::fabs(top) < most && Self::takes(scale);
         // Rounded toward 0: a conversion, where a floor would be a call.
         #[expect(clippy::cast_possible_truncation, reason = "below 2^19")]
         fits.then(|| Self::new(factor, f64::from(top as i32 - 2)))
