@@ -42,12 +42,6 @@ impl Default for Row<'_> {
     }
 }
 
-impl Default for RowMut<'_> {
-    fn default() -> Self {
-        Self::F32(&mut [])
-    }
-}
-
 impl<'a> Row<'a> {
     #[inline]
     pub(crate) fn len(self) -> usize {
