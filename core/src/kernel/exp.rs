@@ -152,26 +152,10 @@ impl<S: Simd> Exponents<S> {
         ((upper * c - u) + (upper * rest + lower * c)) + (lower * rest + x * low)
     }
 
-    /// Of several vectors; `UNIT` as [`has_unit`] allows. At once where they fit into registers. Levels without FMA have few: there it is one
-    /// after the other, in a quarter of the code.
+    /// Of several vectors at once, a step for all before the next step: each of the steps has to wait for the one before. `UNIT` as
+    /// [`has_unit`] allows.
     #[inline(always)]
     pub(super) fn exp<const UNIT: bool, const N: usize>(
-        self,
-        simd: S,
-        mut x: [f32x16<S>; N],
-    ) -> [f32x16<S>; N] {
-        if is_fused(simd.level()) {
-            return self.at_once::<UNIT, N>(simd, x);
-        }
-        for x in &mut x {
-            [*x] = self.at_once::<UNIT, 1>(simd, [*x]);
-        }
-        x
-    }
-
-    /// A step for all before the next step: each of the steps has to wait for the one before.
-    #[inline(always)]
-    fn at_once<const UNIT: bool, const N: usize>(
         self,
         simd: S,
         mut x: [f32x16<S>; N],
