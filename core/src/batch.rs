@@ -46,8 +46,8 @@ pub struct Batch<'a> {
     pub(crate) denominator: Option<Denominator<'a>>,
     /// First row and end of the rows that a call works on; all without.
     row_range: Option<(usize, usize)>,
-    /// Rows of the whole batch, where the arrays hold the call's rows alone.
-    rows_total: Option<usize>,
+    /// Where the arrays hold the rows of a part alone: its first row and end, and the rows of the whole batch.
+    part: Option<(usize, usize, usize)>,
 }
 
 impl<'a> Batch<'a> {
@@ -69,7 +69,7 @@ impl<'a> Batch<'a> {
             no_room: None,
             denominator: None,
             row_range: None,
-            rows_total: None,
+            part: None,
         }
     }
 
@@ -173,10 +173,10 @@ impl<'a> Batch<'a> {
     }
 
     /// As [`Batch::row_range`] of a batch of `rows_total` rows, for arrays of an entry a row that hold the entries of these rows alone: where other
-    /// threads are still writing the others. Sequences, pairs and keep flags stay those of the whole batch.
+    /// threads are still writing the others. Sequences, pairs and keep flags stay those of the whole batch. [`Batch::row_range`] narrows it further.
     #[must_use]
     pub fn part_of(mut self, rows: Range<usize>, rows_total: usize) -> Self {
-        self.rows_total = Some(rows_total);
+        self.part = Some((rows.start, rows.end, rows_total));
         self.row_range(rows)
     }
 
@@ -190,7 +190,7 @@ impl<'a> Batch<'a> {
     /// Number of rows of the whole batch.
     #[must_use]
     pub fn rows(&self) -> usize {
-        self.rows_total.unwrap_or(self.targets.len())
+        self.part.map_or(self.targets.len(), |(_, _, rows)| rows)
     }
 
     /// The target of a row; `None` where it is ignored, or there is no such row.
@@ -205,8 +205,9 @@ impl<'a> Batch<'a> {
         (0..self.rows()).filter(|&row| self.target(row).is_some())
     }
 
-    /// The rows that a call works on.
-    pub(crate) fn range(&self) -> Range<usize> {
+    /// The rows that a call works on: those of [`Batch::row_range`], or all.
+    #[must_use]
+    pub fn range(&self) -> Range<usize> {
         self.row_range.map_or(0..self.rows(), |(start, end)| start..end)
     }
 
@@ -217,13 +218,12 @@ impl<'a> Batch<'a> {
     /// Where the arrays have a row's entries; past their end for a row before them.
     #[inline]
     fn index(&self, row: usize) -> usize {
-        let held = if self.rows_total.is_some() { self.range().start } else { 0 };
-        row.wrapping_sub(held)
+        row.wrapping_sub(self.part.map_or(0, |(start, ..)| start))
     }
 
     /// Entries that arrays of an entry a row must have.
     fn entries(&self) -> usize {
-        if self.rows_total.is_some() { self.range().len() } else { self.rows() }
+        self.part.map_or(self.rows(), |(start, end, _)| end.saturating_sub(start))
     }
 
     /// A row's entry of an array that holds one a row.
@@ -239,7 +239,7 @@ impl<'a> Batch<'a> {
 
     /// The same batch, all of it.
     pub(crate) fn whole(mut self) -> Result<Self, Error> {
-        if self.rows_total.is_some() {
+        if self.part.is_some() {
             self.check_whole()?;
         }
         self.row_range = None;
@@ -302,7 +302,9 @@ impl<'a> Batch<'a> {
 
     pub(crate) fn check_range(&self) -> Result<(), Error> {
         let (rows, Range { start, end }) = (self.rows(), self.range());
-        if start > end || end > rows { Err(Error::RowRange { start, end, rows }) } else { Ok(()) }
+        let (from, to) = self.part.map_or((0, rows), |(from, to, _)| (from, to.min(rows)));
+        let inside = start <= end && from <= start && end <= to;
+        if inside { Ok(()) } else { Err(Error::RowRange { start, end, rows }) }
     }
 
     /// Checks everything that can be checked without logits, of which there are `call_rows`: entries of the call's rows alone.

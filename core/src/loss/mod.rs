@@ -271,9 +271,21 @@ impl<'a, O: Objective> Loss<'a, O> {
         batch: &Batch<'_>,
         stats: &mut [RowStats],
     ) -> Result<(), Error> {
+        self.row_stats_with(logits, batch, Outputs::new().stats(stats))
+    }
+
+    /// As [`Loss::row_stats`], with all per-token outputs that statistics tell; of a shard, those of the shard alone.
+    ///
+    /// # Errors
+    /// See [`Loss`].
+    pub fn row_stats_with<T: Element>(
+        &self,
+        logits: Logits<'_, T>,
+        batch: &Batch<'_>,
+        outputs: Outputs<'_>,
+    ) -> Result<(), Error> {
         let matrix = Matrix::read(logits);
         let context = self.check(&matrix, batch)?;
-        let outputs = Outputs::new().stats(stats);
         outputs.check(matrix.shape().rows)?;
         passes::stats(&context, matrix, outputs);
         Ok(())
@@ -293,10 +305,27 @@ impl<'a, O: Objective> Loss<'a, O> {
         terms: &mut [TokenTerm],
         workspace: Workspace<'_>,
     ) -> Result<LossReport, Error> {
+        self.token_terms_with(stats, batch, vocab_total, terms, Outputs::new(), workspace)
+    }
+
+    /// As [`Loss::token_terms`], with the per-token outputs that are made of them: stats, terms, losses and weights.
+    ///
+    /// # Errors
+    /// See [`Loss`].
+    pub fn token_terms_with(
+        &self,
+        stats: &[RowStats],
+        batch: &Batch<'_>,
+        vocab_total: usize,
+        terms: &mut [TokenTerm],
+        outputs: Outputs<'_>,
+        workspace: Workspace<'_>,
+    ) -> Result<LossReport, Error> {
         batch.check_range()?;
         check_len(Argument::Stats, stats.len(), batch.range().len())?;
         let context = self.check_batch(batch, stats.len(), vocab_total)?;
         check_len(Argument::Terms, terms.len(), stats.len())?;
+        outputs.check(stats.len())?;
         let Workspace { scalars, .. } = workspace;
         if self.objective.group_pass().is_some() {
             batch.check_whole()?;
@@ -305,7 +334,7 @@ impl<'a, O: Objective> Loss<'a, O> {
             }
         }
         let scalars = scalars.get_mut(..stats.len()).unwrap_or_default();
-        passes::terms(&context, stats, terms, scalars, None)
+        passes::terms_with(&context, stats, terms, scalars, outputs)
     }
 
     /// Counts the denominators of a whole batch once, for calls on ranges of its rows ([`Batch::denominator`]). Looks at every row's target and
@@ -325,6 +354,43 @@ impl<'a, O: Objective> Loss<'a, O> {
         let context = self.check_batch(&batch, batch.rows(), vocab_total)?;
         let counts = |row: usize| batch.target(row).is_some();
         context.denominator_of(&counts).with_sequences(&batch, &counts, sequence_tokens)
+    }
+
+    /// Checks loss and batch for a call of so many rows, all that can be checked without logits: for callers that have none yet.
+    ///
+    /// # Errors
+    /// See [`Loss`].
+    pub fn check_inputs(
+        &self,
+        batch: &Batch<'_>,
+        rows: usize,
+        vocab_total: usize,
+    ) -> Result<(), Error> {
+        self.check_batch(batch, rows, vocab_total).map(|_| ())
+    }
+
+    /// As [`Loss::check_inputs`] for a call that composes all stages; returns the denominators for calls on ranges of its rows.
+    ///
+    /// Unlike [`Loss::denominator`] it needs no room, and looks at the rows of the batch's own range alone: `MeanSequences` counts the tokens of a
+    /// sequence when a call comes to it.
+    ///
+    /// # Errors
+    /// See [`Loss`].
+    pub fn prepare<'b>(
+        &self,
+        batch: &Batch<'b>,
+        rows: usize,
+        vocab_total: usize,
+    ) -> Result<Denominator<'b>, Error> {
+        let context = self.check_batch(batch, rows, vocab_total)?;
+        if self.objective.group_pass().is_some() {
+            batch.check_whole()?;
+        }
+        if batch.is_whole() {
+            Ok(context.denominator_of(&|row| context.counts(row)))
+        } else {
+            Denominator::of_range(self.reduction, batch)
+        }
     }
 
     /// Stage 3 by itself: the gradient of the rows, or of a shard of them, from merged statistics and terms.

@@ -49,23 +49,32 @@ macro_rules! outputs {
                 self
             })*
 
-            pub(crate) fn check(&self, rows: usize) -> Result<(), Error> {
+            /// Checks that every slice has an entry for each of so many rows.
+            ///
+            /// # Errors
+            /// [`Error::Length`].
+            pub fn check(&self, rows: usize) -> Result<(), Error> {
                 $(if let Some(slice) = &self.$name {
                     check_len(Argument::$argument, slice.len(), rows)?;
                 })*
                 Ok(())
             }
 
-            /// The outputs of the rows before `row`, and of the others.
-            #[cfg(feature = "rayon")]
-            pub(crate) fn split_at(self, row: usize) -> (Self, Self) {
+            /// The outputs of the rows before `row`, and of the others: for calls on ranges of a batch's rows.
+            #[must_use]
+            pub fn split_at(self, row: usize) -> (Self, Self) {
                 $(let $name = self.$name.map(|slice| slice.split_at_mut(row.min(slice.len()))).unzip();)*
                 (Self { $($name: $name.0,)* }, Self { $($name: $name.1,)* })
             }
 
             /// The same outputs, borrowed.
-            pub(crate) fn reborrow(&mut self) -> Outputs<'_> {
+            #[must_use]
+            pub fn reborrow(&mut self) -> Outputs<'_> {
                 Outputs { $($name: self.$name.as_deref_mut(),)* }
+            }
+
+            fn len(&self) -> usize {
+                [$(self.$name.as_ref().map_or(0, |slice| slice.len()),)*].into_iter().max().unwrap_or(0)
             }
         }
     };
@@ -134,6 +143,11 @@ impl Outputs<'_> {
         put(&mut self.terms, row, || *term);
         put(&mut self.losses, row, || term.loss as f32);
         put(&mut self.weights, row, || weight as f32);
+    }
+
+    /// Writes the entries of ignored rows into all of them: for rows that a caller leaves out of its calls.
+    pub fn fill_ignored(&mut self) {
+        (0..self.len()).for_each(|row| self.put_ignored(row));
     }
 
     /// Writes the entries of an ignored row.

@@ -54,18 +54,7 @@ pub(crate) fn grouped<O: Objective>(
     let mut of_rows = outputs.reborrow();
     of_rows.stats = Some(&mut *stats);
     self::stats(context, matrix.logits(), of_rows);
-    let report = self::terms(context, stats, terms, scalars, outputs.weights)?;
-    for (asked, known) in outputs.stats.into_iter().flatten().zip(&*stats) {
-        *asked = *known;
-    }
-    for (asked, known) in outputs.terms.into_iter().flatten().zip(&*terms) {
-        *asked = *known;
-    }
-    for (asked, known) in outputs.losses.into_iter().flatten().zip(&*terms) {
-        #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
-        let loss = known.loss as f32;
-        *asked = loss;
-    }
+    let report = terms_with(context, stats, terms, scalars, outputs)?;
     if !matches!(matrix, Matrix::Read(_)) {
         grad(context, matrix, stats, terms);
     }
@@ -93,6 +82,29 @@ pub(crate) fn stats<O: Objective>(
 /// The column of a target, where it is one of these classes.
 fn column_of(target: Option<usize>, classes: &core::ops::Range<usize>) -> Option<usize> {
     target.and_then(|class| class.checked_sub(classes.start)).filter(|&c| c < classes.len())
+}
+
+/// Stage 2, with what outputs ask of statistics and terms.
+pub(crate) fn terms_with<O: Objective>(
+    context: &Context<'_, O>,
+    stats: &[RowStats],
+    terms: &mut [TokenTerm],
+    scalars: &mut [Scalars],
+    outputs: Outputs<'_>,
+) -> Result<LossReport, Error> {
+    let report = self::terms(context, stats, terms, scalars, outputs.weights)?;
+    for (asked, known) in outputs.stats.into_iter().flatten().zip(stats) {
+        *asked = *known;
+    }
+    for (asked, known) in outputs.terms.into_iter().flatten().zip(&*terms) {
+        *asked = *known;
+    }
+    for (asked, known) in outputs.losses.into_iter().flatten().zip(&*terms) {
+        #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
+        let loss = known.loss as f32;
+        *asked = loss;
+    }
+    Ok(report)
 }
 
 /// Stage 2: the group pass, the denominators and every row's term; the objective's weights where they are asked for.
