@@ -1,0 +1,235 @@
+//! `LinearLoss`: the output layer and its loss, as a caller sees them. Everything is checked here, before the first write.
+
+use surprisal::objective::{Objective, TokenTerm};
+use surprisal::{Argument, Batch, Loss, LossReport, Outputs, RowStats};
+
+use crate::error::{Error, check_shape};
+use crate::gemm::{DefaultGemm, Gemm};
+use crate::gradients::Gradients;
+use crate::matrix::Matrix;
+use crate::pass::Pass;
+use crate::products::Products;
+use crate::scalar::Scalar;
+use crate::workspace::{Memory, Workspace};
+
+/// A loss over the logits of an output layer, `z = H·Wᵀ + bias`, which are computed a chunk of rows at a time and never whole.
+///
+/// # Shapes
+/// H `[rows × d]`, W `[vocab × d]`, bias `[vocab]`. Everything in [`Batch`] and [`Outputs`] has one entry a row, as without the layer; with
+/// [`Batch::row_range`], H has the rows of the range.
+///
+/// # Formula
+/// Loss and dz are those of [`Loss`] on these logits; `dH = dz·W`, `dW += dzᵀ·H`, `dbias += Σ_rows dz`.
+///
+/// # Cost
+/// One product for the loss, one more for each of dH and dW, over the rows that are not ignored: those are gathered before the first product.
+/// Objectives with a group pass compute logits twice if they do not fit into one chunk: statistics of all rows come before the first gradient.
+///
+/// # Accuracy
+/// Logits are sums in f32, whatever the types of H and W, and never rounded to 16 bits; what follows has the accuracy of [`Loss`]. Sums over the
+/// rows of a chunk are in f32 as the product makes them (those of dbias in f64), and added to dW and dbias in f32.
+///
+/// Where each entry of a product depends on nothing but its row and column (a plain loop; BLAS mostly), per-token outputs and dH have the same bits
+/// for every size of chunks, and for any pattern of ignored rows. dW, dbias, and the sums of the report differ by the rounding of their partial
+/// sums.
+///
+/// # Special values
+/// Those of [`Loss`]: dH of an ignored row is exactly 0, and its hidden state is not read. A row whose logits are not finite makes its dH, and all of
+/// dW and dbias, NaN.
+///
+/// # Errors
+/// Everything is checked before the first write; see [`Error`].
+#[derive(Clone, Copy, Debug)]
+pub struct LinearLoss<'a, O, W, M = DefaultGemm> {
+    pub(crate) loss: Loss<'a, O>,
+    pub(crate) products: Products<'a, W, M>,
+    /// First class, and classes of the whole vocabulary.
+    pub(crate) shard: Option<(usize, usize)>,
+}
+
+impl<'a, O: Objective, W: Scalar> LinearLoss<'a, O, W> {
+    /// A loss over a layer of these weights, without a bias.
+    pub fn new(loss: Loss<'a, O>, weight: Matrix<'a, W>) -> Self {
+        let products = Products { weight, bias: None, gemm: DefaultGemm };
+        Self { loss, products, shard: None }
+    }
+}
+
+impl<'a, O: Objective, W: Scalar, M: Gemm> LinearLoss<'a, O, W, M> {
+    /// Adds a bias `[vocab]` to the logits.
+    #[must_use]
+    pub fn bias(mut self, bias: &'a [f32]) -> Self {
+        self.products.bias = Some(bias);
+        self
+    }
+
+    /// Multiplies by a library of the caller's.
+    #[must_use]
+    pub fn gemm<N: Gemm>(self, gemm: N) -> LinearLoss<'a, O, W, N> {
+        let Products { weight, bias, .. } = self.products;
+        let products = Products { weight, bias, gemm };
+        LinearLoss { loss: self.loss, products, shard: self.shard }
+    }
+
+    /// Says that the weights are the classes from `vocab_start` on of a vocabulary of `vocab_total`: for [`LinearLoss::row_stats`] and
+    /// [`LinearLoss::backward`].
+    #[must_use]
+    pub fn shard(mut self, vocab_start: usize, vocab_total: usize) -> Self {
+        self.shard = Some((vocab_start, vocab_total));
+        self
+    }
+
+    /// What calls on so many rows want of memory.
+    #[must_use]
+    pub fn memory(&self, rows: usize) -> Memory {
+        let weight = self.products.weight;
+        let (converted, grouped) = (weight.as_f32().is_none(), self.is_grouped());
+        Memory::new(rows, weight.rows(), weight.cols(), converted, grouped)
+    }
+
+    /// The loss alone, with per-token outputs: one product.
+    ///
+    /// # Errors
+    /// [`Error::Loss`] for what [`Loss`] refuses; [`Error::Shape`], [`Error::EmptyHidden`], [`Error::Workspace`].
+    pub fn forward<T: Scalar>(
+        &self,
+        hidden: Matrix<'_, T>,
+        batch: &Batch<'_>,
+        outputs: Outputs<'_>,
+        workspace: Workspace<'_>,
+    ) -> Result<LossReport, Error> {
+        self.compose::<T, f32>(hidden, batch, None, outputs, workspace)
+    }
+
+    /// The loss and the gradients that are asked for, with per-token outputs.
+    ///
+    /// # Errors
+    /// As [`LinearLoss::forward`].
+    pub fn forward_backward<T: Scalar, G: Scalar>(
+        &self,
+        hidden: Matrix<'_, T>,
+        batch: &Batch<'_>,
+        gradients: Gradients<'_, G>,
+        outputs: Outputs<'_>,
+        workspace: Workspace<'_>,
+    ) -> Result<LossReport, Error> {
+        self.compose(hidden, batch, Some(gradients), outputs, workspace)
+    }
+
+    /// Stage 1 by itself, as [`Loss::row_stats_with`]: ask for [`Outputs::stats`], of whole rows or of a shard of the vocabulary.
+    ///
+    /// Merge the shards with [`RowStats::merge`]; [`Loss::token_terms`] is stage 2. Of the workspace, the scratch is enough.
+    ///
+    /// # Errors
+    /// As [`LinearLoss::forward`].
+    pub fn row_stats<T: Scalar>(
+        &self,
+        hidden: Matrix<'_, T>,
+        batch: &Batch<'_>,
+        outputs: Outputs<'_>,
+        workspace: Workspace<'_>,
+    ) -> Result<(), Error> {
+        self.loss.check_inputs(batch, hidden.rows(), self.vocab_total())?;
+        let memory = self.check::<T, f32>(hidden, None, &outputs, &workspace, false)?;
+        let (scratch, _) = workspace.cut(&memory);
+        Pass::new(self, hidden, *batch, memory.logits_stride, scratch).stats(outputs)?;
+        Ok(())
+    }
+
+    /// Stage 3 by itself: the gradients from (merged) statistics and terms, an entry a row each. One product more than its gradients take.
+    ///
+    /// Of a shard, dW and dbias are those of its classes, and dH is its part: the sum over the shards is the gradient.
+    ///
+    /// # Errors
+    /// As [`LinearLoss::forward`].
+    pub fn backward<T: Scalar, G: Scalar>(
+        &self,
+        hidden: Matrix<'_, T>,
+        batch: &Batch<'_>,
+        known: (&[RowStats], &[TokenTerm]),
+        gradients: Gradients<'_, G>,
+        workspace: Workspace<'_>,
+    ) -> Result<(), Error> {
+        let (rows, outputs) = (hidden.rows(), Outputs::new());
+        self.loss.check_inputs(batch, rows, self.vocab_total())?;
+        let memory = self.check(hidden, Some(&gradients), &outputs, &workspace, false)?;
+        for (argument, actual) in
+            [(Argument::Stats, known.0.len()), (Argument::Terms, known.1.len())]
+        {
+            if actual != rows {
+                return Err(surprisal::Error::Length { argument, expected: rows, actual }.into());
+            }
+        }
+        let (scratch, _) = workspace.cut(&memory);
+        let mut pass = Pass::new(self, hidden, *batch, memory.logits_stride, scratch);
+        pass.grad(known.0, known.1, gradients, false)?;
+        Ok(())
+    }
+
+    fn compose<T: Scalar, G: Scalar>(
+        &self,
+        hidden: Matrix<'_, T>,
+        batch: &Batch<'_>,
+        gradients: Option<Gradients<'_, G>>,
+        outputs: Outputs<'_>,
+        workspace: Workspace<'_>,
+    ) -> Result<LossReport, Error> {
+        let (rows, vocab) = (hidden.rows(), self.products.weight.rows());
+        let grouped = self.is_grouped();
+        if self.vocab_total() != vocab {
+            return Err(surprisal::Error::NeedsWholeRows.into());
+        }
+        let denominator = self.loss.prepare(batch, rows, vocab)?;
+        let memory = self.check(hidden, gradients.as_ref(), &outputs, &workspace, grouped)?;
+        let (scratch, group) = workspace.cut(&memory);
+        let batch = if grouped { *batch } else { batch.denominator(denominator) };
+        let mut pass = Pass::new(self, hidden, batch, memory.logits_stride, scratch);
+        Ok(match (grouped, gradients) {
+            (true, gradients) => pass.grouped(gradients, outputs, group),
+            (false, Some(gradients)) => pass.fused(gradients, outputs),
+            (false, None) => pass.forward(outputs),
+        }?)
+    }
+
+    /// Checks everything but loss and batch.
+    fn check<T: Scalar, G: Scalar>(
+        &self,
+        hidden: Matrix<'_, T>,
+        gradients: Option<&Gradients<'_, G>>,
+        outputs: &Outputs<'_>,
+        workspace: &Workspace<'_>,
+        grouped: bool,
+    ) -> Result<Memory, Error> {
+        let (rows, (vocab, d)) = (hidden.rows(), self.products.weight.shape());
+        if vocab == 0 {
+            return Err(surprisal::Error::EmptyVocab.into());
+        }
+        if d == 0 {
+            return Err(Error::EmptyHidden);
+        }
+        if let Some((vocab_start, vocab_total)) = self.shard {
+            if vocab_start.checked_add(vocab).is_none_or(|end| end > vocab_total) {
+                return Err(surprisal::Error::Shard { vocab_start, vocab, vocab_total }.into());
+            }
+        }
+        check_shape("hidden", hidden.shape(), (rows, d))?;
+        if let Some(bias) = self.products.bias {
+            check_shape("bias", (1, bias.len()), (1, vocab))?;
+        }
+        if let Some(gradients) = gradients {
+            gradients.check(rows, vocab, d)?;
+        }
+        outputs.check(rows)?;
+        let memory = self.memory(rows);
+        workspace.check(&memory, grouped)?;
+        Ok(memory)
+    }
+
+    fn is_grouped(&self) -> bool {
+        self.loss.objective().group_pass().is_some()
+    }
+
+    fn vocab_total(&self) -> usize {
+        self.shard.map_or(self.products.weight.rows(), |(_, vocab_total)| vocab_total)
+    }
+}
