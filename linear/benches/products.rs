@@ -81,7 +81,8 @@ fn numbers(len: usize, scale: f32, mut state: u64) -> Vec<f32> {
     let mut next = || {
         state =
             state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        f32::from(i16::from_le_bytes([(state >> 40) as u8, (state >> 48) as u8])) / 32768.0
+        let [.., low, high, _] = state.to_le_bytes();
+        f32::from(i16::from_le_bytes([low, high])) / 32768.0
     };
     (0..len).map(|_| scale * next()).collect()
 }

@@ -207,10 +207,10 @@ impl<'a, O: Objective, W: Scalar, M: Gemm> LinearLoss<'a, O, W, M> {
         if d == 0 {
             return Err(Error::EmptyHidden);
         }
-        if let Some((vocab_start, vocab_total)) = self.shard {
-            if vocab_start.checked_add(vocab).is_none_or(|end| end > vocab_total) {
-                return Err(surprisal::Error::Shard { vocab_start, vocab, vocab_total }.into());
-            }
+        if let Some((vocab_start, vocab_total)) = self.shard
+            && vocab_start.checked_add(vocab).is_none_or(|end| end > vocab_total)
+        {
+            return Err(surprisal::Error::Shard { vocab_start, vocab, vocab_total }.into());
         }
         check_shape("hidden", hidden.shape(), (rows, d))?;
         if let Some(bias) = self.products.bias {

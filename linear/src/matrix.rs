@@ -261,7 +261,7 @@ impl<'a, T: Copy> MatrixMut<'a, T> {
 
 impl<'a, T: Scalar> MatrixMut<'a, T> {
     /// The same matrix, where it is of f32.
-    pub(crate) fn as_f32(self) -> Option<MatrixMut<'a, f32>> {
+    pub(crate) fn into_f32(self) -> Option<MatrixMut<'a, f32>> {
         let Self { data, layout } = self;
         T::f32s_mut(data).map(|data| MatrixMut { data, layout })
     }

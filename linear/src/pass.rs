@@ -202,10 +202,10 @@ where
         if chunk.active == 0 {
             return;
         }
-        if let Some(run) = only_run(batch, chunk) {
-            if let Some(dhidden) = dhidden.reborrow().row_range(local(run)).as_f32() {
-                return products.dhidden(dlogits, stride, panel, dhidden);
-            }
+        if let Some(run) = only_run(batch, chunk)
+            && let Some(dhidden) = dhidden.reborrow().row_range(local(run)).into_f32()
+        {
+            return products.dhidden(dlogits, stride, panel, dhidden);
         }
         let scratch = &mut scratch[..chunk.active * d];
         let rows = MatrixMut::new(scratch, chunk.active, d).expect("has room for the rows");

@@ -374,7 +374,8 @@ fn finite_differences() {
         let step = 1.0 / 1024.0;
         let check = |what: &str, analytic: f64, vary: &dyn Fn(&mut Case, f32)| {
             let (mut above, mut below) = (case.clone(), case.clone());
-            (vary(&mut above, step), vary(&mut below, -step));
+            vary(&mut above, step);
+            vary(&mut below, -step);
             let slope = (loss_of(&above) - loss_of(&below)) / (2.0 * f64::from(step));
             assert!(
                 (slope - analytic).abs() < 2e-3 * (1.0 + slope.abs()),

@@ -1,4 +1,5 @@
 //! A layer with a batch, and three ways to its loss and gradients: the crate, the composed path, the oracle over f64 products.
+#![allow(clippy::cast_possible_truncation, reason = "a test that truncates fails")]
 #![allow(dead_code, unreachable_pub, reason = "not every test file uses all of it")]
 
 use surprisal::objective::TokenTerm;
