@@ -13,12 +13,13 @@ use surprisal_linear::{
 };
 
 /// What is measured, in the order of a row of the table.
-const COLUMNS: [&str; 7] = [
+const COLUMNS: [&str; 8] = [
     "rows x d x vocab",
     "masked",
     "chunk",
     "workspace MiB",
     "3 products ms",
+    "call ms",
     "call / 3 products",
     "dH only / 2 products",
 ];
@@ -98,7 +99,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-fn measure(shape: Shape, options: &Options) -> Result<[String; 7], surprisal_linear::Error> {
+fn measure(shape: Shape, options: &Options) -> Result<[String; 8], surprisal_linear::Error> {
     let Shape { rows, d, vocab, masked } = shape;
     let h = numbers(rows * d, 1.0, 1);
     let w = numbers(vocab * d, 4.0 / (d as f32).sqrt(), 2);
@@ -117,7 +118,7 @@ fn measure(shape: Shape, options: &Options) -> Result<[String; 7], surprisal_lin
     let batch = Batch::new(&targets).ignore_index(-100);
 
     let some = hidden.row_range(0..count);
-    let (mut bare, mut whole, mut frozen) = (Vec::new(), Vec::new(), Vec::new());
+    let [mut bare, mut call, mut whole, mut frozen] = [const { Vec::new() }; 4];
     for _ in 0..=options.rounds {
         let logits = milliseconds(|| {
             let z = MatrixMut::new(&mut z, count, vocab).expect("fits");
@@ -149,17 +150,20 @@ fn measure(shape: Shape, options: &Options) -> Result<[String; 7], surprisal_lin
                 .expect("is a valid call");
         });
         bare.push(three);
+        call.push(all);
         whole.push(all / three);
         frozen.push(only / (logits + dhidden));
     }
     // The first round warms up.
-    let [bare, whole, frozen] = [bare, whole, frozen].map(|all| median(all[1..].to_vec()));
+    let [bare, call, whole, frozen] =
+        [bare, call, whole, frozen].map(|all| median(all[1..].to_vec()));
     Ok([
         format!("{rows} x {d} x {vocab}"),
         format!("{masked} %"),
         format!("{}", memory.chunk_rows(len.bytes())),
         format!("{:.1}", len.bytes() as f64 / f64::from(1 << 20)),
         format!("{bare:.1}"),
+        format!("{call:.1}"),
         format!("{whole:.3}"),
         format!("{frozen:.3}"),
     ])

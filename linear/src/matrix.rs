@@ -28,13 +28,14 @@ impl Layout {
         };
         let (down, across) = (reach(rows, row_stride), reach(cols, col_stride));
         let (down, across) = down.zip(across).ok_or(Error::Extent)?;
+        let empty = rows == 0 || cols == 0;
         let apart = (rows <= 1 || row_stride > across) && (cols <= 1 || col_stride > 0)
             || (cols <= 1 || col_stride > down) && (rows <= 1 || row_stride > 0);
-        if !apart {
+        if !apart && !empty {
             return Err(Error::Strides { row_stride, col_stride });
         }
         let last = down.checked_add(across).and_then(|last| last.checked_add(1));
-        let extent = if rows == 0 || cols == 0 { 0 } else { last.ok_or(Error::Extent)? };
+        let extent = if empty { 0 } else { last.ok_or(Error::Extent)? };
         Ok((Self { rows, cols, row_stride, col_stride }, extent))
     }
 

@@ -211,6 +211,13 @@ fn stages() {
         assert!(matches!(result, Err(Error::Loss(surprisal::Error::Length { .. }))));
         assert_eq!(dh, [7.0; ROWS * D]);
     }
+    let empty = LinearLoss::new(Loss::new(Sft), Matrix::new(&zeros[..0], VOCAB, 0).unwrap());
+    let nothing = Matrix::new(&zeros[..0], ROWS, 0).unwrap();
+    let result = empty.forward(nothing, &batch, Outputs::new(), workspace.lend());
+    assert_eq!(result, Err(Error::EmptyHidden));
+    let empty = LinearLoss::new(Loss::new(Sft), Matrix::new(&zeros[..0], 0, D).unwrap());
+    let result = empty.forward(hidden, &batch, Outputs::new(), workspace.lend());
+    assert_eq!(result, Err(Error::Loss(surprisal::Error::EmptyVocab)));
     let shard = layer.shard(3, 7);
     let result = shard.row_stats(hidden, &batch, Outputs::new(), workspace.lend());
     assert!(matches!(result, Err(Error::Loss(surprisal::Error::Shard { .. }))));
