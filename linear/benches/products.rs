@@ -1,15 +1,15 @@
 //! The whole call against the bare matrix products of the same library, same threads, interleaved: what the loss, the chunks and the copies cost.
 //!
 //! ```sh
-//! cargo bench -p surprisal-linear --features rayon -- [--rounds N] [--threads N] [--chunk ROWS] [ROWSxDxVOCAB[/MASKED%] …]
+//! cargo bench -p surprisal-linear --features rayon -- [--rounds N] [--threads N] [--chunk ROWS] [--bf16] [ROWSxDxVOCAB[/MASKED%] …]
 //! ```
-//! Bare products are made over the same number of active rows as a call has, the logits whole: `z = H·Wᵀ`, `dH = dz·W`, `dW += dzᵀ·H`.
+//! With `--bf16` the call's H and W are of bf16, those of the bare products still of f32. Bare products are made over the same number of active rows as a call has, the logits whole: `z = H·Wᵀ`, `dH = dz·W`, `dW += dzᵀ·H`.
 
 use std::time::Instant;
 
-use surprisal::{Batch, Loss, Outputs, objective::Sft};
+use surprisal::{Batch, Loss, Outputs, bf16, objective::Sft};
 use surprisal_linear::{
-    DefaultGemm, Gemm, Gradients, LinearLoss, Matrix, MatrixMut, OwnedWorkspace,
+    DefaultGemm, Gemm, Gradients, LinearLoss, Matrix, MatrixMut, OwnedWorkspace, Scalar,
 };
 
 /// What is measured, in the order of a row of the table.
@@ -44,16 +44,18 @@ impl Shape {
 struct Options {
     rounds: usize,
     chunk: Option<usize>,
+    bf16: bool,
     shapes: Vec<Shape>,
 }
 
 fn options() -> Options {
-    let mut options = Options { rounds: 7, chunk: None, shapes: Vec::new() };
+    let mut options = Options { rounds: 7, chunk: None, bf16: false, shapes: Vec::new() };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut number = || words.next().and_then(|n| n.parse::<usize>().ok());
         match word.as_str() {
             "--bench" => {}
+            "--bf16" => options.bf16 = true,
             "--rounds" => options.rounds = number().expect("--rounds N"),
             "--chunk" => options.chunk = number(),
             "--threads" => {
@@ -99,7 +101,10 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-fn measure(shape: Shape, options: &Options) -> Result<[String; 8], surprisal_linear::Error> {
+fn measure<T: Scalar>(
+    shape: Shape,
+    options: &Options,
+) -> Result<[String; 8], surprisal_linear::Error> {
     let Shape { rows, d, vocab, masked } = shape;
     let h = numbers(rows * d, 1.0, 1);
     let w = numbers(vocab * d, 4.0 / (d as f32).sqrt(), 2);
@@ -111,7 +116,10 @@ fn measure(shape: Shape, options: &Options) -> Result<[String; 8], surprisal_lin
     let mut z = vec![0.0; count * vocab];
 
     let (hidden, weight) = (Matrix::new(&h, rows, d)?, Matrix::new(&w, vocab, d)?);
-    let layer = LinearLoss::new(Loss::new(Sft), weight);
+    let [own_h, own_w] =
+        [&h, &w].map(|values| values.iter().map(|&v| T::from_f32(v)).collect::<Vec<_>>());
+    let own = Matrix::new(&own_h, rows, d)?;
+    let layer = LinearLoss::new(Loss::new(Sft), Matrix::new(&own_w, vocab, d)?);
     let memory = layer.memory(rows);
     let len = memory.len(options.chunk.unwrap_or(memory.recommended_rows()));
     let mut workspace = OwnedWorkspace::new(len);
@@ -139,14 +147,14 @@ fn measure(shape: Shape, options: &Options) -> Result<[String; 8], surprisal_lin
                 .hidden(MatrixMut::new(&mut dh, rows, d).expect("fits"))
                 .weight(MatrixMut::new(&mut dw, vocab, d).expect("fits"));
             layer
-                .forward_backward(hidden, &batch, gradients, Outputs::new(), workspace.lend())
+                .forward_backward(own, &batch, gradients, Outputs::new(), workspace.lend())
                 .expect("is a valid call");
         });
         let only = milliseconds(|| {
             let dh = MatrixMut::new(&mut dh, rows, d).expect("fits");
             let gradients = Gradients::new().hidden(dh);
             layer
-                .forward_backward(hidden, &batch, gradients, Outputs::new(), workspace.lend())
+                .forward_backward(own, &batch, gradients, Outputs::new(), workspace.lend())
                 .expect("is a valid call");
         });
         bare.push(three);
@@ -174,6 +182,7 @@ fn main() -> Result<(), surprisal_linear::Error> {
     println!("| {} |", COLUMNS.join(" | "));
     println!("|{}", "---|".repeat(COLUMNS.len()));
     for &shape in &options.shapes {
+        let measure = if options.bf16 { measure::<bf16> } else { measure::<f32> };
         println!("| {} |", measure(shape, &options)?.join(" | "));
     }
     Ok(())

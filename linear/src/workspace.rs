@@ -8,8 +8,8 @@ use crate::error::{Error, check_room};
 /// Elements of a panel of weights that are converted to f32 at once (4 MiB): enough that a product over it is efficient.
 const PANEL_ELEMENTS: usize = 1 << 20;
 
-/// Rows of a chunk from which on more rows gain next to nothing: each chunk walks over the weights and their gradient once.
-const EFFICIENT_ROWS: usize = 256;
+/// Rows of a chunk from which on more rows gain little: each chunk walks over the weights, for a product, as often as all rows at once would.
+const EFFICIENT_ROWS: usize = 512;
 
 /// f32 entries of a cache line.
 const LINE: usize = 16;
@@ -28,7 +28,7 @@ const LINE: usize = 16;
 /// let w = [0.0_f32; 1000 * 64];
 /// let layer = LinearLoss::new(Loss::new(Sft), Matrix::new(&w, 1000, 64)?);
 /// let memory = layer.memory(8192);
-/// assert_eq!(memory.chunk_rows(memory.recommended()), 256);
+/// assert_eq!(memory.chunk_rows(memory.recommended()), 512);
 /// assert_eq!(memory.chunk_rows(memory.least() - 1), 0);
 /// let workspace = OwnedWorkspace::new(memory.len(64)); // less memory, more chunks
 /// # let _ = workspace;
@@ -92,7 +92,10 @@ impl Memory {
         self.len(1).bytes()
     }
 
-    /// Bytes beyond which a call gains next to nothing: chunks of 256 rows, or all rows of a shorter call.
+    /// Bytes beyond which a call gains little: chunks of 512 rows, or all rows of a shorter call.
+    ///
+    /// With [`DefaultGemm`](crate::DefaultGemm) on two cores, 1024 rows of d = 1024 and 16 000 classes took 1.06 times as long as the bare products in
+    /// chunks of 512 rows, 1.09 in chunks of 256, 1.2 of 128 and 2 of 64.
     #[must_use]
     pub fn recommended(&self) -> usize {
         self.len(self.recommended_rows()).bytes()
