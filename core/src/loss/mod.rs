@@ -374,6 +374,21 @@ impl<'a, O: Objective> Loss<'a, O> {
     /// Unlike [`Loss::denominator`] it needs no room, and looks at the rows of the batch's own range alone: `MeanSequences` counts the tokens of a
     /// sequence when a call comes to it.
     ///
+    /// ```
+    /// use surprisal::{Batch, Logits, Loss, objective::Sft};
+    ///
+    /// // One row of logits at a time, each thrown away before the next.
+    /// let (loss, batch) = (Loss::new(Sft), Batch::new(&[3, 1, 0]));
+    /// let batch = batch.denominator(loss.prepare(&batch, 3, 4)?);
+    /// let mut sum = 0.0;
+    /// for row in 0..3 {
+    ///     let z = [row as f32, 1.0, 2.0, 3.0];
+    ///     sum += loss.forward(Logits::new(&z, 1, 4)?, &batch.row_range(row..row + 1))?.loss;
+    /// }
+    /// assert!((sum - 1.5202).abs() < 1e-4);
+    /// # Ok::<(), surprisal::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// See [`Loss`].
     pub fn prepare<'b>(
