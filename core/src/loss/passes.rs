@@ -84,6 +84,12 @@ fn column_of(target: Option<usize>, classes: &core::ops::Range<usize>) -> Option
     target.and_then(|class| class.checked_sub(classes.start)).filter(|&c| c < classes.len())
 }
 
+fn fill<T>(to: &mut [T], values: impl Iterator<Item = T>) {
+    for (to, value) in to.iter_mut().zip(values) {
+        *to = value;
+    }
+}
+
 /// Stage 2, with what outputs ask of statistics and terms.
 pub(crate) fn terms_with<O: Objective>(
     context: &Context<'_, O>,
@@ -93,16 +99,15 @@ pub(crate) fn terms_with<O: Objective>(
     outputs: Outputs<'_>,
 ) -> Result<LossReport, Error> {
     let report = self::terms(context, stats, terms, scalars, outputs.weights)?;
-    for (asked, known) in outputs.stats.into_iter().flatten().zip(stats) {
-        *asked = *known;
+    if let Some(asked) = outputs.stats {
+        fill(asked, stats.iter().copied());
     }
-    for (asked, known) in outputs.terms.into_iter().flatten().zip(&*terms) {
-        *asked = *known;
+    if let Some(asked) = outputs.terms {
+        fill(asked, terms.iter().copied());
     }
-    for (asked, known) in outputs.losses.into_iter().flatten().zip(&*terms) {
+    if let Some(asked) = outputs.losses {
         #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
-        let loss = known.loss as f32;
-        *asked = loss;
+        fill(asked, terms.iter().map(|term| term.loss as f32));
     }
     Ok(report)
 }
