@@ -148,9 +148,7 @@ impl<'call> LossInput<'call> {
 
 impl surprisal_loss {
     fn objective(&self) -> Result<Builtin, Failure> {
-        let failure = Failure::option("objective", "is not a surprisal_objective");
-        let known = builtin(self.objective).ok_or(failure.value(f64::from(self.objective)));
-        let mut objective = known?;
+        let mut objective = builtin(self.objective)?;
         parameter::apply(&self.parameters, &mut objective)?;
         Ok(objective)
     }

@@ -108,9 +108,7 @@ impl surprisal_loss {
     fn set_parameter(&mut self, name: &CStr, value: f64) -> Result<(), Failure> {
         let unknown = Failure::option("name", "is that of no parameter and no number of a loss");
         let parameter = Parameter::named(name).ok_or(unknown)?;
-        let failure = Failure::option("objective", "is not a surprisal_objective");
-        let objective = builtin(self.objective).ok_or(failure.value(f64::from(self.objective)))?;
-        parameter::keep(&mut self.parameters, objective, parameter, value)
+        parameter::keep(&mut self.parameters, builtin(self.objective)?, parameter, value)
     }
 
     fn set_choice(&mut self, name: &CStr, choice: &CStr) -> Result<(), Failure> {

@@ -1,4 +1,4 @@
-//! The caller's arrays: declared, checked as addresses, and only then made into slices. The only place where a pointer becomes a reference.
+//! The caller's arrays: declared, checked as addresses, and only then made into slices; those of a matrix into its rows (`matrix`).
 
 use core::marker::PhantomData;
 use core::slice;

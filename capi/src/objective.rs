@@ -3,7 +3,7 @@
 use surprisal::objective::{Builtin, Objective};
 
 use crate::names;
-use crate::status::surprisal_status::SURPRISAL_ERROR_OPTION;
+use crate::status::Failure;
 
 /// Any number that C may hold for a `surprisal_objective`.
 pub type objective_value = i32;
@@ -79,9 +79,10 @@ pub enum surprisal_scope {
 }
 
 /// The objective of a number, with its default parameters.
-pub(crate) fn builtin(objective: objective_value) -> Option<Builtin> {
-    let name = names::name_of(names::OBJECTIVE, objective)?;
-    Builtin::from_name(name.to_str().ok()?)
+pub(crate) fn builtin(objective: objective_value) -> Result<Builtin, Failure> {
+    let name = names::name_of(names::OBJECTIVE, objective).and_then(|name| name.to_str().ok());
+    let failure = Failure::option("objective", "is not a surprisal_objective");
+    name.and_then(Builtin::from_name).ok_or(failure.value(f64::from(objective)))
 }
 
 /// Scope of an objective with its default parameters, a `surprisal_scope`; `SURPRISAL_ERROR_OPTION` (negative) where there is none of this number.
@@ -89,9 +90,9 @@ pub(crate) fn builtin(objective: objective_value) -> Option<Builtin> {
 #[must_use]
 pub extern "C" fn surprisal_objective_scope(objective: objective_value) -> i32 {
     match builtin(objective).map(|objective| objective.group_pass().is_some()) {
-        Some(false) => surprisal_scope::SURPRISAL_SCOPE_TOKEN as i32,
-        Some(true) => surprisal_scope::SURPRISAL_SCOPE_GROUP as i32,
-        None => SURPRISAL_ERROR_OPTION as i32,
+        Ok(false) => surprisal_scope::SURPRISAL_SCOPE_TOKEN as i32,
+        Ok(true) => surprisal_scope::SURPRISAL_SCOPE_GROUP as i32,
+        Err(failure) => failure.status as i32,
     }
 }
 
@@ -101,8 +102,10 @@ mod tests {
 
     #[test]
     fn every_objective_of_the_core_has_a_number() {
-        let mut numbered: Vec<_> =
-            (0..).map_while(builtin).map(|objective| objective.name()).collect();
+        let mut numbered: Vec<_> = (0..)
+            .map_while(|number| builtin(number).ok())
+            .map(|objective| objective.name())
+            .collect();
         let mut named = Builtin::NAMES.to_vec();
         // Numbers stay: a newer objective has the next one, wherever the documentation has it.
         numbered.sort_unstable();

@@ -30,8 +30,7 @@ pub unsafe extern "C" fn surprisal_simple_f32(
     detail: *mut surprisal_error_detail,
 ) -> surprisal_status {
     let call = |mut memory: Memory| {
-        let failure = Failure::option("objective", "is not a surprisal_objective");
-        let objective = builtin(objective).ok_or(failure.value(f64::from(objective)))?;
+        let objective = builtin(objective)?;
         if objective.group_pass().is_some() {
             let message = "is of group scope: use surprisal_forward_backward, with a workspace";
             return Err(Failure::option("objective", message));

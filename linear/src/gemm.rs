@@ -43,8 +43,8 @@ impl<M: Gemm> Gemm for &M {
 
 /// The `gemm` crate: on this thread, or with feature `rayon` on the current pool.
 ///
-/// It packs operands into memory of its own: of f32 operands at most [`BLOCK`](Self::BLOCK) rows of a block of the inner dimension (some hundred
-/// columns: 4 to 8 MiB) during a product, and a slab of the size of a second-level cache for each thread, which it keeps.
+/// It packs operands into memory of its own: of f32 operands at most [`BLOCK`](Self::BLOCK) rows of a block of the inner dimension during a
+/// product, and more for each thread, which it keeps. Chunks of 256 rows with d = 48 and 20 000 classes took 1.4 MB at the most.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DefaultGemm;
 
