@@ -40,7 +40,7 @@ fn after(batch: &Batch<'_>, rows: Range<usize>, count: usize) -> usize {
 }
 
 /// The longest run of rows of one kind that starts at the first, and whether they are active.
-pub(crate) fn first_run(batch: &Batch<'_>, rows: Range<usize>) -> (Range<usize>, bool) {
+fn first_run(batch: &Batch<'_>, rows: Range<usize>) -> (Range<usize>, bool) {
     let is_active = |row| batch.target(row).is_some();
     let kind = is_active(rows.start);
     let end = rows.clone().find(|&row| is_active(row) != kind).unwrap_or(rows.end);
@@ -68,16 +68,6 @@ pub(crate) fn only_run(batch: &Batch<'_>, chunk: &Chunk) -> Option<Range<usize>>
     (run.len() == chunk.active).then_some(run)
 }
 
-/// Where to cut rows into two parts, each of whole runs, near their middle; `None` where they are one run.
-pub(crate) fn middle(batch: &Batch<'_>, rows: Range<usize>) -> Option<usize> {
-    let is_active = |row| batch.target(row).is_some();
-    let middle = rows.start + rows.len() / 2;
-    let kind = is_active(middle);
-    let later = (middle..rows.end).find(|&row| is_active(row) != kind);
-    let earlier = || (rows.start..middle).rev().find(|&row| is_active(row) != kind);
-    later.or_else(|| earlier().map(|row| row + 1))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,12 +86,7 @@ mod tests {
                         assert_eq!(active(&batch, chunk.rows.clone()), chunk.active);
                         assert!(chunk.active <= most);
                         next = chunk.rows.end;
-                        let cut = middle(&batch, chunk.rows.clone());
                         let runs: Vec<_> = runs(&batch, chunk.rows.clone()).collect();
-                        assert_eq!(cut.is_none(), runs.len() == 1);
-                        assert!(
-                            cut.is_none_or(|at| runs[1..].iter().any(|(run, _)| run.start == at))
-                        );
                         let actives: Vec<_> = runs.iter().filter(|(_, active)| *active).collect();
                         let only = only_run(&batch, &chunk);
                         assert_eq!(only.is_some(), actives.len() == 1);

@@ -35,6 +35,8 @@ pub enum Error {
         /// Rows and columns that it has.
         actual: (usize, usize),
     },
+    /// A gradient of the weights in 16 bits, while the weights are of f32.
+    NarrowWeightGradient,
     /// The workspace holds less than a chunk of one row, or less than a group pass needs: [`Memory::least`](crate::Memory::least).
     Workspace {
         /// The part of it.
@@ -64,6 +66,9 @@ impl fmt::Display for Error {
             }
             Self::Extent => f.write_str("rows times stride of a matrix overflow"),
             Self::EmptyHidden => f.write_str("the hidden states have no columns"),
+            Self::NarrowWeightGradient => {
+                f.write_str("dweight is of 16 bits, while the weights are of f32")
+            }
             Self::Shape { argument, expected: (rows, cols), actual: (r, c) } => {
                 write!(f, "{argument} is {r} x {c}, expected {rows} x {cols}")
             }

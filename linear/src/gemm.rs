@@ -1,5 +1,5 @@
 //! Matrix products are a library's business: the trait by which a caller brings one, and the default.
-#![allow(unsafe_code, reason = "the gemm crate takes pointers")]
+#![cfg_attr(feature = "gemm", allow(unsafe_code, reason = "the gemm crate takes pointers"))]
 
 use core::fmt::Debug;
 
@@ -33,15 +33,32 @@ pub trait Gemm: Sync {
     ///
     /// `beta` is 0 or 1. With 0, `c` may hold NaN and is not read (as in BLAS). Shapes agree, and none is empty.
     fn product(&self, a: Matrix<'_, f32>, b: Matrix<'_, f32>, beta: f32, c: MatrixMut<'_, f32>);
+
+    /// Calls `task(i)` for each `i` below `tasks`, on as many threads as it likes, and returns when all are done: for what lies between the products.
+    ///
+    /// By default on the current rayon pool with feature `rayon`, else here, one after the other.
+    fn parallel(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        #[cfg(feature = "rayon")]
+        {
+            use rayon::prelude::*;
+            (0..tasks).into_par_iter().for_each(task);
+        }
+        #[cfg(not(feature = "rayon"))]
+        (0..tasks).for_each(task);
+    }
 }
 
 impl<M: Gemm> Gemm for &M {
     fn product(&self, a: Matrix<'_, f32>, b: Matrix<'_, f32>, beta: f32, c: MatrixMut<'_, f32>) {
         (**self).product(a, b, beta, c);
     }
+
+    fn parallel(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        (**self).parallel(tasks, task);
+    }
 }
 
-/// The `gemm` crate: on this thread, or with feature `rayon` on the current pool.
+/// The `gemm` crate (with feature `gemm`): on this thread, or with feature `rayon` on the current pool.
 ///
 /// It packs operands into memory of its own: of f32 operands at most [`BLOCK`](Self::BLOCK) rows of a block of the inner dimension during a
 /// product, and more for each thread, which it keeps. Chunks of 256 rows with d = 48 and 20 000 classes took 1.4 MB at the most.
@@ -53,6 +70,7 @@ impl DefaultGemm {
     pub const BLOCK: usize = 2048;
 }
 
+#[cfg(feature = "gemm")]
 impl Gemm for DefaultGemm {
     fn product(
         &self,
@@ -69,6 +87,7 @@ impl Gemm for DefaultGemm {
     }
 }
 
+#[cfg(feature = "gemm")]
 fn multiply(a: Matrix<'_, f32>, b: Matrix<'_, f32>, beta: f32, mut c: MatrixMut<'_, f32>) {
     let (m, n, k) = (c.rows(), c.cols(), a.cols());
     assert!(a.rows() == m && b.shape() == (k, n), "shapes of a product");

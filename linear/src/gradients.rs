@@ -1,7 +1,7 @@
 //! Which gradients a call computes, and where to.
 
+use crate::any::{AnyMatrix, AnyMatrixMut};
 use crate::error::{Error, check_shape};
-use crate::matrix::MatrixMut;
 
 /// The gradients that are asked for; each that is not saves its work (LoRA wants that of the hidden states alone).
 ///
@@ -18,10 +18,10 @@ use crate::matrix::MatrixMut;
 /// # let _ = both;
 /// # Ok::<(), surprisal_linear::Error>(())
 /// ```
-#[derive(Debug)]
-pub struct Gradients<'a, G = f32> {
-    pub(crate) hidden: Option<MatrixMut<'a, G>>,
-    pub(crate) weight: Option<MatrixMut<'a, f32>>,
+#[derive(Debug, Default)]
+pub struct Gradients<'a> {
+    pub(crate) hidden: Option<AnyMatrixMut<'a>>,
+    pub(crate) weight: Option<AnyMatrixMut<'a>>,
     pub(crate) bias: Option<&'a mut [f32]>,
 }
 
@@ -31,25 +31,18 @@ impl<'a> Gradients<'a> {
     pub fn new() -> Self {
         Self::default()
     }
-}
 
-impl<G> Default for Gradients<'_, G> {
-    fn default() -> Self {
-        Self { hidden: None, weight: None, bias: None }
-    }
-}
-
-impl<'a, G: Copy> Gradients<'a, G> {
     /// dH `[rows × d]`, written; in f32 or rounded once to 16 bits. Exactly 0 for ignored rows.
     #[must_use]
-    pub fn hidden<T: Copy>(self, hidden: MatrixMut<'a, T>) -> Gradients<'a, T> {
-        Gradients { hidden: Some(hidden), weight: self.weight, bias: self.bias }
+    pub fn hidden(mut self, hidden: impl Into<AnyMatrixMut<'a>>) -> Self {
+        self.hidden = Some(hidden.into());
+        self
     }
 
-    /// dW `[vocab × d]`, added to; with strides of its own.
+    /// dW `[vocab × d]`, added to; with strides of its own. In f32, or in 16 bits if the weights are: then the sum is rounded once for each chunk.
     #[must_use]
-    pub fn weight(mut self, weight: MatrixMut<'a, f32>) -> Self {
-        self.weight = Some(weight);
+    pub fn weight(mut self, weight: impl Into<AnyMatrixMut<'a>>) -> Self {
+        self.weight = Some(weight.into());
         self
     }
 
@@ -60,12 +53,17 @@ impl<'a, G: Copy> Gradients<'a, G> {
         self
     }
 
-    pub(crate) fn check(&self, rows: usize, vocab: usize, d: usize) -> Result<(), Error> {
+    /// Checks what is asked for against a layer of these weights.
+    pub(crate) fn check(&self, rows: usize, layer: AnyMatrix<'_>) -> Result<(), Error> {
+        let (vocab, d) = layer.shape();
         if let Some(hidden) = &self.hidden {
             check_shape("dhidden", hidden.shape(), (rows, d))?;
         }
         if let Some(weight) = &self.weight {
             check_shape("dweight", weight.shape(), (vocab, d))?;
+            if layer.as_f32().is_some() && !matches!(weight, AnyMatrixMut::F32(_)) {
+                return Err(Error::NarrowWeightGradient);
+            }
         }
         if let Some(bias) = &self.bias {
             check_shape("dbias", (1, bias.len()), (1, vocab))?;

@@ -3,14 +3,13 @@
 use surprisal::objective::{Objective, TokenTerm};
 use surprisal::{Argument, Batch, Loss, LossReport, Outputs, RowStats};
 
+use crate::any::AnyMatrix;
 use crate::error::{Error, check_shape};
 use crate::gemm::{DefaultGemm, Gemm};
 use crate::gradients::Gradients;
-use crate::matrix::Matrix;
 use crate::pass::Pass;
 use crate::products::Products;
-use crate::scalar::Scalar;
-use crate::workspace::{Memory, Workspace};
+use crate::workspace::{Memory, Scratch, Workspace};
 
 /// A loss over the logits of an output layer, `z = H·Wᵀ + bias`, which are computed a chunk of rows at a time and never whole.
 ///
@@ -40,35 +39,34 @@ use crate::workspace::{Memory, Workspace};
 /// # Errors
 /// Everything is checked before the first write; see [`Error`].
 #[derive(Clone, Copy, Debug)]
-pub struct LinearLoss<'a, O, W, M = DefaultGemm> {
-    pub(crate) loss: Loss<'a, O>,
-    pub(crate) products: Products<'a, W, M>,
+pub struct LinearLoss<'a, O, M = DefaultGemm> {
+    loss: Loss<'a, O>,
+    weight: AnyMatrix<'a>,
+    bias: Option<&'a [f32]>,
+    gemm: M,
     /// First class, and classes of the whole vocabulary.
-    pub(crate) shard: Option<(usize, usize)>,
+    shard: Option<(usize, usize)>,
 }
 
-impl<'a, O: Objective, W: Scalar> LinearLoss<'a, O, W> {
-    /// A loss over a layer of these weights, without a bias.
-    pub fn new(loss: Loss<'a, O>, weight: Matrix<'a, W>) -> Self {
-        let products = Products { weight, bias: None, gemm: DefaultGemm };
-        Self { loss, products, shard: None }
+#[cfg(feature = "gemm")]
+impl<'a, O: Objective> LinearLoss<'a, O> {
+    /// A loss over a layer of these weights, without a bias; products by [`DefaultGemm`].
+    pub fn new(loss: Loss<'a, O>, weight: impl Into<AnyMatrix<'a>>) -> Self {
+        Self::with_gemm(loss, weight, DefaultGemm)
     }
 }
 
-impl<'a, O: Objective, W: Scalar, M: Gemm> LinearLoss<'a, O, W, M> {
+impl<'a, O: Objective, M: Gemm> LinearLoss<'a, O, M> {
+    /// A loss over a layer of these weights, without a bias; products by a library of the caller's.
+    pub fn with_gemm(loss: Loss<'a, O>, weight: impl Into<AnyMatrix<'a>>, gemm: M) -> Self {
+        Self { loss, weight: weight.into(), bias: None, gemm, shard: None }
+    }
+
     /// Adds a bias `[vocab]` to the logits.
     #[must_use]
     pub fn bias(mut self, bias: &'a [f32]) -> Self {
-        self.products.bias = Some(bias);
+        self.bias = Some(bias);
         self
-    }
-
-    /// Multiplies by a library of the caller's.
-    #[must_use]
-    pub fn gemm<N: Gemm>(self, gemm: N) -> LinearLoss<'a, O, W, N> {
-        let Products { weight, bias, .. } = self.products;
-        let products = Products { weight, bias, gemm };
-        LinearLoss { loss: self.loss, products, shard: self.shard }
     }
 
     /// Says that the weights are the classes from `vocab_start` on of a vocabulary of `vocab_total`: for [`LinearLoss::row_stats`] and
@@ -82,38 +80,37 @@ impl<'a, O: Objective, W: Scalar, M: Gemm> LinearLoss<'a, O, W, M> {
     /// What calls on so many rows want of memory.
     #[must_use]
     pub fn memory(&self, rows: usize) -> Memory {
-        let weight = self.products.weight;
-        let (converted, grouped) = (weight.as_f32().is_none(), self.is_grouped());
-        Memory::new(rows, weight.rows(), weight.cols(), converted, grouped)
+        let converted = self.weight.as_f32().is_none();
+        Memory::new(rows, self.weight.shape(), converted, self.is_grouped())
     }
 
     /// The loss alone, with per-token outputs: one product.
     ///
     /// # Errors
     /// [`Error::Loss`] for what [`Loss`] refuses; [`Error::Shape`], [`Error::EmptyHidden`], [`Error::Workspace`].
-    pub fn forward<T: Scalar>(
+    pub fn forward<'h>(
         &self,
-        hidden: Matrix<'_, T>,
+        hidden: impl Into<AnyMatrix<'h>>,
         batch: &Batch<'_>,
         outputs: Outputs<'_>,
         workspace: Workspace<'_>,
     ) -> Result<LossReport, Error> {
-        self.compose::<T, f32>(hidden, batch, None, outputs, workspace)
+        self.compose(hidden.into(), batch, None, outputs, workspace)
     }
 
     /// The loss and the gradients that are asked for, with per-token outputs.
     ///
     /// # Errors
     /// As [`LinearLoss::forward`].
-    pub fn forward_backward<T: Scalar, G: Scalar>(
+    pub fn forward_backward<'h>(
         &self,
-        hidden: Matrix<'_, T>,
+        hidden: impl Into<AnyMatrix<'h>>,
         batch: &Batch<'_>,
-        gradients: Gradients<'_, G>,
+        gradients: Gradients<'_>,
         outputs: Outputs<'_>,
         workspace: Workspace<'_>,
     ) -> Result<LossReport, Error> {
-        self.compose(hidden, batch, Some(gradients), outputs, workspace)
+        self.compose(hidden.into(), batch, Some(gradients), outputs, workspace)
     }
 
     /// Stage 1 by itself, as [`Loss::row_stats_with`]: ask for [`Outputs::stats`], of whole rows or of a shard of the vocabulary.
@@ -122,17 +119,18 @@ impl<'a, O: Objective, W: Scalar, M: Gemm> LinearLoss<'a, O, W, M> {
     ///
     /// # Errors
     /// As [`LinearLoss::forward`].
-    pub fn row_stats<T: Scalar>(
+    pub fn row_stats<'h>(
         &self,
-        hidden: Matrix<'_, T>,
+        hidden: impl Into<AnyMatrix<'h>>,
         batch: &Batch<'_>,
         outputs: Outputs<'_>,
         workspace: Workspace<'_>,
     ) -> Result<(), Error> {
+        let hidden = hidden.into();
         self.loss.check_inputs(batch, hidden.rows(), self.vocab_total())?;
-        let memory = self.check::<T, f32>(hidden, None, &outputs, &workspace, false)?;
+        let memory = self.check(hidden, None, &outputs, &workspace, false)?;
         let (scratch, _) = workspace.cut(&memory);
-        Pass::new(self, hidden, *batch, memory.logits_stride, scratch).stats(outputs)?;
+        self.pass(hidden, *batch, memory.logits_stride, scratch).stats(outputs)?;
         Ok(())
     }
 
@@ -142,15 +140,16 @@ impl<'a, O: Objective, W: Scalar, M: Gemm> LinearLoss<'a, O, W, M> {
     ///
     /// # Errors
     /// As [`LinearLoss::forward`].
-    pub fn backward<T: Scalar, G: Scalar>(
+    pub fn backward<'h>(
         &self,
-        hidden: Matrix<'_, T>,
+        hidden: impl Into<AnyMatrix<'h>>,
         batch: &Batch<'_>,
         known: (&[RowStats], &[TokenTerm]),
-        gradients: Gradients<'_, G>,
+        gradients: Gradients<'_>,
         workspace: Workspace<'_>,
     ) -> Result<(), Error> {
-        let (rows, outputs) = (hidden.rows(), Outputs::new());
+        let (hidden, outputs) = (hidden.into(), Outputs::new());
+        let rows = hidden.rows();
         self.loss.check_inputs(batch, rows, self.vocab_total())?;
         let memory = self.check(hidden, Some(&gradients), &outputs, &workspace, false)?;
         for (argument, actual) in
@@ -161,20 +160,20 @@ impl<'a, O: Objective, W: Scalar, M: Gemm> LinearLoss<'a, O, W, M> {
             }
         }
         let (scratch, _) = workspace.cut(&memory);
-        let mut pass = Pass::new(self, hidden, *batch, memory.logits_stride, scratch);
+        let mut pass = self.pass(hidden, *batch, memory.logits_stride, scratch);
         pass.grad(known.0, known.1, gradients, false)?;
         Ok(())
     }
 
-    fn compose<T: Scalar, G: Scalar>(
+    fn compose(
         &self,
-        hidden: Matrix<'_, T>,
+        hidden: AnyMatrix<'_>,
         batch: &Batch<'_>,
-        gradients: Option<Gradients<'_, G>>,
+        gradients: Option<Gradients<'_>>,
         outputs: Outputs<'_>,
         workspace: Workspace<'_>,
     ) -> Result<LossReport, Error> {
-        let (rows, vocab) = (hidden.rows(), self.products.weight.rows());
+        let (rows, vocab) = (hidden.rows(), self.weight.rows());
         let grouped = self.is_grouped();
         if self.vocab_total() != vocab {
             return Err(surprisal::Error::NeedsWholeRows.into());
@@ -183,7 +182,7 @@ impl<'a, O: Objective, W: Scalar, M: Gemm> LinearLoss<'a, O, W, M> {
         let memory = self.check(hidden, gradients.as_ref(), &outputs, &workspace, grouped)?;
         let (scratch, group) = workspace.cut(&memory);
         let batch = if grouped { *batch } else { batch.denominator(denominator) };
-        let mut pass = Pass::new(self, hidden, batch, memory.logits_stride, scratch);
+        let mut pass = self.pass(hidden, batch, memory.logits_stride, scratch);
         Ok(match (grouped, gradients) {
             (true, gradients) => pass.grouped(gradients, outputs, group),
             (false, Some(gradients)) => pass.fused(gradients, outputs),
@@ -192,15 +191,15 @@ impl<'a, O: Objective, W: Scalar, M: Gemm> LinearLoss<'a, O, W, M> {
     }
 
     /// Checks everything but loss and batch.
-    fn check<T: Scalar, G: Scalar>(
+    fn check(
         &self,
-        hidden: Matrix<'_, T>,
-        gradients: Option<&Gradients<'_, G>>,
+        hidden: AnyMatrix<'_>,
+        gradients: Option<&Gradients<'_>>,
         outputs: &Outputs<'_>,
         workspace: &Workspace<'_>,
         grouped: bool,
     ) -> Result<Memory, Error> {
-        let (rows, (vocab, d)) = (hidden.rows(), self.products.weight.shape());
+        let (rows, (vocab, d)) = (hidden.rows(), self.weight.shape());
         if vocab == 0 {
             return Err(surprisal::Error::EmptyVocab.into());
         }
@@ -213,11 +212,11 @@ impl<'a, O: Objective, W: Scalar, M: Gemm> LinearLoss<'a, O, W, M> {
             return Err(surprisal::Error::Shard { vocab_start, vocab, vocab_total }.into());
         }
         check_shape("hidden", hidden.shape(), (rows, d))?;
-        if let Some(bias) = self.products.bias {
+        if let Some(bias) = self.bias {
             check_shape("bias", (1, bias.len()), (1, vocab))?;
         }
         if let Some(gradients) = gradients {
-            gradients.check(rows, vocab, d)?;
+            gradients.check(rows, self.weight)?;
         }
         outputs.check(rows)?;
         let memory = self.memory(rows);
@@ -225,11 +224,22 @@ impl<'a, O: Objective, W: Scalar, M: Gemm> LinearLoss<'a, O, W, M> {
         Ok(memory)
     }
 
+    fn pass<'c, 'b>(
+        &'c self,
+        hidden: AnyMatrix<'c>,
+        batch: Batch<'b>,
+        stride: usize,
+        scratch: Scratch<'c>,
+    ) -> Pass<'c, 'a, 'b, O> {
+        let products = Products { weight: self.weight, bias: self.bias, gemm: &self.gemm };
+        Pass { loss: &self.loss, shard: self.shard, products, hidden, batch, stride, scratch }
+    }
+
     fn is_grouped(&self) -> bool {
         self.loss.objective().group_pass().is_some()
     }
 
     fn vocab_total(&self) -> usize {
-        self.shard.map_or(self.products.weight.rows(), |(_, vocab_total)| vocab_total)
+        self.shard.map_or(self.weight.rows(), |(_, vocab_total)| vocab_total)
     }
 }

@@ -44,33 +44,47 @@
 //!
 //! # Matrix products
 //! are made by the `gemm` crate ([`DefaultGemm`]), or by whatever implements [`Gemm`]: f32 in and out. 16-bit weights are converted a panel at a time,
-//! so any BLAS will do.
+//! so any BLAS will do. A `Gemm` may also lend its threads to what lies between the products.
 //!
 //! # Memory
 //! A call allocates nothing; it works in the [`Workspace`] that it is lent, whose size [`Memory`] tells. The library of the products may allocate:
 //! [`DefaultGemm`] says how much.
 //!
 //! # Features
-//! * `rayon`: products, loss and conversions run on the current rayon pool. A `Gemm` of the caller's brings its own threads.
+//! * `gemm` (by default): [`DefaultGemm`] multiplies. Without it the caller brings the products ([`LinearLoss::with_gemm`]), and the crate is
+//!   `no_std`.
+//! * `std`: the loss finds the SIMD level of the machine, and conversions theirs; `alloc`: [`OwnedWorkspace`].
+//! * `rayon`: products of [`DefaultGemm`], loss and conversions run on the current rayon pool.
 //! * `avx512`: AVX-512 kernels in the `gemm` crate, which are longer to compile. The loss finds its level by itself.
+#![cfg_attr(not(feature = "std"), no_std)]
 #![deny(unsafe_code)]
 
+#[cfg(feature = "alloc")]
+extern crate alloc;
+
+mod any;
 mod chunks;
 mod error;
 mod gemm;
 mod gradients;
 mod layer;
 mod matrix;
+#[cfg(feature = "alloc")]
+mod owned;
 mod parallel;
 mod pass;
 mod products;
 mod scalar;
+mod slot;
 mod workspace;
 
+pub use any::{AnyMatrix, AnyMatrixMut};
 pub use error::Error;
 pub use gemm::{DefaultGemm, Gemm};
 pub use gradients::Gradients;
 pub use layer::LinearLoss;
 pub use matrix::{Matrix, MatrixMut};
+#[cfg(feature = "alloc")]
+pub use owned::OwnedWorkspace;
 pub use scalar::Scalar;
-pub use workspace::{Memory, OwnedWorkspace, Workspace, WorkspaceLen};
+pub use workspace::{Memory, Workspace, WorkspaceLen};

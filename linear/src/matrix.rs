@@ -3,7 +3,6 @@
 use core::ops::Range;
 
 use crate::error::Error;
-use crate::scalar::Scalar;
 
 /// Rows, columns, and how far apart their entries lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,14 +174,6 @@ impl<'a, T: Copy> Matrix<'a, T> {
     }
 }
 
-impl<'a, T: Scalar> Matrix<'a, T> {
-    /// The same matrix, where it is of f32.
-    pub(crate) fn as_f32(self) -> Option<Matrix<'a, f32>> {
-        let Self { data, layout } = self;
-        T::f32s(data).map(|data| Matrix { data, layout })
-    }
-}
-
 /// A matrix `[rows × cols]` to write; layout rules and errors are those of [`Matrix`].
 #[derive(Debug)]
 pub struct MatrixMut<'a, T> {
@@ -230,6 +221,12 @@ impl<'a, T: Copy> MatrixMut<'a, T> {
         MatrixMut { data: self.data, layout: self.layout }
     }
 
+    /// The same matrix, to read.
+    #[must_use]
+    pub fn as_matrix(&self) -> Matrix<'_, T> {
+        Matrix { data: self.data, layout: self.layout }
+    }
+
     /// The same entries with rows and columns exchanged.
     #[must_use]
     pub fn transposed(self) -> Self {
@@ -257,13 +254,5 @@ impl<'a, T: Copy> MatrixMut<'a, T> {
         let start = self.layout.offset(row, 0);
         let side_by_side = self.layout.col_stride == 1 || self.layout.cols <= 1;
         self.data.get_mut(start..start + self.layout.cols).filter(|_| side_by_side)
-    }
-}
-
-impl<'a, T: Scalar> MatrixMut<'a, T> {
-    /// The same matrix, where it is of f32.
-    pub(crate) fn into_f32(self) -> Option<MatrixMut<'a, f32>> {
-        let Self { data, layout } = self;
-        T::f32s_mut(data).map(|data| MatrixMut { data, layout })
     }
 }

@@ -1,54 +1,37 @@
 //! The passes over a batch, chunk by chunk: hidden states to logits, the loss of each run of rows, and back.
 
+use core::mem::take;
 use core::ops::Range;
 
 use surprisal::objective::{Objective, TokenTerm};
-use surprisal::{Batch, Error, LogitsMut, LossReport, Outputs, RowStats};
+use surprisal::{Batch, Error, LogitsMut, Loss, LossReport, Outputs, RowStats};
 
-use crate::chunks::{Chunk, active, chunks, first_run, middle, only_run, runs};
+use crate::any::AnyMatrix;
+use crate::chunks::{Chunk, active, chunks, only_run, runs};
 use crate::gemm::Gemm;
 use crate::gradients::Gradients;
-use crate::layer::LinearLoss;
 use crate::matrix::{Matrix, MatrixMut};
-use crate::parallel::join;
-use crate::scalar::{Scalar, narrow, widen_rows};
+use crate::parallel::{MOST_TASKS, TASK_ELEMENTS, each};
+use crate::products::Products;
 use crate::workspace::{Scratch, Workspace};
 
 /// A call that has been checked.
-pub(crate) struct Pass<'c, 'a, 'b, O, W, M, T> {
-    layer: &'c LinearLoss<'a, O, W, M>,
-    hidden: Matrix<'c, T>,
-    batch: Batch<'b>,
+pub(crate) struct Pass<'c, 'a, 'b, O> {
+    pub(crate) loss: &'c Loss<'a, O>,
+    /// First class, and classes of the whole vocabulary, where the weights are a shard.
+    pub(crate) shard: Option<(usize, usize)>,
+    pub(crate) products: Products<'c>,
+    pub(crate) hidden: AnyMatrix<'c>,
+    pub(crate) batch: Batch<'b>,
     /// Entries from a row of a chunk's logits to the next.
-    stride: usize,
-    scratch: Scratch<'c>,
+    pub(crate) stride: usize,
+    pub(crate) scratch: Scratch<'c>,
 }
 
-impl<'c, 'a, 'b, O, W, M, T> Pass<'c, 'a, 'b, O, W, M, T>
-where
-    O: Objective,
-    W: Scalar,
-    M: Gemm,
-    T: Scalar,
-{
-    pub(crate) fn new(
-        layer: &'c LinearLoss<'a, O, W, M>,
-        hidden: Matrix<'c, T>,
-        batch: Batch<'b>,
-        stride: usize,
-        scratch: Scratch<'c>,
-    ) -> Self {
-        Self { layer, hidden, batch, stride, scratch }
-    }
-
-    /// Borrowed for longer than the pass is.
-    fn layer(&self) -> &'c LinearLoss<'a, O, W, M> {
-        self.layer
-    }
-
+impl<O: Objective> Pass<'_, '_, '_, O> {
     /// The loss alone, of a per-token objective.
     pub(crate) fn forward(&mut self, outputs: Outputs<'_>) -> Result<LossReport, Error> {
-        let loss = &self.layer().loss;
+        let loss = self.loss;
         self.each_chunk(outputs, |pass, chunk, outputs| {
             pass.logits(&chunk);
             pass.each_run(&chunk, outputs, &|z, batch, outputs| {
@@ -58,12 +41,12 @@ where
     }
 
     /// Loss and gradients of a per-token objective.
-    pub(crate) fn fused<G: Scalar>(
+    pub(crate) fn fused(
         &mut self,
-        mut gradients: Gradients<'_, G>,
+        mut gradients: Gradients<'_>,
         outputs: Outputs<'_>,
     ) -> Result<LossReport, Error> {
-        let loss = &self.layer().loss;
+        let loss = self.loss;
         self.each_chunk(outputs, |pass, chunk, outputs| {
             pass.logits(&chunk);
             let report = pass.each_run(&chunk, outputs, &|z, batch, outputs| {
@@ -76,18 +59,18 @@ where
     }
 
     /// All stages of an objective with a group pass: statistics of every chunk, the terms, then every chunk again.
-    pub(crate) fn grouped<G: Scalar>(
+    pub(crate) fn grouped(
         &mut self,
-        gradients: Option<Gradients<'_, G>>,
+        gradients: Option<Gradients<'_>>,
         mut outputs: Outputs<'_>,
         workspace: Workspace<'_>,
     ) -> Result<LossReport, Error> {
-        let (rows, vocab) = (self.hidden.rows(), self.layer.products.weight.rows());
+        let (rows, vocab) = (self.hidden.rows(), self.products.weight.rows());
         let Workspace { stats, terms, scalars, .. } = workspace;
         let (stats, terms) = (&mut stats[..rows], &mut terms[..rows]);
         self.stats(outputs.reborrow().stats(stats))?;
         let scalars = surprisal::Workspace::none().scalars(scalars);
-        let loss = &self.layer().loss;
+        let loss = self.loss;
         let report = loss.token_terms_with(stats, &self.batch, vocab, terms, outputs, scalars)?;
         if let Some(gradients) = gradients {
             let still_there = active(&self.batch, self.batch.range()) <= self.scratch.rows;
@@ -98,7 +81,7 @@ where
 
     /// Stage 1.
     pub(crate) fn stats(&mut self, outputs: Outputs<'_>) -> Result<(), Error> {
-        let loss = &self.layer().loss;
+        let loss = self.loss;
         self.each_chunk(outputs, |pass, chunk, outputs| {
             pass.logits(&chunk);
             pass.each_run(&chunk, outputs, &|z, batch, outputs| {
@@ -110,14 +93,14 @@ where
     }
 
     /// Stage 3. `still_there`: the logits of the only chunk are still in the scratch.
-    pub(crate) fn grad<G: Scalar>(
+    pub(crate) fn grad(
         &mut self,
         stats: &[RowStats],
         terms: &[TokenTerm],
-        mut gradients: Gradients<'_, G>,
+        mut gradients: Gradients<'_>,
         still_there: bool,
     ) -> Result<(), Error> {
-        let (loss, start) = (&self.layer().loss, self.batch.range().start);
+        let (loss, start) = (self.loss, self.batch.range().start);
         self.each_chunk(Outputs::new(), |pass, chunk, outputs| {
             if !still_there {
                 pass.logits(&chunk);
@@ -149,20 +132,37 @@ where
         Ok(report)
     }
 
-    /// Hands every run of active rows its logits, its part of the batch and its outputs; the sum of their reports.
+    /// Hands every run of active rows its logits, its part of the batch and its outputs, parts of the chunk at the same time; the sum of their
+    /// reports.
     fn each_run<F>(
         &mut self,
         chunk: &Chunk,
-        outputs: Outputs<'_>,
+        mut outputs: Outputs<'_>,
         visit: &F,
     ) -> Result<LossReport, Error>
     where
         F: Fn(LogitsMut<'_, f32>, &Batch<'_>, Outputs<'_>) -> Result<LossReport, Error> + Sync,
     {
-        let logits = &mut self.scratch.logits[..chunk.active * self.stride];
-        let vocab = self.layer.products.weight.rows();
-        let runs = Runs { batch: self.batch, shard: self.layer.shard, vocab, stride: self.stride };
-        runs.each(chunk.rows.clone(), logits, outputs, visit)
+        let vocab = self.products.weight.rows();
+        let runs = Runs { batch: self.batch, shard: self.shard, vocab, stride: self.stride };
+        let mut logits = &mut self.scratch.logits[..chunk.active * self.stride];
+        let mut reports = [const { Ok(None) }; MOST_TASKS];
+        let rows = TASK_ELEMENTS.div_ceil(self.stride).max(chunk.active.div_ceil(MOST_TASKS));
+        let batch = self.batch.row_range(chunk.rows.clone());
+        let parts = chunks(&batch, rows).zip(&mut reports).map(|(part, report)| {
+            let (now, later) = take(&mut logits).split_at_mut(part.active * self.stride);
+            let (asked, rest) = take(&mut outputs).split_at(part.rows.len());
+            (logits, outputs) = (later, rest);
+            (part.rows, now, asked, report)
+        });
+        each(self.products.gemm, parts, |(rows, logits, outputs, report)| {
+            *report = runs.each(rows, logits, outputs, visit).map(Some);
+        });
+        let mut sum = LossReport::default();
+        for report in reports {
+            sum = report?.map_or(sum, |report| sum.merge(report));
+        }
+        Ok(sum)
     }
 
     /// The logits of a chunk's active rows.
@@ -171,21 +171,21 @@ where
             return;
         }
         let Scratch { panel, hidden, logits, .. } = &mut self.scratch;
-        let hidden = gathered(&self.batch, chunk, self.hidden, hidden);
+        let hidden = gathered(self.products.gemm, &self.batch, chunk, self.hidden, hidden);
         let logits = &mut logits[..chunk.active * self.stride];
-        self.layer.products.logits(hidden, logits, self.stride, panel);
+        self.products.logits(hidden, logits, self.stride, panel);
     }
 
     /// The gradients of a chunk, whose logits have become their own.
-    fn gradients<G: Scalar>(&mut self, chunk: &Chunk, gradients: &mut Gradients<'_, G>) {
-        let (products, stride, batch) = (&self.layer.products, self.stride, &self.batch);
+    fn gradients(&mut self, chunk: &Chunk, gradients: &mut Gradients<'_>) {
+        let (products, stride, batch) = (&self.products, self.stride, &self.batch);
         let Scratch { panel, hidden: scratch, logits, .. } = &mut self.scratch;
         let dlogits = &logits[..chunk.active * stride];
         if chunk.active > 0 {
             if let Some(dweight) = &mut gradients.weight {
                 // Still there if it was gathered: the loss has no use for it.
                 let hidden = known(batch, chunk, self.hidden, scratch);
-                products.dweight(hidden, dlogits, stride, dweight.reborrow());
+                products.dweight(hidden, dlogits, stride, panel, dweight);
             }
             if let Some(dbias) = &mut gradients.bias {
                 products.dbias(dlogits, stride, dbias);
@@ -195,15 +195,13 @@ where
         let (start, d) = (batch.range().start, products.weight.cols());
         let local = |run: Range<usize>| run.start - start..run.end - start;
         for (run, _) in runs(batch, chunk.rows.clone()).filter(|(_, is_active)| !is_active) {
-            for row in local(run) {
-                dhidden.each_of_row(row, |_, entry| *entry = G::from_f32(0.0));
-            }
+            dhidden.rows_mut(local(run)).clear();
         }
         if chunk.active == 0 {
             return;
         }
         if let Some(run) = only_run(batch, chunk)
-            && let Some(dhidden) = dhidden.reborrow().row_range(local(run)).into_f32()
+            && let Some(dhidden) = dhidden.rows_mut(local(run)).as_f32()
         {
             return products.dhidden(dlogits, stride, panel, dhidden);
         }
@@ -213,25 +211,27 @@ where
         let mut from = &*scratch;
         for (run, _) in runs(batch, chunk.rows.clone()).filter(|(_, is_active)| *is_active) {
             let (now, later) = from.split_at(run.len() * d);
-            narrow(now, &mut dhidden.reborrow().row_range(local(run)));
+            let now = Matrix::new(now, run.len(), d).expect("has the rows");
+            dhidden.rows_mut(local(run)).narrow(now);
             from = later;
         }
     }
 }
 
 /// Hidden states of a chunk's active rows in f32: where they are if they are neighbours of f32, else gathered in the scratch.
-fn gathered<'s, T: Scalar>(
+fn gathered<'s>(
+    threads: &dyn Gemm,
     batch: &Batch<'_>,
     chunk: &Chunk,
-    hidden: Matrix<'s, T>,
+    hidden: AnyMatrix<'s>,
     scratch: &'s mut [f32],
 ) -> Matrix<'s, f32> {
     if in_place(batch, chunk, hidden).is_none() {
         let (start, d) = (batch.range().start, hidden.cols());
         let mut to = &mut scratch[..chunk.active * d];
         for (run, _) in runs(batch, chunk.rows.clone()).filter(|(_, is_active)| *is_active) {
-            let (now, later) = core::mem::take(&mut to).split_at_mut(run.len() * d);
-            widen_rows(hidden.row_range(run.start - start..run.end - start), now);
+            let (now, later) = take(&mut to).split_at_mut(run.len() * d);
+            hidden.row_range(run.start - start..run.end - start).widen_rows(threads, now);
             to = later;
         }
     }
@@ -239,10 +239,10 @@ fn gathered<'s, T: Scalar>(
 }
 
 /// What [`gathered`] has returned for the same chunk.
-fn known<'s, T: Scalar>(
+fn known<'s>(
     batch: &Batch<'_>,
     chunk: &Chunk,
-    hidden: Matrix<'s, T>,
+    hidden: AnyMatrix<'s>,
     scratch: &'s [f32],
 ) -> Matrix<'s, f32> {
     in_place(batch, chunk, hidden).unwrap_or_else(|| {
@@ -252,10 +252,10 @@ fn known<'s, T: Scalar>(
 }
 
 /// Hidden states of a chunk's active rows that need no copy.
-fn in_place<'s, T: Scalar>(
+fn in_place<'s>(
     batch: &Batch<'_>,
     chunk: &Chunk,
-    hidden: Matrix<'s, T>,
+    hidden: AnyMatrix<'s>,
 ) -> Option<Matrix<'s, f32>> {
     let (hidden, start) = (hidden.as_f32()?, batch.range().start);
     only_run(batch, chunk).map(|run| hidden.row_range(run.start - start..run.end - start))
@@ -271,32 +271,33 @@ struct Runs<'b> {
 }
 
 impl Runs<'_> {
-    /// As [`Pass::each_run`]: a tree of runs, so that short ones spread over threads. `logits` are those of the active rows.
+    /// The runs among these rows, one after the other. `logits` are those of the active rows.
     fn each<F>(
         &self,
         rows: Range<usize>,
-        logits: &mut [f32],
+        mut logits: &mut [f32],
         mut outputs: Outputs<'_>,
         visit: &F,
     ) -> Result<LossReport, Error>
     where
-        F: Fn(LogitsMut<'_, f32>, &Batch<'_>, Outputs<'_>) -> Result<LossReport, Error> + Sync,
+        F: Fn(LogitsMut<'_, f32>, &Batch<'_>, Outputs<'_>) -> Result<LossReport, Error>,
     {
-        if let Some(middle) = middle(&self.batch, rows.clone()) {
-            let (low, high) = (rows.start..middle, middle..rows.end);
-            let (a, b) = logits.split_at_mut(active(&self.batch, low.clone()) * self.stride);
-            let (c, d) = outputs.split_at(low.len());
-            let (low, high) = join(|| self.each(low, a, c, visit), || self.each(high, b, d, visit));
-            return Ok(low?.merge(high?));
+        let mut report = LossReport::default();
+        for (run, is_active) in runs(&self.batch, rows) {
+            let (mut asked, rest) = outputs.split_at(run.len());
+            outputs = rest;
+            if !is_active {
+                asked.fill_ignored();
+                continue;
+            }
+            let (now, later) = take(&mut logits).split_at_mut(run.len() * self.stride);
+            logits = later;
+            let mut z = LogitsMut::strided(now, run.len(), self.vocab, self.stride)?;
+            if let Some((vocab_start, vocab_total)) = self.shard {
+                z = z.shard(vocab_start, vocab_total)?;
+            }
+            report = report.merge(visit(z, &self.batch.row_range(run), asked)?);
         }
-        if !first_run(&self.batch, rows.clone()).1 {
-            outputs.fill_ignored();
-            return Ok(LossReport::default());
-        }
-        let mut z = LogitsMut::strided(logits, rows.len(), self.vocab, self.stride)?;
-        if let Some((vocab_start, vocab_total)) = self.shard {
-            z = z.shard(vocab_start, vocab_total)?;
-        }
-        visit(z, &self.batch.row_range(rows), outputs)
+        Ok(report)
     }
 }

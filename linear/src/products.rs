@@ -2,23 +2,23 @@
 
 use core::ops::Range;
 
+use crate::any::{AnyMatrix, AnyMatrixMut};
 use crate::gemm::Gemm;
 use crate::matrix::{Matrix, MatrixMut};
 use crate::parallel::each_chunk;
-use crate::scalar::{Scalar, widened};
 
 /// Columns of which a bias gradient is summed together.
 const COLUMNS: usize = 64;
 
 /// The weights and who multiplies by them.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Products<'a, W, M> {
-    pub(crate) weight: Matrix<'a, W>,
+#[derive(Clone, Copy)]
+pub(crate) struct Products<'a> {
+    pub(crate) weight: AnyMatrix<'a>,
     pub(crate) bias: Option<&'a [f32]>,
-    pub(crate) gemm: M,
+    pub(crate) gemm: &'a dyn Gemm,
 }
 
-impl<W: Scalar, M: Gemm> Products<'_, W, M> {
+impl Products<'_> {
     /// `z = H·Wᵀ + bias` of a chunk.
     pub(crate) fn logits(
         &self,
@@ -29,7 +29,7 @@ impl<W: Scalar, M: Gemm> Products<'_, W, M> {
     ) {
         let mut beta = 0.0;
         if let Some(bias) = self.bias {
-            each_chunk(logits, stride, |_, row| row[..bias.len()].copy_from_slice(bias));
+            each_chunk(self.gemm, logits, stride, |_, row| row[..bias.len()].copy_from_slice(bias));
             beta = 1.0;
         }
         self.each_panel(panel, |classes, weight| {
@@ -38,16 +38,28 @@ impl<W: Scalar, M: Gemm> Products<'_, W, M> {
         });
     }
 
-    /// `dW += dzᵀ·H` of a chunk.
+    /// `dW += dzᵀ·H` of a chunk; into 16 bits by way of the panel.
     pub(crate) fn dweight(
         &self,
         hidden: Matrix<'_, f32>,
         dlogits: &[f32],
         stride: usize,
-        dweight: MatrixMut<'_, f32>,
+        panel: &mut [f32],
+        dweight: &mut AnyMatrixMut<'_>,
     ) {
-        let dz = columns(dlogits, stride, 0..self.weight.rows());
-        self.gemm.product(dz.transposed(), hidden, 1.0, dweight);
+        let add = |classes, dweight: MatrixMut<'_, f32>| {
+            let dz = columns(dlogits, stride, classes);
+            self.gemm.product(dz.transposed(), hidden, 1.0, dweight);
+        };
+        if let Some(dweight) = dweight.as_f32() {
+            return add(0..dweight.rows(), dweight);
+        }
+        for classes in self.panels(panel.len()) {
+            let mut part = dweight.rows_mut(classes.clone());
+            let mut sum = part.as_any().widened(self.gemm, panel);
+            add(classes, sum.reborrow());
+            part.narrow(sum.as_matrix());
+        }
     }
 
     /// `dH = dz·W` of a chunk.
@@ -82,22 +94,26 @@ impl<W: Scalar, M: Gemm> Products<'_, W, M> {
         };
         let whole = dbias.len() / COLUMNS * COLUMNS;
         let (blocks, rest) = dbias.split_at_mut(whole);
-        each_chunk(blocks, COLUMNS, |block, dbias| sum(block * COLUMNS, dbias));
+        each_chunk(self.gemm, blocks, COLUMNS, |block, dbias| sum(block * COLUMNS, dbias));
         sum(whole, rest);
     }
 
     /// The weights in f32: as they are, or panel by panel.
     fn each_panel(&self, panel: &mut [f32], mut visit: impl FnMut(Range<usize>, Matrix<'_, f32>)) {
-        let (vocab, d) = self.weight.shape();
         if let Some(weight) = self.weight.as_f32() {
-            return visit(0..vocab, weight);
+            return visit(0..weight.rows(), weight);
         }
-        let most = panel.len() / d;
-        for start in (0..vocab).step_by(most) {
-            let classes = start..vocab.min(start + most);
-            let room = &mut panel[..classes.len() * d];
-            visit(classes.clone(), widened(self.weight.row_range(classes), room));
+        for classes in self.panels(panel.len()) {
+            let weight = self.weight.row_range(classes.clone()).widened(self.gemm, panel);
+            visit(classes, weight.as_matrix());
         }
+    }
+
+    /// The classes of each panel of so many entries.
+    fn panels(&self, len: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (vocab, d) = self.weight.shape();
+        let most = (len / d).max(1);
+        (0..vocab).step_by(most).map(move |start| start..vocab.min(start + most))
     }
 }
 

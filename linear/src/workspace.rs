@@ -69,7 +69,12 @@ const fn group_bytes(rows: usize) -> usize {
 
 impl Memory {
     /// Of a layer `[vocab × d]`, whose weights are converted or not.
-    pub(crate) fn new(rows: usize, vocab: usize, d: usize, converted: bool, grouped: bool) -> Self {
+    pub(crate) fn new(
+        rows: usize,
+        (vocab, d): (usize, usize),
+        converted: bool,
+        grouped: bool,
+    ) -> Self {
         let lines = vocab.div_ceil(LINE) | 1;
         let classes = (PANEL_ELEMENTS / d.max(1)).clamp(1, vocab.max(1));
         let panel = if converted { classes.saturating_mul(d) } else { 0 };
@@ -183,32 +188,5 @@ impl<'a> Workspace<'a> {
         let (hidden, rest) = rest.split_at_mut(rows * memory.d);
         let panel = &mut rest[..memory.panel];
         (Scratch { panel, hidden, logits, rows }, Self { scratch: &mut [], ..self })
-    }
-}
-
-/// A [`Workspace`] that was allocated once.
-#[derive(Clone, Debug, Default)]
-pub struct OwnedWorkspace {
-    scratch: Vec<f32>,
-    stats: Vec<RowStats>,
-    terms: Vec<TokenTerm>,
-    scalars: Vec<Scalars>,
-}
-
-impl OwnedWorkspace {
-    /// So many entries, for instance `memory.len(memory.recommended_rows())`.
-    #[must_use]
-    pub fn new(len: WorkspaceLen) -> Self {
-        Self {
-            scratch: vec![0.0; len.scratch],
-            stats: vec![RowStats::EMPTY; len.group],
-            terms: vec![TokenTerm::default(); len.group],
-            scalars: vec![Scalars::DROPPED; len.group],
-        }
-    }
-
-    /// The workspace for a call.
-    pub fn lend(&mut self) -> Workspace<'_> {
-        Workspace::new(&mut self.scratch).group(&mut self.stats, &mut self.terms, &mut self.scalars)
     }
 }

@@ -182,13 +182,13 @@ fn strides<T: Scalar>() {
         let (h, w) = (spread(&h, d, of_h, size_h), spread(&w, d, of_w, size_w));
         let hidden = Matrix::strided(&h, rows, d, of_h.0, of_h.1).unwrap();
         let weight = Matrix::strided(&w, vocab, d, of_w.0, of_w.1).unwrap();
-        let layer = LinearLoss::new(case.problem.loss(), weight).bias(&bias).gemm(Plain);
+        let layer = LinearLoss::with_gemm(case.problem.loss(), weight, Plain).bias(&bias);
         let mut workspace = OwnedWorkspace::new(layer.memory(rows).len(5));
         for asked in 0..8_u32 {
             let has = |bit: u32| asked >> bit & 1 == 1;
             let mut dh = vec![T::from_f32(1536.0); size_h];
             let (mut dw, mut dbias) = (vec![START; size_w], vec![START; vocab]);
-            let mut gradients = Gradients::<T>::default();
+            let mut gradients = Gradients::new();
             if has(0) {
                 let dh = MatrixMut::strided(&mut dh, rows, d, of_h.0, of_h.1).unwrap();
                 gradients = gradients.hidden(dh);
@@ -268,7 +268,7 @@ fn shards_agree_with_the_whole() {
             let shards = [0..cut, cut..vocab].map(|classes| {
                 let start = classes.start;
                 let weight = Matrix::new(&case.w, vocab, d).unwrap().row_range(classes.clone());
-                let layer = LinearLoss::new(loss, weight).gemm(Plain).shard(start, vocab);
+                let layer = LinearLoss::with_gemm(loss, weight, Plain).shard(start, vocab);
                 let layer =
                     case.bias.as_ref().map_or(layer, |bias| layer.bias(&bias[classes.clone()]));
                 (layer, classes)
@@ -318,8 +318,8 @@ fn ranges_agree_with_the_whole() {
     let case = Case::new(problem.with_ignored_rows().with_token_weights(), false);
     let (rows, vocab, d) = (case.problem.rows, case.problem.vocab, case.d);
     let expected = run::<f32, f32, f32>(&case, 4, Plain);
-    let layer = LinearLoss::new(case.problem.loss(), Matrix::new(&case.w, vocab, d).unwrap());
-    let layer = layer.gemm(Plain);
+    let weight = Matrix::new(&case.w, vocab, d).unwrap();
+    let layer = LinearLoss::with_gemm(case.problem.loss(), weight, Plain);
     let denominator = case.problem.loss().denominator(&case.problem.batch(), &mut []).unwrap();
     let mut workspace = OwnedWorkspace::new(layer.memory(rows).len(4));
     let weights = case.problem.token_weights.as_deref().unwrap();

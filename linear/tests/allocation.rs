@@ -55,8 +55,8 @@ fn second_call(
     let offsets = [0, rows as i64];
     let batch = Batch::new(&targets).ignore_index(-100).sequences(&offsets);
     let (mut dh, mut dw) = (vec![0.0_f32; rows * D], vec![0.0; vocab * D]);
-    let layer =
-        LinearLoss::new(Loss::new(objective), Matrix::new(&w, vocab, D).unwrap()).gemm(gemm);
+    let weight = Matrix::new(&w, vocab, D).unwrap();
+    let layer = LinearLoss::with_gemm(Loss::new(objective), weight, gemm);
     let mut workspace = OwnedWorkspace::new(layer.memory(rows).len(chunk));
     let mut used = (0, 0);
     for _ in 0..2 {

@@ -165,8 +165,8 @@ pub fn run<T: Scalar, W: Scalar, G: Scalar>(case: &Case, chunk: usize, gemm: imp
     let mut dh = store::<G>(&vec![f32::NAN; rows * d]);
     let (mut dw, mut dbias) = (vec![START; vocab * d], vec![START; vocab]);
     let mut outputs = Asked::new(rows);
-    let mut layer =
-        LinearLoss::new(case.problem.loss(), Matrix::new(&w, vocab, d).unwrap()).gemm(gemm);
+    let weight = Matrix::new(&w, vocab, d).unwrap();
+    let mut layer = LinearLoss::with_gemm(case.problem.loss(), weight, gemm);
     if let Some(bias) = &case.bias {
         layer = layer.bias(bias);
     }
