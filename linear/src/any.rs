@@ -4,6 +4,7 @@ use core::ops::Range;
 
 use surprisal::{bf16, f16};
 
+use crate::error::Error;
 use crate::gemm::Gemm;
 use crate::matrix::{Matrix, MatrixMut};
 use crate::scalar::{self, Scalar};
@@ -82,7 +83,11 @@ impl<'a> AnyMatrix<'a> {
     }
 
     /// As [`scalar::widened`].
-    pub(crate) fn widened<'t>(self, threads: &dyn Gemm, to: &'t mut [f32]) -> MatrixMut<'t, f32> {
+    pub(crate) fn widened<'t>(
+        self,
+        threads: &dyn Gemm,
+        to: &'t mut [f32],
+    ) -> Result<MatrixMut<'t, f32>, Error> {
         with!(self, Self, matrix => scalar::widened(threads, matrix, to))
     }
 

@@ -130,8 +130,7 @@ impl<'a, O: Objective, M: Gemm> LinearLoss<'a, O, M> {
         self.loss.check_inputs(batch, hidden.rows(), self.vocab_total())?;
         let memory = self.check(hidden, None, &outputs, &workspace, false)?;
         let (scratch, _) = workspace.cut(&memory);
-        self.pass(hidden, *batch, memory.logits_stride, scratch).stats(outputs)?;
-        Ok(())
+        self.pass(hidden, *batch, memory.logits_stride, scratch).stats(outputs)
     }
 
     /// Stage 3 by itself: the gradients from (merged) statistics and terms, an entry a row each. One product more than its gradients take.
@@ -161,8 +160,7 @@ impl<'a, O: Objective, M: Gemm> LinearLoss<'a, O, M> {
         }
         let (scratch, _) = workspace.cut(&memory);
         let mut pass = self.pass(hidden, *batch, memory.logits_stride, scratch);
-        pass.grad(known.0, known.1, gradients, false)?;
-        Ok(())
+        pass.grad(known.0, known.1, gradients, false)
     }
 
     fn compose(
@@ -183,11 +181,11 @@ impl<'a, O: Objective, M: Gemm> LinearLoss<'a, O, M> {
         let (scratch, group) = workspace.cut(&memory);
         let batch = if grouped { *batch } else { batch.denominator(denominator) };
         let mut pass = self.pass(hidden, batch, memory.logits_stride, scratch);
-        Ok(match (grouped, gradients) {
+        match (grouped, gradients) {
             (true, gradients) => pass.grouped(gradients, outputs, group),
             (false, Some(gradients)) => pass.fused(gradients, outputs),
             (false, None) => pass.forward(outputs),
-        }?)
+        }
     }
 
     /// Checks everything but loss and batch.

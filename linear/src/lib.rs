@@ -75,6 +75,7 @@ mod parallel;
 mod pass;
 mod products;
 mod scalar;
+mod slices;
 mod slot;
 mod workspace;
 

@@ -4,16 +4,21 @@ use core::mem::take;
 use core::ops::Range;
 
 use surprisal::objective::{Objective, TokenTerm};
-use surprisal::{Batch, Error, LogitsMut, Loss, LossReport, Outputs, RowStats};
+use surprisal::{Batch, LogitsMut, Loss, LossReport, Outputs, RowStats};
 
 use crate::any::AnyMatrix;
 use crate::chunks::{Chunk, active, chunks, only_run, runs};
+use crate::error::Error;
 use crate::gemm::Gemm;
 use crate::gradients::Gradients;
 use crate::matrix::{Matrix, MatrixMut};
 use crate::parallel::{MOST_TASKS, TASK_ELEMENTS, each};
 use crate::products::Products;
+use crate::slices::{first, first_mut, next_mut};
 use crate::workspace::{Scratch, Workspace};
+
+/// What a loss returns.
+type LossResult = Result<LossReport, surprisal::Error>;
 
 /// A call that has been checked.
 pub(crate) struct Pass<'c, 'a, 'b, O> {
@@ -33,7 +38,7 @@ impl<O: Objective> Pass<'_, '_, '_, O> {
     pub(crate) fn forward(&mut self, outputs: Outputs<'_>) -> Result<LossReport, Error> {
         let loss = self.loss;
         self.each_chunk(outputs, |pass, chunk, outputs| {
-            pass.logits(&chunk);
+            pass.logits(&chunk)?;
             pass.each_run(&chunk, outputs, &|z, batch, outputs| {
                 loss.forward_with(z.as_logits(), batch, outputs, surprisal::Workspace::none())
             })
@@ -48,12 +53,12 @@ impl<O: Objective> Pass<'_, '_, '_, O> {
     ) -> Result<LossReport, Error> {
         let loss = self.loss;
         self.each_chunk(outputs, |pass, chunk, outputs| {
-            pass.logits(&chunk);
+            pass.logits(&chunk)?;
             let report = pass.each_run(&chunk, outputs, &|z, batch, outputs| {
                 let none = surprisal::Workspace::none();
                 loss.forward_backward_in_place_with(z, batch, outputs, none)
             })?;
-            pass.gradients(&chunk, &mut gradients);
+            pass.gradients(&chunk, &mut gradients)?;
             Ok(report)
         })
     }
@@ -67,7 +72,7 @@ impl<O: Objective> Pass<'_, '_, '_, O> {
     ) -> Result<LossReport, Error> {
         let (rows, vocab) = (self.hidden.rows(), self.products.weight.rows());
         let Workspace { stats, terms, scalars, .. } = workspace;
-        let (stats, terms) = (&mut stats[..rows], &mut terms[..rows]);
+        let (stats, terms) = (first_mut(stats, rows), first_mut(terms, rows));
         self.stats(outputs.reborrow().stats(stats))?;
         let scalars = surprisal::Workspace::none().scalars(scalars);
         let loss = self.loss;
@@ -83,7 +88,7 @@ impl<O: Objective> Pass<'_, '_, '_, O> {
     pub(crate) fn stats(&mut self, outputs: Outputs<'_>) -> Result<(), Error> {
         let loss = self.loss;
         self.each_chunk(outputs, |pass, chunk, outputs| {
-            pass.logits(&chunk);
+            pass.logits(&chunk)?;
             pass.each_run(&chunk, outputs, &|z, batch, outputs| {
                 loss.row_stats_with(z.as_logits(), batch, outputs)?;
                 Ok(LossReport::default())
@@ -103,16 +108,16 @@ impl<O: Objective> Pass<'_, '_, '_, O> {
         let (loss, start) = (self.loss, self.batch.range().start);
         self.each_chunk(Outputs::new(), |pass, chunk, outputs| {
             if !still_there {
-                pass.logits(&chunk);
+                pass.logits(&chunk)?;
             }
             let report = pass.each_run(&chunk, outputs, &|z, batch, _| {
-                let Range { start: first, end } = batch.range();
-                let local = first - start..end - start;
-                loss.logits_grad_in_place(z, batch, &stats[local.clone()], &terms[local])?;
+                let rows = from_start(batch.range(), start);
+                let known = stats.get(rows.clone()).zip(terms.get(rows)).unwrap_or_default();
+                loss.logits_grad_in_place(z, batch, known.0, known.1)?;
                 Ok(LossReport::default())
-            });
-            pass.gradients(&chunk, &mut gradients);
-            report
+            })?;
+            pass.gradients(&chunk, &mut gradients)?;
+            Ok(report)
         })?;
         Ok(())
     }
@@ -141,19 +146,19 @@ impl<O: Objective> Pass<'_, '_, '_, O> {
         visit: &F,
     ) -> Result<LossReport, Error>
     where
-        F: Fn(LogitsMut<'_, f32>, &Batch<'_>, Outputs<'_>) -> Result<LossReport, Error> + Sync,
+        F: Fn(LogitsMut<'_, f32>, &Batch<'_>, Outputs<'_>) -> LossResult + Sync,
     {
         let vocab = self.products.weight.rows();
         let runs = Runs { batch: self.batch, shard: self.shard, vocab, stride: self.stride };
-        let mut logits = &mut self.scratch.logits[..chunk.active * self.stride];
+        let mut logits = first_mut(self.scratch.logits, chunk.active * self.stride);
         let mut reports = [const { Ok(None) }; MOST_TASKS];
-        let rows = TASK_ELEMENTS.div_ceil(self.stride).max(chunk.active.div_ceil(MOST_TASKS));
+        let rows =
+            TASK_ELEMENTS.div_ceil(self.stride.max(1)).max(chunk.active.div_ceil(MOST_TASKS));
         let batch = self.batch.row_range(chunk.rows.clone());
         let parts = chunks(&batch, rows).zip(&mut reports).map(|(part, report)| {
-            let (now, later) = take(&mut logits).split_at_mut(part.active * self.stride);
             let (asked, rest) = take(&mut outputs).split_at(part.rows.len());
-            (logits, outputs) = (later, rest);
-            (part.rows, now, asked, report)
+            outputs = rest;
+            (part.rows, next_mut(&mut logits, part.active * self.stride), asked, report)
         });
         each(self.products.gemm, parts, |(rows, logits, outputs, report)| {
             *report = runs.each(rows, logits, outputs, visit).map(Some);
@@ -166,56 +171,58 @@ impl<O: Objective> Pass<'_, '_, '_, O> {
     }
 
     /// The logits of a chunk's active rows.
-    fn logits(&mut self, chunk: &Chunk) {
+    fn logits(&mut self, chunk: &Chunk) -> Result<(), Error> {
         if chunk.active == 0 {
-            return;
+            return Ok(());
         }
         let Scratch { panel, hidden, logits, .. } = &mut self.scratch;
-        let hidden = gathered(self.products.gemm, &self.batch, chunk, self.hidden, hidden);
-        let logits = &mut logits[..chunk.active * self.stride];
-        self.products.logits(hidden, logits, self.stride, panel);
+        let hidden = gathered(self.products.gemm, &self.batch, chunk, self.hidden, hidden)?;
+        let logits = first_mut(logits, chunk.active * self.stride);
+        self.products.logits(hidden, logits, self.stride, panel)
     }
 
     /// The gradients of a chunk, whose logits have become their own.
-    fn gradients(&mut self, chunk: &Chunk, gradients: &mut Gradients<'_>) {
+    fn gradients(&mut self, chunk: &Chunk, gradients: &mut Gradients<'_>) -> Result<(), Error> {
         let (products, stride, batch) = (&self.products, self.stride, &self.batch);
         let Scratch { panel, hidden: scratch, logits, .. } = &mut self.scratch;
-        let dlogits = &logits[..chunk.active * stride];
+        let dlogits = first(logits, chunk.active * stride);
         if chunk.active > 0 {
             if let Some(dweight) = &mut gradients.weight {
                 // Still there if it was gathered: the loss has no use for it.
-                let hidden = known(batch, chunk, self.hidden, scratch);
-                products.dweight(hidden, dlogits, stride, panel, dweight);
+                let hidden = known(batch, chunk, self.hidden, scratch)?;
+                products.dweight(hidden, dlogits, stride, panel, dweight)?;
             }
             if let Some(dbias) = &mut gradients.bias {
                 products.dbias(dlogits, stride, dbias);
             }
         }
-        let Some(dhidden) = &mut gradients.hidden else { return };
+        let Some(dhidden) = &mut gradients.hidden else { return Ok(()) };
         let (start, d) = (batch.range().start, products.weight.cols());
-        let local = |run: Range<usize>| run.start - start..run.end - start;
         for (run, _) in runs(batch, chunk.rows.clone()).filter(|(_, is_active)| !is_active) {
-            dhidden.rows_mut(local(run)).clear();
+            dhidden.rows_mut(from_start(run, start)).clear();
         }
         if chunk.active == 0 {
-            return;
+            return Ok(());
         }
         if let Some(run) = only_run(batch, chunk)
-            && let Some(dhidden) = dhidden.rows_mut(local(run)).as_f32()
+            && let Some(dhidden) = dhidden.rows_mut(from_start(run, start)).as_f32()
         {
             return products.dhidden(dlogits, stride, panel, dhidden);
         }
-        let scratch = &mut scratch[..chunk.active * d];
-        let rows = MatrixMut::new(scratch, chunk.active, d).expect("has room for the rows");
-        products.dhidden(dlogits, stride, panel, rows);
-        let mut from = &*scratch;
+        let mut from = first_mut(scratch, chunk.active * d);
+        let rows = MatrixMut::new(&mut *from, chunk.active, d)?;
+        products.dhidden(dlogits, stride, panel, rows)?;
         for (run, _) in runs(batch, chunk.rows.clone()).filter(|(_, is_active)| *is_active) {
-            let (now, later) = from.split_at(run.len() * d);
-            let now = Matrix::new(now, run.len(), d).expect("has the rows");
-            dhidden.rows_mut(local(run)).narrow(now);
-            from = later;
+            let rows = Matrix::new(next_mut(&mut from, run.len() * d), run.len(), d)?;
+            dhidden.rows_mut(from_start(run, start)).narrow(rows);
         }
+        Ok(())
     }
+}
+
+/// Rows of a batch as those of a range that starts there.
+fn from_start(rows: Range<usize>, start: usize) -> Range<usize> {
+    rows.start - start..rows.end - start
 }
 
 /// Hidden states of a chunk's active rows in f32: where they are if they are neighbours of f32, else gathered in the scratch.
@@ -225,14 +232,13 @@ fn gathered<'s>(
     chunk: &Chunk,
     hidden: AnyMatrix<'s>,
     scratch: &'s mut [f32],
-) -> Matrix<'s, f32> {
+) -> Result<Matrix<'s, f32>, Error> {
     if in_place(batch, chunk, hidden).is_none() {
         let (start, d) = (batch.range().start, hidden.cols());
-        let mut to = &mut scratch[..chunk.active * d];
+        let mut to = first_mut(scratch, chunk.active * d);
         for (run, _) in runs(batch, chunk.rows.clone()).filter(|(_, is_active)| *is_active) {
-            let (now, later) = take(&mut to).split_at_mut(run.len() * d);
-            hidden.row_range(run.start - start..run.end - start).widen_rows(threads, now);
-            to = later;
+            let to = next_mut(&mut to, run.len() * d);
+            hidden.row_range(from_start(run, start)).widen_rows(threads, to);
         }
     }
     known(batch, chunk, hidden, scratch)
@@ -244,11 +250,10 @@ fn known<'s>(
     chunk: &Chunk,
     hidden: AnyMatrix<'s>,
     scratch: &'s [f32],
-) -> Matrix<'s, f32> {
-    in_place(batch, chunk, hidden).unwrap_or_else(|| {
-        let d = hidden.cols();
-        Matrix::new(&scratch[..chunk.active * d], chunk.active, d).expect("has room for the rows")
-    })
+) -> Result<Matrix<'s, f32>, Error> {
+    let d = hidden.cols();
+    let gathered = || Matrix::new(first(scratch, chunk.active * d), chunk.active, d);
+    in_place(batch, chunk, hidden).map_or_else(gathered, Ok)
 }
 
 /// Hidden states of a chunk's active rows that need no copy.
@@ -258,7 +263,7 @@ fn in_place<'s>(
     hidden: AnyMatrix<'s>,
 ) -> Option<Matrix<'s, f32>> {
     let (hidden, start) = (hidden.as_f32()?, batch.range().start);
-    only_run(batch, chunk).map(|run| hidden.row_range(run.start - start..run.end - start))
+    only_run(batch, chunk).map(|run| hidden.row_range(from_start(run, start)))
 }
 
 /// How the logits of a chunk are handed out.
@@ -278,9 +283,9 @@ impl Runs<'_> {
         mut logits: &mut [f32],
         mut outputs: Outputs<'_>,
         visit: &F,
-    ) -> Result<LossReport, Error>
+    ) -> LossResult
     where
-        F: Fn(LogitsMut<'_, f32>, &Batch<'_>, Outputs<'_>) -> Result<LossReport, Error>,
+        F: Fn(LogitsMut<'_, f32>, &Batch<'_>, Outputs<'_>) -> LossResult,
     {
         let mut report = LossReport::default();
         for (run, is_active) in runs(&self.batch, rows) {
@@ -290,9 +295,8 @@ impl Runs<'_> {
                 asked.fill_ignored();
                 continue;
             }
-            let (now, later) = take(&mut logits).split_at_mut(run.len() * self.stride);
-            logits = later;
-            let mut z = LogitsMut::strided(now, run.len(), self.vocab, self.stride)?;
+            let z = next_mut(&mut logits, run.len() * self.stride);
+            let mut z = LogitsMut::strided(z, run.len(), self.vocab, self.stride)?;
             if let Some((vocab_start, vocab_total)) = self.shard {
                 z = z.shard(vocab_start, vocab_total)?;
             }

@@ -3,9 +3,11 @@
 use core::ops::Range;
 
 use crate::any::{AnyMatrix, AnyMatrixMut};
+use crate::error::Error;
 use crate::gemm::Gemm;
 use crate::matrix::{Matrix, MatrixMut};
 use crate::parallel::each_chunk;
+use crate::slices::next_mut;
 
 /// Columns of which a bias gradient is summed together.
 const COLUMNS: usize = 64;
@@ -26,16 +28,19 @@ impl Products<'_> {
         logits: &mut [f32],
         stride: usize,
         panel: &mut [f32],
-    ) {
+    ) -> Result<(), Error> {
         let mut beta = 0.0;
         if let Some(bias) = self.bias {
-            each_chunk(self.gemm, logits, stride, |_, row| row[..bias.len()].copy_from_slice(bias));
+            each_chunk(self.gemm, logits, stride, |_, row| {
+                row.iter_mut().zip(bias).for_each(|(z, &bias)| *z = bias);
+            });
             beta = 1.0;
         }
         self.each_panel(panel, |classes, weight| {
-            let z = columns_mut(logits, stride, classes);
+            let z = columns_mut(logits, stride, classes)?;
             self.gemm.product(hidden, weight.transposed(), beta, z);
-        });
+            Ok(())
+        })
     }
 
     /// `dW += dzᵀ·H` of a chunk; into 16 bits by way of the panel.
@@ -46,20 +51,22 @@ impl Products<'_> {
         stride: usize,
         panel: &mut [f32],
         dweight: &mut AnyMatrixMut<'_>,
-    ) {
+    ) -> Result<(), Error> {
         let add = |classes, dweight: MatrixMut<'_, f32>| {
-            let dz = columns(dlogits, stride, classes);
+            let dz = columns(dlogits, stride, classes)?;
             self.gemm.product(dz.transposed(), hidden, 1.0, dweight);
+            Ok(())
         };
         if let Some(dweight) = dweight.as_f32() {
             return add(0..dweight.rows(), dweight);
         }
         for classes in self.panels(panel.len()) {
             let mut part = dweight.rows_mut(classes.clone());
-            let mut sum = part.as_any().widened(self.gemm, panel);
-            add(classes, sum.reborrow());
+            let mut sum = part.as_any().widened(self.gemm, panel)?;
+            add(classes, sum.reborrow())?;
             part.narrow(sum.as_matrix());
         }
+        Ok(())
     }
 
     /// `dH = dz·W` of a chunk.
@@ -69,20 +76,21 @@ impl Products<'_> {
         stride: usize,
         panel: &mut [f32],
         mut dhidden: MatrixMut<'_, f32>,
-    ) {
+    ) -> Result<(), Error> {
         let mut beta = 0.0;
         self.each_panel(panel, |classes, weight| {
-            let dz = columns(dlogits, stride, classes);
+            let dz = columns(dlogits, stride, classes)?;
             self.gemm.product(dz, weight, beta, dhidden.reborrow());
             beta = 1.0;
-        });
+            Ok(())
+        })
     }
 
     /// `dbias += Σ dz` of a chunk; its sums are of f64.
     pub(crate) fn dbias(&self, dlogits: &[f32], stride: usize, dbias: &mut [f32]) {
         let sum = |first: usize, dbias: &mut [f32]| {
             let mut sums = [0.0_f64; COLUMNS];
-            for row in dlogits.chunks_exact(stride) {
+            for row in dlogits.chunks_exact(stride.max(1)) {
                 let entries = row.get(first..first + dbias.len()).unwrap_or_default();
                 sums.iter_mut().zip(entries).for_each(|(sum, &dz)| *sum += f64::from(dz));
             }
@@ -93,38 +101,50 @@ impl Products<'_> {
             }
         };
         let whole = dbias.len() / COLUMNS * COLUMNS;
-        let (blocks, rest) = dbias.split_at_mut(whole);
+        let mut rest = dbias;
+        let blocks = next_mut(&mut rest, whole);
         each_chunk(self.gemm, blocks, COLUMNS, |block, dbias| sum(block * COLUMNS, dbias));
         sum(whole, rest);
     }
 
     /// The weights in f32: as they are, or panel by panel.
-    fn each_panel(&self, panel: &mut [f32], mut visit: impl FnMut(Range<usize>, Matrix<'_, f32>)) {
+    fn each_panel(
+        &self,
+        panel: &mut [f32],
+        mut visit: impl FnMut(Range<usize>, Matrix<'_, f32>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         if let Some(weight) = self.weight.as_f32() {
             return visit(0..weight.rows(), weight);
         }
         for classes in self.panels(panel.len()) {
-            let weight = self.weight.row_range(classes.clone()).widened(self.gemm, panel);
-            visit(classes, weight.as_matrix());
+            let weight = self.weight.row_range(classes.clone()).widened(self.gemm, panel)?;
+            visit(classes, weight.as_matrix())?;
         }
+        Ok(())
     }
 
     /// The classes of each panel of so many entries.
     fn panels(&self, len: usize) -> impl Iterator<Item = Range<usize>> + use<> {
         let (vocab, d) = self.weight.shape();
-        let most = (len / d).max(1);
+        let most = len.checked_div(d).unwrap_or(0).max(1);
         (0..vocab).step_by(most).map(move |start| start..vocab.min(start + most))
     }
 }
 
 /// Some columns of rows that start every `stride` entries.
-fn columns(values: &[f32], stride: usize, columns: Range<usize>) -> Matrix<'_, f32> {
-    let (rows, values) = (values.len() / stride, values.get(columns.start..).unwrap_or_default());
-    Matrix::strided(values, rows, columns.len(), stride, 1).expect("columns lie inside the rows")
+fn columns(values: &[f32], stride: usize, columns: Range<usize>) -> Result<Matrix<'_, f32>, Error> {
+    let rows = values.len().checked_div(stride).unwrap_or(0);
+    let values = values.get(columns.start..).unwrap_or_default();
+    Matrix::strided(values, rows, columns.len(), stride, 1)
 }
 
-fn columns_mut(values: &mut [f32], stride: usize, columns: Range<usize>) -> MatrixMut<'_, f32> {
-    let (rows, values) =
-        (values.len() / stride, values.get_mut(columns.start..).unwrap_or_default());
-    MatrixMut::strided(values, rows, columns.len(), stride, 1).expect("columns lie inside the rows")
+/// As [`columns`].
+fn columns_mut(
+    values: &mut [f32],
+    stride: usize,
+    columns: Range<usize>,
+) -> Result<MatrixMut<'_, f32>, Error> {
+    let rows = values.len().checked_div(stride).unwrap_or(0);
+    let values = values.get_mut(columns.start..).unwrap_or_default();
+    MatrixMut::strided(values, rows, columns.len(), stride, 1)
 }

@@ -4,9 +4,11 @@ use half::slice::HalfFloatSliceExt;
 use surprisal::{Element, bf16, f16};
 
 use crate::any::{AnyMatrix, AnyMatrixMut};
+use crate::error::Error;
 use crate::gemm::Gemm;
 use crate::matrix::{Matrix, MatrixMut};
 use crate::parallel::each_chunk;
+use crate::slices::first_mut;
 
 /// A storage type of hidden states, weights and their gradients: `f32`, `bf16` or `f16`.
 ///
@@ -59,13 +61,13 @@ pub(crate) fn widened<'t, T: Scalar>(
     threads: &dyn Gemm,
     from: Matrix<'_, T>,
     to: &'t mut [f32],
-) -> MatrixMut<'t, f32> {
+) -> Result<MatrixMut<'t, f32>, Error> {
     let (rows, cols) = from.shape();
-    let to = &mut to[..rows * cols];
+    let to = first_mut(to, rows * cols);
     let by_columns = from.col_stride() != 1 && from.row_stride() == 1;
     let (row_stride, col_stride) = if by_columns { (1, rows) } else { (cols, 1) };
     widen_rows(threads, if by_columns { from.transposed() } else { from }, to);
-    MatrixMut::strided(to, rows, cols, row_stride, col_stride).expect("has the matrix's shape")
+    MatrixMut::strided(to, rows, cols, row_stride, col_stride)
 }
 
 /// Copies a matrix into f32, row after row; `to` has `rows * cols` entries.

@@ -4,6 +4,7 @@ use surprisal::RowStats;
 use surprisal::objective::{Scalars, TokenTerm};
 
 use crate::error::{Error, check_room};
+use crate::slices::next_mut;
 
 /// Elements of a panel of weights that are converted to f32 at once (4 MiB): enough that a product over it is efficient.
 const PANEL_ELEMENTS: usize = 1 << 20;
@@ -184,9 +185,10 @@ impl<'a> Workspace<'a> {
     /// The parts of the scratch, which has been checked, and the rest of the workspace.
     pub(crate) fn cut(self, memory: &Memory) -> (Scratch<'a>, Self) {
         let rows = memory.rows_in(self.scratch.len());
-        let (logits, rest) = self.scratch.split_at_mut(rows * memory.logits_stride);
-        let (hidden, rest) = rest.split_at_mut(rows * memory.d);
-        let panel = &mut rest[..memory.panel];
+        let mut rest = self.scratch;
+        let logits = next_mut(&mut rest, rows * memory.logits_stride);
+        let hidden = next_mut(&mut rest, rows * memory.d);
+        let panel = next_mut(&mut rest, memory.panel);
         (Scratch { panel, hidden, logits, rows }, Self { scratch: &mut [], ..self })
     }
 }
