@@ -24,6 +24,9 @@
  *     surprisal_report report;
  *     status = surprisal_forward_backward(&loss, &batch, &z, &dz, NULL, NULL, &report, &detail);
  *
+ * Logits of a large vocabulary need never be whole: `surprisal_linear_forward_backward` takes hidden states and output weights, and goes through chunks
+ * of rows with the trainer's own matrix product.
+ *
  * What holds for every function:
  *
  * Errors. A function returns SURPRISAL_OK (0) or a negative status. Everything is checked before the first write: after an error nothing has
@@ -682,6 +685,112 @@ typedef struct surprisal_report {
     uint64_t reserved[6];
 } surprisal_report;
 
+/// Who multiplies matrices (BLAS, oneDNN, ggml, or whatever the trainer has), and who lends threads. Begin with `SURPRISAL_GEMM_INIT`. Both functions
+/// are called during calls, on the caller's thread, with the address of this struct; neither may throw or jump out.
+typedef struct surprisal_gemm {
+    /// `sizeof(surprisal_gemm)`.
+    size_t struct_size;
+    /// The caller's own; the library does not look at it.
+    void *context;
+    /// `c = a b + beta c` in f32, with `a` `[m x k]`, `b` `[k x n]`, `c` `[m x n]`, and entry `(i, j)` at `i row_stride + j col_stride`. `beta` is 0
+    /// or 1; with 0, `c` may hold NaN and is not read (as in BLAS). No size is 0. It may use threads of its own.
+    ///
+    /// One of the two strides of an operand is 1 if that is so of the caller's matrices: for cblas_sgemm the other one is the leading dimension, and
+    /// which of them it is tells whether to transpose.
+    void (*product)(const struct surprisal_gemm *gemm,
+                    size_t m,
+                    size_t n,
+                    size_t k,
+                    const float *a,
+                    size_t a_row_stride,
+                    size_t a_col_stride,
+                    const float *b,
+                    size_t b_row_stride,
+                    size_t b_col_stride,
+                    float beta,
+                    float *c,
+                    size_t c_row_stride,
+                    size_t c_col_stride);
+    /// Calls `task(work, i)` for each `i` below `tasks`, in any order, at the same time as far as there are threads, and returns when all are done:
+    /// for what lies between the products, the loss and conversions. NULL: on the calling thread alone. Results have the same bits with any.
+    void (*parallel)(const struct surprisal_gemm *gemm, size_t tasks, void (*task)(void *work, size_t index), void *work);
+} surprisal_gemm;
+
+/// A matrix `[rows x cols]` to read: entry `(i, j)` lies at `i row_stride + j col_stride`. Hidden states, whose rows are those of a batch, or weights,
+/// whose rows are the classes of a vocabulary; either may be a part of it. Begin with `surprisal_matrix_f32(data, rows, cols)` or one of its
+/// siblings, or with `SURPRISAL_MATRIX_INIT`; cut with `surprisal_matrix_rows`. What lies between its entries belongs to it.
+typedef struct surprisal_matrix {
+    /// `sizeof(surprisal_matrix)`.
+    size_t struct_size;
+    /// Entry (0, 0).
+    const void *data;
+    /// Rows of this matrix.
+    size_t rows;
+    /// Columns.
+    size_t cols;
+    /// Elements from a row to the next; 0 for `cols`.
+    size_t row_stride;
+    /// Elements from a column to the next; 0 for 1. Transposed weights `[cols x rows]` have a row stride of 1 and a column stride of `rows`.
+    size_t col_stride;
+    /// Row of the batch, or class of the vocabulary, that this matrix begins with.
+    size_t row_start;
+    /// Rows of the whole batch, or classes of the whole vocabulary; 0 for `rows`.
+    size_t rows_total;
+    /// Element type.
+    surprisal_dtype dtype;
+    /// Zero.
+    int32_t reserved;
+} surprisal_matrix;
+
+/// A matrix to write; the fields are those of `surprisal_matrix`.
+typedef struct surprisal_matrix_mut {
+    /// `sizeof(surprisal_matrix_mut)`.
+    size_t struct_size;
+    /// Entry (0, 0).
+    void *data;
+    /// Rows of this matrix.
+    size_t rows;
+    /// Columns.
+    size_t cols;
+    /// Elements from a row to the next; 0 for `cols`.
+    size_t row_stride;
+    /// Elements from a column to the next; 0 for 1.
+    size_t col_stride;
+    /// Row of the batch, or class of the vocabulary, that this matrix begins with.
+    size_t row_start;
+    /// Rows of the whole batch, or classes of the whole vocabulary; 0 for `rows`.
+    size_t rows_total;
+    /// Element type.
+    surprisal_dtype dtype;
+    /// Zero.
+    int32_t reserved;
+} surprisal_matrix_mut;
+
+/// An output layer: logits are `H W^T + bias`. Begin with `SURPRISAL_LINEAR_LAYER_INIT`.
+typedef struct surprisal_linear_layer {
+    /// `sizeof(surprisal_linear_layer)`.
+    size_t struct_size;
+    /// W `[vocab x d]`; as rows of it, a shard of the vocabulary.
+    const struct surprisal_matrix *weight;
+    /// One entry for each row of W; NULL for none.
+    const float *bias;
+    /// Who multiplies.
+    const struct surprisal_gemm *gemm;
+} surprisal_linear_layer;
+
+/// The gradients that are wanted; each that is NULL saves its work. Begin with `SURPRISAL_LINEAR_GRADIENTS_INIT`. With dz the gradient with respect
+/// to the logits:
+typedef struct surprisal_linear_gradients {
+    /// `sizeof(surprisal_linear_gradients)`.
+    size_t struct_size;
+    /// `dH = dz W`, written, in any element type; exactly 0 in ignored rows.
+    const struct surprisal_matrix_mut *hidden;
+    /// `dW += dz^T H`: added to what is there. In f32, or in 16 bits if W is: then rounded once for each chunk of rows.
+    const struct surprisal_matrix_mut *weight;
+    /// `dbias += sum over rows of dz`: added to what is there, an entry for each row of W.
+    float *bias;
+} surprisal_linear_gradients;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -1008,6 +1117,105 @@ surprisal_status surprisal_token_log_probs(const struct surprisal_batch *batch,
                                            float *out,
                                            struct surprisal_error_detail *detail);
 
+/// Fills it with its initial values, as `SURPRISAL_GEMM_INIT` does.
+SURPRISAL_API SURPRISAL_NODISCARD surprisal_status surprisal_gemm_init(struct surprisal_gemm *gemm, size_t struct_size);
+
+/// Fills a matrix with its initial values, as `SURPRISAL_MATRIX_INIT` does.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+surprisal_status surprisal_matrix_init(struct surprisal_matrix *matrix,
+                                       size_t struct_size);
+
+/// Fills a matrix with its initial values, as `SURPRISAL_MATRIX_MUT_INIT` does.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+surprisal_status surprisal_matrix_mut_init(struct surprisal_matrix_mut *matrix,
+                                           size_t struct_size);
+
+/// Fills a layer with its initial values, as `SURPRISAL_LINEAR_LAYER_INIT` does.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+surprisal_status surprisal_linear_layer_init(struct surprisal_linear_layer *layer,
+                                             size_t struct_size);
+
+/// Fills it with its initial values, as `SURPRISAL_LINEAR_GRADIENTS_INIT` does.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+surprisal_status surprisal_linear_gradients_init(struct surprisal_linear_gradients *gradients,
+                                                 size_t struct_size);
+
+/// Writes to `size` how many bytes of workspace a call on `rows` rows takes that goes through chunks of `chunk_rows` rows; 0 stands for 512 rows, or
+/// all of a shorter call, beyond which a call gains little.
+///
+/// `4 chunk_rows (V + d)` bytes, V being the vocabulary rounded up to an odd number of cache lines, so that columns do not share their place in
+/// the cache; 4 MiB more (or one class of d) for weights of 16 bits, which are converted in parts; and some 100 bytes a row for objectives of group
+/// scope. A call takes any workspace of at least the size for one row, and makes its chunks as large as that allows. Of `layer` only the weights' shape
+/// and type are looked at.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+surprisal_status surprisal_linear_workspace_size(const struct surprisal_loss *loss,
+                                                 const struct surprisal_linear_layer *layer,
+                                                 size_t rows,
+                                                 size_t chunk_rows,
+                                                 size_t *size,
+                                                 struct surprisal_error_detail *detail);
+
+/// Loss of an output layer, with the gradients of hidden states, weights and bias as far as they are wanted: without the logits ever being whole. They
+/// are computed a chunk of rows at a time in the workspace, by the layer's product.
+///
+/// `hidden` is H `[rows x d]`. `gradients` may be NULL: the loss alone takes one product over the rows, each of dH and dW one more; objectives of
+/// group scope compute the logits twice if they do not fit into one chunk. Ignored rows are left out before the first product: their hidden states are
+/// not read, and their dH is exactly 0. `outputs` may be NULL. W must be whole: with a shard of the vocabulary, use
+/// `surprisal_linear_row_stats`, `surprisal_token_terms` and `surprisal_linear_backward`.
+///
+/// Logits are the product's sums in f32 and never rounded to 16 bits. Where an entry of a product depends on nothing but its row and column, per-row
+/// outputs and dH have the same bits for chunks of any size, in any threads, and however rows are cut into calls; dW, dbias and the sums of the report
+/// differ by the rounding of their partial sums. A row whose logits are not finite makes its dH, and all of dW and dbias, NaN.
+///
+/// Calls on ranges of the rows (`surprisal_matrix_rows`, with a `batch.denominator` for means) may run at the same time with a dW and a dbias of their
+/// own, to be added up; or let one call have the caller's threads, in `surprisal_gemm`.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+surprisal_status surprisal_linear_forward_backward(const struct surprisal_loss *loss,
+                                                   const struct surprisal_linear_layer *layer,
+                                                   const struct surprisal_batch *batch,
+                                                   const struct surprisal_matrix *hidden,
+                                                   const struct surprisal_linear_gradients *gradients,
+                                                   const struct surprisal_outputs *outputs,
+                                                   const struct surprisal_workspace *workspace,
+                                                   struct surprisal_report *report,
+                                                   struct surprisal_error_detail *detail);
+
+/// Stage 1 by itself: statistics of rows whose logits are `H W^T + bias`, of whole rows or of a vocabulary shard (W being rows of all weights).
+///
+/// `stats` has one entry for each row of the whole batch; those of H's rows are written. Merge shards with `surprisal_stats_merge`. Of the workspace the
+/// size for an objective of token scope is enough.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+surprisal_status surprisal_linear_row_stats(const struct surprisal_loss *loss,
+                                            const struct surprisal_linear_layer *layer,
+                                            const struct surprisal_batch *batch,
+                                            const struct surprisal_matrix *hidden,
+                                            struct surprisal_stats *stats,
+                                            const struct surprisal_workspace *workspace,
+                                            struct surprisal_error_detail *detail);
+
+/// Stage 3 by itself: the gradients from merged statistics and terms, of whole rows or of a vocabulary shard. Computes the logits once more.
+///
+/// Of a shard, dW and dbias are those of its classes, and dH is its part: the sum over the shards is the gradient. `stats` and `terms` have one entry for
+/// each row of the whole batch; those of H's rows are read.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+surprisal_status surprisal_linear_backward(const struct surprisal_loss *loss,
+                                           const struct surprisal_linear_layer *layer,
+                                           const struct surprisal_batch *batch,
+                                           const struct surprisal_matrix *hidden,
+                                           const struct surprisal_stats *stats,
+                                           const struct surprisal_term *terms,
+                                           const struct surprisal_linear_gradients *gradients,
+                                           const struct surprisal_workspace *workspace,
+                                           struct surprisal_error_detail *detail);
+
 /// Histogram of the targets' probabilities over `bin_count` equal bins of [0, 1]: adds each token of `log_probs` (one entry a row) to its bin.
 ///
 /// Bin i of n holds i/n <= p < (i+1)/n; p = 1 falls in the last. NaN and ignored rows are not counted.
@@ -1068,6 +1276,11 @@ const char *surprisal_simd_level(void);
 #define SURPRISAL_LOSS_INIT                                                                                           \
     {sizeof(surprisal_loss), NULL, 0.0,  SURPRISAL_OBJECTIVE_SFT,                                                     \
      SURPRISAL_REDUCTION_DEFAULT,  SURPRISAL_EXTRAS_SCALE_ONE,    0, 0.0f, 0.0f, 1.0f, 0.0f, 1.0f, 0, {{0.0, 0, 0}}}
+#define SURPRISAL_GEMM_INIT {sizeof(surprisal_gemm), NULL, NULL, NULL}
+#define SURPRISAL_MATRIX_INIT {sizeof(surprisal_matrix), NULL, 0, 0, 0, 0, 0, 0, SURPRISAL_DTYPE_F32, 0}
+#define SURPRISAL_MATRIX_MUT_INIT {sizeof(surprisal_matrix_mut), NULL, 0, 0, 0, 0, 0, 0, SURPRISAL_DTYPE_F32, 0}
+#define SURPRISAL_LINEAR_LAYER_INIT {sizeof(surprisal_linear_layer), NULL, NULL, NULL}
+#define SURPRISAL_LINEAR_GRADIENTS_INIT {sizeof(surprisal_linear_gradients), NULL, NULL, NULL}
 #define SURPRISAL_REPORT_INIT {0, 0, 0.0, 0.0, 0.0, 0.0, -1, 0.0, {0}}
 
 /** Statistics of no logits at all: the identity of surprisal_stats_merge. */
@@ -1205,6 +1418,99 @@ surprisal_logits_mut_shard(surprisal_logits_mut logits, size_t vocab_start, size
     logits.vocab_start = vocab_start;
     logits.vocab_total = vocab_total;
     return logits;
+}
+
+/* Matrices of an output layer. */
+
+static inline surprisal_matrix surprisal_matrix_of(const void *data, surprisal_dtype dtype, size_t rows, size_t cols)
+{
+    surprisal_matrix matrix = SURPRISAL_MATRIX_INIT;
+    matrix.data = data;
+    matrix.dtype = dtype;
+    matrix.rows = rows;
+    matrix.cols = cols;
+    return matrix;
+}
+
+static inline surprisal_matrix_mut surprisal_matrix_mut_of(void *data, surprisal_dtype dtype, size_t rows, size_t cols)
+{
+    surprisal_matrix_mut matrix = SURPRISAL_MATRIX_MUT_INIT;
+    matrix.data = data;
+    matrix.dtype = dtype;
+    matrix.rows = rows;
+    matrix.cols = cols;
+    return matrix;
+}
+
+/** A matrix `[rows x cols]`, row-major without padding. */
+static inline surprisal_matrix surprisal_matrix_f32(const float *data, size_t rows, size_t cols)
+{
+    return surprisal_matrix_of(data, SURPRISAL_DTYPE_F32, rows, cols);
+}
+
+/** As surprisal_matrix_f32, in bfloat16. */
+static inline surprisal_matrix surprisal_matrix_bf16(const uint16_t *data, size_t rows, size_t cols)
+{
+    return surprisal_matrix_of(data, SURPRISAL_DTYPE_BF16, rows, cols);
+}
+
+/** As surprisal_matrix_f32, in IEEE binary16. */
+static inline surprisal_matrix surprisal_matrix_f16(const uint16_t *data, size_t rows, size_t cols)
+{
+    return surprisal_matrix_of(data, SURPRISAL_DTYPE_F16, rows, cols);
+}
+
+/** A matrix `[rows x cols]` to write, row-major without padding. */
+static inline surprisal_matrix_mut surprisal_matrix_mut_f32(float *data, size_t rows, size_t cols)
+{
+    return surprisal_matrix_mut_of(data, SURPRISAL_DTYPE_F32, rows, cols);
+}
+
+/** As surprisal_matrix_mut_f32, in bfloat16. */
+static inline surprisal_matrix_mut surprisal_matrix_mut_bf16(uint16_t *data, size_t rows, size_t cols)
+{
+    return surprisal_matrix_mut_of(data, SURPRISAL_DTYPE_BF16, rows, cols);
+}
+
+/** As surprisal_matrix_mut_f32, in IEEE binary16. */
+static inline surprisal_matrix_mut surprisal_matrix_mut_f16(uint16_t *data, size_t rows, size_t cols)
+{
+    return surprisal_matrix_mut_of(data, SURPRISAL_DTYPE_F16, rows, cols);
+}
+
+/** Rows `begin .. end` of a matrix, which know their place: of hidden states those of one thread, of weights a shard of the vocabulary. Calls refuse
+    rows that the matrix lacks. */
+static inline surprisal_matrix surprisal_matrix_rows(surprisal_matrix matrix, size_t begin, size_t end)
+{
+    if (matrix.rows_total == 0) {
+        matrix.rows_total = matrix.rows;
+    }
+    if (begin > end || end > matrix.rows) {
+        matrix.rows = SURPRISAL_NO_ROWS;
+        return matrix;
+    }
+    matrix.data = (const unsigned char *)matrix.data +
+                  surprisal_row_offset(matrix.dtype, matrix.row_stride, matrix.cols, begin);
+    matrix.row_start += begin;
+    matrix.rows = end - begin;
+    return matrix;
+}
+
+/** As surprisal_matrix_rows. */
+static inline surprisal_matrix_mut surprisal_matrix_mut_rows(surprisal_matrix_mut matrix, size_t begin, size_t end)
+{
+    if (matrix.rows_total == 0) {
+        matrix.rows_total = matrix.rows;
+    }
+    if (begin > end || end > matrix.rows) {
+        matrix.rows = SURPRISAL_NO_ROWS;
+        return matrix;
+    }
+    matrix.data = (unsigned char *)matrix.data +
+                  surprisal_row_offset(matrix.dtype, matrix.row_stride, matrix.cols, begin);
+    matrix.row_start += begin;
+    matrix.rows = end - begin;
+    return matrix;
 }
 
 #endif /* SURPRISAL_H */

@@ -12,6 +12,11 @@
 #define SURPRISAL_LOSS_INIT                                                                                           \
     {sizeof(surprisal_loss), NULL, 0.0,  SURPRISAL_OBJECTIVE_SFT,                                                     \
      SURPRISAL_REDUCTION_DEFAULT,  SURPRISAL_EXTRAS_SCALE_ONE,    0, 0.0f, 0.0f, 1.0f, 0.0f, 1.0f, 0, {{0.0, 0, 0}}}
+#define SURPRISAL_GEMM_INIT {sizeof(surprisal_gemm), NULL, NULL, NULL}
+#define SURPRISAL_MATRIX_INIT {sizeof(surprisal_matrix), NULL, 0, 0, 0, 0, 0, 0, SURPRISAL_DTYPE_F32, 0}
+#define SURPRISAL_MATRIX_MUT_INIT {sizeof(surprisal_matrix_mut), NULL, 0, 0, 0, 0, 0, 0, SURPRISAL_DTYPE_F32, 0}
+#define SURPRISAL_LINEAR_LAYER_INIT {sizeof(surprisal_linear_layer), NULL, NULL, NULL}
+#define SURPRISAL_LINEAR_GRADIENTS_INIT {sizeof(surprisal_linear_gradients), NULL, NULL, NULL}
 #define SURPRISAL_REPORT_INIT {0, 0, 0.0, 0.0, 0.0, 0.0, -1, 0.0, {0}}
 
 /** Statistics of no logits at all: the identity of surprisal_stats_merge. */
@@ -149,6 +154,99 @@ surprisal_logits_mut_shard(surprisal_logits_mut logits, size_t vocab_start, size
     logits.vocab_start = vocab_start;
     logits.vocab_total = vocab_total;
     return logits;
+}
+
+/* Matrices of an output layer. */
+
+static inline surprisal_matrix surprisal_matrix_of(const void *data, surprisal_dtype dtype, size_t rows, size_t cols)
+{
+    surprisal_matrix matrix = SURPRISAL_MATRIX_INIT;
+    matrix.data = data;
+    matrix.dtype = dtype;
+    matrix.rows = rows;
+    matrix.cols = cols;
+    return matrix;
+}
+
+static inline surprisal_matrix_mut surprisal_matrix_mut_of(void *data, surprisal_dtype dtype, size_t rows, size_t cols)
+{
+    surprisal_matrix_mut matrix = SURPRISAL_MATRIX_MUT_INIT;
+    matrix.data = data;
+    matrix.dtype = dtype;
+    matrix.rows = rows;
+    matrix.cols = cols;
+    return matrix;
+}
+
+/** A matrix `[rows x cols]`, row-major without padding. */
+static inline surprisal_matrix surprisal_matrix_f32(const float *data, size_t rows, size_t cols)
+{
+    return surprisal_matrix_of(data, SURPRISAL_DTYPE_F32, rows, cols);
+}
+
+/** As surprisal_matrix_f32, in bfloat16. */
+static inline surprisal_matrix surprisal_matrix_bf16(const uint16_t *data, size_t rows, size_t cols)
+{
+    return surprisal_matrix_of(data, SURPRISAL_DTYPE_BF16, rows, cols);
+}
+
+/** As surprisal_matrix_f32, in IEEE binary16. */
+static inline surprisal_matrix surprisal_matrix_f16(const uint16_t *data, size_t rows, size_t cols)
+{
+    return surprisal_matrix_of(data, SURPRISAL_DTYPE_F16, rows, cols);
+}
+
+/** A matrix `[rows x cols]` to write, row-major without padding. */
+static inline surprisal_matrix_mut surprisal_matrix_mut_f32(float *data, size_t rows, size_t cols)
+{
+    return surprisal_matrix_mut_of(data, SURPRISAL_DTYPE_F32, rows, cols);
+}
+
+/** As surprisal_matrix_mut_f32, in bfloat16. */
+static inline surprisal_matrix_mut surprisal_matrix_mut_bf16(uint16_t *data, size_t rows, size_t cols)
+{
+    return surprisal_matrix_mut_of(data, SURPRISAL_DTYPE_BF16, rows, cols);
+}
+
+/** As surprisal_matrix_mut_f32, in IEEE binary16. */
+static inline surprisal_matrix_mut surprisal_matrix_mut_f16(uint16_t *data, size_t rows, size_t cols)
+{
+    return surprisal_matrix_mut_of(data, SURPRISAL_DTYPE_F16, rows, cols);
+}
+
+/** Rows `begin .. end` of a matrix, which know their place: of hidden states those of one thread, of weights a shard of the vocabulary. Calls refuse
+    rows that the matrix lacks. */
+static inline surprisal_matrix surprisal_matrix_rows(surprisal_matrix matrix, size_t begin, size_t end)
+{
+    if (matrix.rows_total == 0) {
+        matrix.rows_total = matrix.rows;
+    }
+    if (begin > end || end > matrix.rows) {
+        matrix.rows = SURPRISAL_NO_ROWS;
+        return matrix;
+    }
+    matrix.data = (const unsigned char *)matrix.data +
+                  surprisal_row_offset(matrix.dtype, matrix.row_stride, matrix.cols, begin);
+    matrix.row_start += begin;
+    matrix.rows = end - begin;
+    return matrix;
+}
+
+/** As surprisal_matrix_rows. */
+static inline surprisal_matrix_mut surprisal_matrix_mut_rows(surprisal_matrix_mut matrix, size_t begin, size_t end)
+{
+    if (matrix.rows_total == 0) {
+        matrix.rows_total = matrix.rows;
+    }
+    if (begin > end || end > matrix.rows) {
+        matrix.rows = SURPRISAL_NO_ROWS;
+        return matrix;
+    }
+    matrix.data = (unsigned char *)matrix.data +
+                  surprisal_row_offset(matrix.dtype, matrix.row_stride, matrix.cols, begin);
+    matrix.row_start += begin;
+    matrix.rows = end - begin;
+    return matrix;
 }
 
 #endif /* SURPRISAL_H */

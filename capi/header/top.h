@@ -24,6 +24,9 @@
  *     surprisal_report report;
  *     status = surprisal_forward_backward(&loss, &batch, &z, &dz, NULL, NULL, &report, &detail);
  *
+ * Logits of a large vocabulary need never be whole: `surprisal_linear_forward_backward` takes hidden states and output weights, and goes through chunks
+ * of rows with the trainer's own matrix product.
+ *
  * What holds for every function:
  *
  * Errors. A function returns SURPRISAL_OK (0) or a negative status. Everything is checked before the first write: after an error nothing has

@@ -55,6 +55,8 @@ mod stages;
 
 mod softmax;
 
+mod linear;
+
 mod diagnose;
 
 mod probe;
@@ -82,6 +84,7 @@ pub use diagnose::*;
 pub use forward::*;
 #[cfg(feature = "gpu")]
 pub use gpu::*;
+pub use linear::*;
 pub use logits::*;
 pub use loss::*;
 pub use loss_set::*;

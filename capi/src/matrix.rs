@@ -87,6 +87,7 @@ impl Matrix {
         let m = unsafe { memory.read_struct(argument, pointer) }?;
         let or = |value: usize, default: usize| if value == 0 { default } else { value };
         let place = Place {
+            argument,
             rows: m.rows,
             vocab: m.vocab,
             row_start: m.row_start,

@@ -10,7 +10,7 @@ use crate::status::surprisal_status::{
 use crate::versioned::{self, Versioned};
 
 /// More arrays than any call has.
-const MOST: usize = 40;
+const MOST: usize = 56;
 
 /// The memory of one array.
 #[derive(Clone, Copy)]

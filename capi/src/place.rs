@@ -7,6 +7,8 @@ use crate::status::surprisal_status::SURPRISAL_ERROR_SHAPE;
 /// Where a matrix lies in its batch and vocabulary, with the defaults filled in.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
+    /// The matrix.
+    pub(crate) argument: &'static str,
     pub(crate) rows: usize,
     pub(crate) vocab: usize,
     pub(crate) row_start: usize,
@@ -22,7 +24,7 @@ impl Place {
             return Ok(());
         }
         let message = "rows_total (or rows, where it is 0) differs from the batch's rows";
-        let failure = Failure::new(SURPRISAL_ERROR_SHAPE, "logits", message);
+        let failure = Failure::new(SURPRISAL_ERROR_SHAPE, self.argument, message);
         Err(failure.value(self.rows_total as f64))
     }
 

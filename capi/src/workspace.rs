@@ -88,24 +88,39 @@ const _: () = assert!(
         && align_of::<PerRow>() == ALIGNMENT
 );
 
-/// How a block is cut.
-struct Layout {
+/// How a block is cut: an array of each thing of a row, then the scratch.
+pub(crate) struct Layout {
     /// Rows that have statistics, terms and scalars.
     rows: usize,
     /// Entries of the scratch.
     scratch: usize,
-    bytes: usize,
+    pub(crate) bytes: usize,
 }
 
 impl Layout {
+    /// Of a call on logits.
     fn new(loss: &LossInput<'_>, rows: usize, vocab: usize) -> Result<Self, Failure> {
         let (rows, scratch) =
             if loss.objective.group_pass().is_some() { (rows, 0) } else { (0, vocab) };
+        Self::of(rows, scratch)
+    }
+
+    /// Of a call over a layer, with chunks of so many rows.
+    pub(crate) fn linear(
+        needs: &surprisal_linear::Memory,
+        chunk_rows: usize,
+    ) -> Result<Self, Failure> {
+        let len = needs.len(chunk_rows);
+        Self::of(len.group, len.scratch)
+    }
+
+    fn of(rows: usize, scratch: usize) -> Result<Self, Failure> {
         let scratch_bytes = scratch.checked_mul(size_of::<f32>());
-        let bytes = match rows.checked_mul(size_of::<PerRow>()) {
-            Some(0) => scratch_bytes.and_then(|bytes| bytes.checked_next_multiple_of(ALIGNMENT)),
-            bytes => bytes,
-        };
+        let bytes = rows
+            .checked_mul(size_of::<PerRow>())
+            .zip(scratch_bytes)
+            .and_then(|(rows, scratch)| rows.checked_add(scratch))
+            .and_then(|bytes| bytes.checked_next_multiple_of(ALIGNMENT));
         let failure = Failure::new(SURPRISAL_ERROR_EXTENT, "workspace", "its size overflows");
         Ok(Self { rows, scratch, bytes: bytes.ok_or(failure)? })
     }
@@ -134,19 +149,33 @@ impl<'call> WorkspaceInput<'call> {
         vocab: usize,
         memory: &mut Memory,
     ) -> Result<Self, Failure> {
-        let name = surprisal_workspace::NAME;
         if workspace.is_null() {
             return Ok(Self::default());
         }
+        // SAFETY: passed on.
+        unsafe { Self::declare(workspace, || Layout::new(loss, rows, vocab), false, memory) }
+    }
+
+    /// Reads a caller's workspace and declares it, cut in this way; `whole`: all that is left is scratch.
+    ///
+    /// # Safety
+    /// As [`WorkspaceInput::read`].
+    pub(crate) unsafe fn declare(
+        workspace: *const surprisal_workspace,
+        layout: impl FnOnce() -> Result<Layout, Failure>,
+        whole: bool,
+        memory: &mut Memory,
+    ) -> Result<Self, Failure> {
+        let name = surprisal_workspace::NAME;
         // SAFETY: passed on.
         let surprisal_workspace { data, size, .. } =
             unsafe { memory.read_struct(name, workspace) }?;
         if data.is_null() && size == 0 {
             return Ok(Self::default());
         }
-        let layout = Layout::new(loss, rows, vocab)?;
+        let layout = layout()?;
         if size < layout.bytes {
-            let message = "is smaller than surprisal_workspace_size says";
+            let message = "is smaller than its size function says";
             return Err(Failure::new(SURPRISAL_ERROR_SHAPE, name, message).value(size as f64));
         }
         if !data.addr().is_multiple_of(ALIGNMENT) {
@@ -155,8 +184,8 @@ impl<'call> WorkspaceInput<'call> {
         }
         // An array starts where as many rows of the ones before it end; `bytes` holds them all, so nothing overflows that is used.
         let array = |before: usize| data.wrapping_byte_add(layout.rows.wrapping_mul(before));
-        // SAFETY: the caller has `size` ≥ `bytes` bytes there, which hold these arrays one after the other (or the scratch alone); their elements are
-        // floats.
+        let all = (size - layout.bytes) / size_of::<f32>() + layout.scratch;
+        // SAFETY: the caller has `size` ≥ `bytes` bytes there, which hold these arrays one after the other; their elements are floats.
         unsafe {
             Ok(Self(Some(Arrays {
                 stats: memory.output(name, data.cast(), layout.rows)?,
@@ -166,18 +195,35 @@ impl<'call> WorkspaceInput<'call> {
                     array(offset_of!(PerRow, scalars)).cast(),
                     layout.rows,
                 )?,
-                scratch: memory.output(name, data.cast(), layout.scratch)?,
+                scratch: memory.output(
+                    name,
+                    array(size_of::<PerRow>()).cast(),
+                    if whole { all } else { layout.scratch },
+                )?,
             })))
         }
     }
 
-    /// The workspace.
+    /// The workspace of a call on logits.
     pub(crate) fn get(self, checked: &Checked) -> Workspace<'call> {
-        let Some(arrays) = self.0 else { return Workspace::none() };
-        Workspace::none()
-            .stats(arrays.stats.get(checked))
-            .terms(arrays.terms.get(checked))
-            .scalars(arrays.scalars.get(checked))
-            .scratch(arrays.scratch.get(checked))
+        let Some((stats, terms, scalars, scratch)) = self.arrays(checked) else {
+            return Workspace::none();
+        };
+        Workspace::none().stats(stats).terms(terms).scalars(scalars).scratch(scratch)
+    }
+
+    /// Statistics, terms, scalars and scratch; `None` where nothing is lent.
+    #[expect(clippy::type_complexity, reason = "four slices")]
+    pub(crate) fn arrays(
+        self,
+        checked: &Checked,
+    ) -> Option<(
+        &'call mut [RowStats],
+        &'call mut [TokenTerm],
+        &'call mut [Scalars],
+        &'call mut [f32],
+    )> {
+        let Arrays { stats, terms, scalars, scratch } = self.0?;
+        Some((stats.get(checked), terms.get(checked), scalars.get(checked), scratch.get(checked)))
     }
 }

@@ -84,7 +84,7 @@ pub use error::Error;
 pub use gemm::{DefaultGemm, Gemm};
 pub use gradients::Gradients;
 pub use layer::LinearLoss;
-pub use matrix::{Matrix, MatrixMut};
+pub use matrix::{Matrix, MatrixMut, extent};
 #[cfg(feature = "alloc")]
 pub use owned::OwnedWorkspace;
 pub use scalar::Scalar;

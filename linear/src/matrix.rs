@@ -54,6 +54,19 @@ impl Layout {
     }
 }
 
+/// Elements that a matrix of this shape and these strides reaches over: what a slice of it has at least.
+///
+/// # Errors
+/// [`Error::Strides`] where entries would overlap, a stride of 0 among them; [`Error::Extent`].
+pub fn extent(
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    col_stride: usize,
+) -> Result<usize, Error> {
+    Layout::new(rows, cols, row_stride, col_stride).map(|(_, extent)| extent)
+}
+
 fn check_exact(actual: usize, rows: usize, cols: usize) -> Result<(), Error> {
     let expected = rows.checked_mul(cols).ok_or(Error::Extent)?;
     if actual == expected { Ok(()) } else { Err(Error::Length { expected, actual }) }

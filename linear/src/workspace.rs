@@ -69,16 +69,13 @@ const fn group_bytes(rows: usize) -> usize {
 }
 
 impl Memory {
-    /// Of a layer `[vocab × d]`, whose weights are converted or not.
-    pub(crate) fn new(
-        rows: usize,
-        (vocab, d): (usize, usize),
-        converted: bool,
-        grouped: bool,
-    ) -> Self {
+    /// Of calls on so many rows over a layer `[vocab × d]`, by themselves: whether its weights are of 16 bits, and whether the objective has a group
+    /// pass.
+    #[must_use]
+    pub fn new(rows: usize, (vocab, d): (usize, usize), is_16_bit: bool, grouped: bool) -> Self {
         let lines = vocab.div_ceil(LINE) | 1;
         let classes = (PANEL_ELEMENTS / d.max(1)).clamp(1, vocab.max(1));
-        let panel = if converted { classes.saturating_mul(d) } else { 0 };
+        let panel = if is_16_bit { classes.saturating_mul(d) } else { 0 };
         Self { rows, logits_stride: lines.saturating_mul(LINE), d, panel, grouped }
     }
 

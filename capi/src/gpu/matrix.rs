@@ -140,6 +140,7 @@ impl<'call> MatrixInput<'call> {
     /// Where its rows lie: it has all.
     pub(super) fn place(&self) -> Place {
         Place {
+            argument: "logits",
             rows: self.rows,
             vocab: self.vocab,
             row_start: 0,
