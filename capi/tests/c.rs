@@ -132,6 +132,11 @@ fn memory() {
 }
 
 #[test]
+fn linear() {
+    output(&mut Command::new(compile_c("linear")));
+}
+
+#[test]
 fn objectives() {
     output(&mut Command::new(compile_c("objectives")));
 }
@@ -231,8 +236,8 @@ fn libraries_need_memory_functions_only() {
 
 #[test]
 fn programs_cannot_panic() {
-    // These two call every function. Another standard, so that no other test compiles the same program.
-    for source in ["functions", "errors"] {
+    // These call every function. Another standard, so that no other test compiles the same program.
+    for source in ["functions", "errors", "linear"] {
         let program = compile(compiler("CC", "cc"), source, "c11", C_WARNINGS);
         let linked = symbols(&program, &[], "");
         assert!(linked.contains("surprisal_log_softmax"), "{source}: no symbols of the library");

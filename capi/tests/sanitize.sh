@@ -11,7 +11,7 @@ target=${CARGO_TARGET_DIR:-$root/target}
 work=$target/sanitize
 host=$(rustc -vV | sed -n 's/^host: //p')
 runtimes=$(rustc --print sysroot)/lib/rustlib/$host/lib
-programs="functions outputs parts errors objectives memory"
+programs="functions outputs parts errors objectives memory linear"
 build="cargo rustc --quiet -p surprisal-capi --lib --crate-type staticlib --no-default-features --profile capi"
 cd "$root"
 mkdir -p "$work"

@@ -81,6 +81,33 @@ class Workspace(Structure):
     _fields_ = [("struct_size", c_size_t), ("data", c_void_p), ("size", c_size_t)]
 
 
+PRODUCT = ctypes.CFUNCTYPE(None, c_void_p, c_size_t, c_size_t, c_size_t, POINTER(c_float), c_size_t, c_size_t, POINTER(c_float), c_size_t,
+                           c_size_t, c_float, POINTER(c_float), c_size_t, c_size_t)
+TASK = ctypes.CFUNCTYPE(None, c_void_p, c_size_t)
+PARALLEL = ctypes.CFUNCTYPE(None, c_void_p, c_size_t, TASK, c_void_p)
+
+
+class Gemm(Structure):
+    _fields_ = [("struct_size", c_size_t), ("context", c_void_p), ("product", PRODUCT), ("parallel", PARALLEL)]
+
+
+class Operand(Structure):
+    """Both surprisal_matrix and surprisal_matrix_mut."""
+
+    _fields_ = [
+        ("struct_size", c_size_t), ("data", c_void_p), ("rows", c_size_t), ("cols", c_size_t), ("row_stride", c_size_t),
+        ("col_stride", c_size_t), ("row_start", c_size_t), ("rows_total", c_size_t), ("dtype", c_int32), ("reserved", c_int32),
+    ]
+
+
+class Layer(Structure):
+    _fields_ = [("struct_size", c_size_t), ("weight", POINTER(Operand)), ("bias", POINTER(c_float)), ("gemm", POINTER(Gemm))]
+
+
+class Gradients(Structure):
+    _fields_ = [("struct_size", c_size_t), ("hidden", POINTER(Operand)), ("weight", POINTER(Operand)), ("bias", POINTER(c_float))]
+
+
 class Report(Structure):
     _fields_ = [
         ("tokens", c_size_t), ("correct", c_size_t), ("loss", c_double), ("loss_sum", c_double), ("nll_sum", c_double),
@@ -150,7 +177,7 @@ class Refused(Exception):
 def name_has_detail(name):
     """Functions with a status take a detail last, except those that fill a struct of a size and those that return a number."""
     without = {"surprisal_objective_scope", "surprisal_enum_value"}
-    versioned = ("loss", "batch", "logits", "logits_mut", "outputs", "workspace")
+    versioned = ("loss", "batch", "logits", "logits_mut", "outputs", "workspace", "gemm", "matrix", "matrix_mut", "linear_layer", "linear_gradients")
     return name not in without and name not in {f"surprisal_{struct}_init" for struct in versioned}
 
 
@@ -343,6 +370,54 @@ def softmax(library, w):
     close(figure.value, 1.0)
 
 
+def linear(library, w):
+    """An output layer whose hidden states are the logits and whose weights are the identity: the same loss, and dH is the gradient."""
+    def product(_, m, n, k, a, a_rows, a_cols, b, b_rows, b_cols, beta, c, c_rows, c_cols):
+        for i in range(m):
+            for j in range(n):
+                total = sum(a[i * a_rows + l * a_cols] * b[l * b_rows + j * b_cols] for l in range(k))
+                c[i * c_rows + j * c_cols] = total + (c[i * c_rows + j * c_cols] if beta else 0.0)
+
+    def parallel(_, tasks, task, work):
+        for index in range(tasks):
+            task(work, index)
+
+    def operand(name, data, rows):
+        matrix = new(library, Operand, name)
+        matrix.data, matrix.rows, matrix.cols = ctypes.cast(data, c_void_p), rows, VOCAB
+        return matrix
+
+    library.loss_set_choice(byref(w.loss), b"objective", b"dft")
+    library.forward_backward(byref(w.loss), byref(w.batch), byref(w.logits), byref(w.result), None, None, byref(Report()))
+    gradient, report = list(w.dlogits), Report()
+    gemm, layer, gradients = new(library, Gemm, "gemm"), new(library, Layer, "linear_layer"), new(library, Gradients, "linear_gradients")
+    gemm.product, gemm.parallel = PRODUCT(product), PARALLEL(parallel)
+    identity = floats([float(i == j) for i in range(VOCAB) for j in range(VOCAB)])
+    dhidden, dweight = floats([0.0] * (ROWS * VOCAB)), floats([0.0] * (VOCAB * VOCAB))
+    hidden, weight = operand("matrix", w.data, ROWS), operand("matrix", identity, VOCAB)
+    layer.weight, layer.gemm = ctypes.pointer(weight), ctypes.pointer(gemm)
+    gradients.hidden = ctypes.pointer(operand("matrix_mut", dhidden, ROWS))
+    gradients.weight = ctypes.pointer(operand("matrix_mut", dweight, VOCAB))
+    size = c_size_t()
+    library.linear_workspace_size(byref(w.loss), byref(layer), c_size_t(ROWS), c_size_t(0), byref(size))
+    memory = (c_uint64 * (size.value // 8))()
+    workspace = new(library, Workspace, "workspace")
+    workspace.data, workspace.size = ctypes.cast(memory, c_void_p), size.value
+    library.linear_forward_backward(byref(w.loss), byref(layer), byref(w.batch), byref(hidden), byref(gradients), None, byref(workspace), byref(report))
+    expected = [math.exp(-nll) * nll for nll in w.nll]
+    close(report.loss, sum(expected) / 3)
+    for actual, entry in zip(dhidden, gradient):
+        close(actual, entry)
+    close(dweight[1], sum(gradient[row * VOCAB] * w.z[row][1] for row in range(ROWS)))
+
+    stats, terms, once = (Stats * ROWS)(), (Term * ROWS)(), list(dhidden)
+    library.linear_row_stats(byref(w.loss), byref(layer), byref(w.batch), byref(hidden), stats, byref(workspace))
+    library.token_terms(byref(w.loss), byref(w.batch), c_size_t(VOCAB), c_size_t(0), c_size_t(ROWS), stats, terms, None, byref(report))
+    library.linear_backward(byref(w.loss), byref(layer), byref(w.batch), byref(hidden), stats, terms, byref(gradients), byref(workspace))
+    for actual, entry in zip(dhidden, once):
+        close(actual, entry)
+
+
 def tools(library, w):
     wide = (c_double * (ROWS * VOCAB))(*[z for row in w.z for z in row])
     dwide, report, value = (c_double * (ROWS * VOCAB))(), Report(), c_double()
@@ -376,7 +451,7 @@ def main():
     library = Library(sys.argv[1:])
     w = World(library)
     names(library)
-    for part in (simple, full, staged, softmax, tools):
+    for part in (simple, full, staged, linear, softmax, tools):
         part(library, w)
     missing = set(library.declared) - library.called
     assert not missing, f"never called: {sorted(missing)}"

@@ -1,8 +1,9 @@
 //! The storage types of logits and gradients: `f32`, `bf16`, `f16`.
 
+use fearless_simd::Level;
 use half::{bf16, f16};
 
-use crate::kernel::Lanes;
+use crate::kernel::{Lanes, convert};
 use crate::matrix::Typed;
 
 /// A storage type of logits or gradients: `f32`, `bf16` or `f16`, in any combination.
@@ -29,6 +30,16 @@ pub trait Element: Typed {
     #[must_use]
     fn from_f32(value: f32) -> Self {
         Lanes::lane_of(value)
+    }
+
+    /// [`to_f32`](Self::to_f32) of as many entries as both slices have, by the instructions of a SIMD level.
+    fn to_f32s(from: &[Self], to: &mut [f32], level: Level) {
+        convert::widen(level, from, to);
+    }
+
+    /// [`from_f32`](Self::from_f32) of as many entries as both slices have. Any NaN becomes that of arithmetic.
+    fn from_f32s(from: &[f32], to: &mut [Self], level: Level) {
+        convert::narrow(level, from, to);
     }
 }
 

@@ -2,11 +2,11 @@
 
 use core::ops::Range;
 
-use surprisal::{bf16, f16};
+use surprisal::{Level, bf16, f16};
 
 use crate::error::Error;
-use crate::gemm::Gemm;
 use crate::matrix::{Matrix, MatrixMut};
+use crate::parallel::Machine;
 use crate::scalar::{self, Scalar};
 
 /// A [`Matrix`] of any [`Scalar`]; `matrix.into()` makes it.
@@ -85,15 +85,15 @@ impl<'a> AnyMatrix<'a> {
     /// As [`scalar::widened`].
     pub(crate) fn widened<'t>(
         self,
-        threads: &dyn Gemm,
+        machine: Machine<'_>,
         to: &'t mut [f32],
     ) -> Result<MatrixMut<'t, f32>, Error> {
-        with!(self, Self, matrix => scalar::widened(threads, matrix, to))
+        with!(self, Self, matrix => scalar::widened(machine, matrix, to))
     }
 
     /// As [`scalar::widen_rows`].
-    pub(crate) fn widen_rows(self, threads: &dyn Gemm, to: &mut [f32]) {
-        with!(self, Self, matrix => scalar::widen_rows(threads, matrix, to));
+    pub(crate) fn widen_rows(self, machine: Machine<'_>, to: &mut [f32]) {
+        with!(self, Self, matrix => scalar::widen_rows(machine, matrix, to));
     }
 }
 
@@ -120,8 +120,8 @@ impl AnyMatrixMut<'_> {
     }
 
     /// As [`scalar::narrow`].
-    pub(crate) fn narrow(&mut self, from: Matrix<'_, f32>) {
-        with!(self, Self, matrix => scalar::narrow(from, matrix));
+    pub(crate) fn narrow(&mut self, level: Level, from: Matrix<'_, f32>) {
+        with!(self, Self, matrix => scalar::narrow(level, from, matrix));
     }
 
     /// Fills it with zeros.

@@ -7,6 +7,7 @@ use crate::any::AnyMatrix;
 use crate::error::{Error, check_shape};
 use crate::gemm::{DefaultGemm, Gemm};
 use crate::gradients::Gradients;
+use crate::parallel::Machine;
 use crate::pass::Pass;
 use crate::products::Products;
 use crate::workspace::{Memory, Scratch, Workspace};
@@ -229,7 +230,8 @@ impl<'a, O: Objective, M: Gemm> LinearLoss<'a, O, M> {
         stride: usize,
         scratch: Scratch<'c>,
     ) -> Pass<'c, 'a, 'b, O> {
-        let products = Products { weight: self.weight, bias: self.bias, gemm: &self.gemm };
+        let machine = Machine { gemm: &self.gemm, level: self.loss.simd_level() };
+        let products = Products { weight: self.weight, bias: self.bias, machine };
         Pass { loss: &self.loss, shard: self.shard, products, hidden, batch, stride, scratch }
     }
 

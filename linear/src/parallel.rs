@@ -1,7 +1,16 @@
 //! Work that is shared over the threads that a [`Gemm`] lends.
 
+use surprisal::Level;
+
 use crate::gemm::Gemm;
 use crate::slot::Slot;
+
+/// What a call computes on.
+#[derive(Clone, Copy)]
+pub(crate) struct Machine<'a> {
+    pub(crate) gemm: &'a dyn Gemm,
+    pub(crate) level: Level,
+}
 
 /// Tasks that are handed out at once.
 pub(crate) const MOST_TASKS: usize = 64;
@@ -48,9 +57,13 @@ pub(crate) fn each_chunk<T: Send>(
     let chunks = values.len() / len;
     let least = TASK_ELEMENTS.div_ceil(len);
     let each_task = chunks.div_ceil(MOST_TASKS).max(least);
-    each(threads, values.chunks_mut(each_task.saturating_mul(len)).enumerate(), |(task, part)| {
-        for (index, chunk) in part.chunks_exact_mut(len).enumerate() {
-            work(task * each_task + index, chunk);
-        }
-    });
+    each(
+        threads,
+        values.chunks_mut(each_task.saturating_mul(len).max(1)).enumerate(),
+        |(task, part)| {
+            for (index, chunk) in part.chunks_exact_mut(len.max(1)).enumerate() {
+                work(task * each_task + index, chunk);
+            }
+        },
+    );
 }

@@ -9,10 +9,9 @@ use surprisal::{Batch, LogitsMut, Loss, LossReport, Outputs, RowStats};
 use crate::any::AnyMatrix;
 use crate::chunks::{Chunk, active, chunks, only_run, runs};
 use crate::error::Error;
-use crate::gemm::Gemm;
 use crate::gradients::Gradients;
 use crate::matrix::{Matrix, MatrixMut};
-use crate::parallel::{MOST_TASKS, TASK_ELEMENTS, each};
+use crate::parallel::{MOST_TASKS, Machine, TASK_ELEMENTS, each};
 use crate::products::Products;
 use crate::slices::{first, first_mut, next_mut};
 use crate::workspace::{Scratch, Workspace};
@@ -160,7 +159,7 @@ impl<O: Objective> Pass<'_, '_, '_, O> {
             outputs = rest;
             (part.rows, next_mut(&mut logits, part.active * self.stride), asked, report)
         });
-        each(self.products.gemm, parts, |(rows, logits, outputs, report)| {
+        each(self.products.machine.gemm, parts, |(rows, logits, outputs, report)| {
             *report = runs.each(rows, logits, outputs, visit).map(Some);
         });
         let mut sum = LossReport::default();
@@ -176,7 +175,7 @@ impl<O: Objective> Pass<'_, '_, '_, O> {
             return Ok(());
         }
         let Scratch { panel, hidden, logits, .. } = &mut self.scratch;
-        let hidden = gathered(self.products.gemm, &self.batch, chunk, self.hidden, hidden)?;
+        let hidden = gathered(self.products.machine, &self.batch, chunk, self.hidden, hidden)?;
         let logits = first_mut(logits, chunk.active * self.stride);
         self.products.logits(hidden, logits, self.stride, panel)
     }
@@ -214,7 +213,7 @@ impl<O: Objective> Pass<'_, '_, '_, O> {
         products.dhidden(dlogits, stride, panel, rows)?;
         for (run, _) in runs(batch, chunk.rows.clone()).filter(|(_, is_active)| *is_active) {
             let rows = Matrix::new(next_mut(&mut from, run.len() * d), run.len(), d)?;
-            dhidden.rows_mut(from_start(run, start)).narrow(rows);
+            dhidden.rows_mut(from_start(run, start)).narrow(products.machine.level, rows);
         }
         Ok(())
     }
@@ -227,7 +226,7 @@ fn from_start(rows: Range<usize>, start: usize) -> Range<usize> {
 
 /// Hidden states of a chunk's active rows in f32: where they are if they are neighbours of f32, else gathered in the scratch.
 fn gathered<'s>(
-    threads: &dyn Gemm,
+    machine: Machine<'_>,
     batch: &Batch<'_>,
     chunk: &Chunk,
     hidden: AnyMatrix<'s>,
@@ -238,7 +237,7 @@ fn gathered<'s>(
         let mut to = first_mut(scratch, chunk.active * d);
         for (run, _) in runs(batch, chunk.rows.clone()).filter(|(_, is_active)| *is_active) {
             let to = next_mut(&mut to, run.len() * d);
-            hidden.row_range(from_start(run, start)).widen_rows(threads, to);
+            hidden.row_range(from_start(run, start)).widen_rows(machine, to);
         }
     }
     known(batch, chunk, hidden, scratch)

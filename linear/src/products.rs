@@ -4,9 +4,8 @@ use core::ops::Range;
 
 use crate::any::{AnyMatrix, AnyMatrixMut};
 use crate::error::Error;
-use crate::gemm::Gemm;
 use crate::matrix::{Matrix, MatrixMut};
-use crate::parallel::each_chunk;
+use crate::parallel::{Machine, each_chunk};
 use crate::slices::next_mut;
 
 /// Columns of which a bias gradient is summed together.
@@ -17,7 +16,7 @@ const COLUMNS: usize = 64;
 pub(crate) struct Products<'a> {
     pub(crate) weight: AnyMatrix<'a>,
     pub(crate) bias: Option<&'a [f32]>,
-    pub(crate) gemm: &'a dyn Gemm,
+    pub(crate) machine: Machine<'a>,
 }
 
 impl Products<'_> {
@@ -31,14 +30,14 @@ impl Products<'_> {
     ) -> Result<(), Error> {
         let mut beta = 0.0;
         if let Some(bias) = self.bias {
-            each_chunk(self.gemm, logits, stride, |_, row| {
+            each_chunk(self.machine.gemm, logits, stride, |_, row| {
                 row.iter_mut().zip(bias).for_each(|(z, &bias)| *z = bias);
             });
             beta = 1.0;
         }
         self.each_panel(panel, |classes, weight| {
             let z = columns_mut(logits, stride, classes)?;
-            self.gemm.product(hidden, weight.transposed(), beta, z);
+            self.machine.gemm.product(hidden, weight.transposed(), beta, z);
             Ok(())
         })
     }
@@ -54,7 +53,7 @@ impl Products<'_> {
     ) -> Result<(), Error> {
         let add = |classes, dweight: MatrixMut<'_, f32>| {
             let dz = columns(dlogits, stride, classes)?;
-            self.gemm.product(dz.transposed(), hidden, 1.0, dweight);
+            self.machine.gemm.product(dz.transposed(), hidden, 1.0, dweight);
             Ok(())
         };
         if let Some(dweight) = dweight.as_f32() {
@@ -62,9 +61,9 @@ impl Products<'_> {
         }
         for classes in self.panels(panel.len()) {
             let mut part = dweight.rows_mut(classes.clone());
-            let mut sum = part.as_any().widened(self.gemm, panel)?;
+            let mut sum = part.as_any().widened(self.machine, panel)?;
             add(classes, sum.reborrow())?;
-            part.narrow(sum.as_matrix());
+            part.narrow(self.machine.level, sum.as_matrix());
         }
         Ok(())
     }
@@ -80,7 +79,7 @@ impl Products<'_> {
         let mut beta = 0.0;
         self.each_panel(panel, |classes, weight| {
             let dz = columns(dlogits, stride, classes)?;
-            self.gemm.product(dz, weight, beta, dhidden.reborrow());
+            self.machine.gemm.product(dz, weight, beta, dhidden.reborrow());
             beta = 1.0;
             Ok(())
         })
@@ -103,7 +102,7 @@ impl Products<'_> {
         let whole = dbias.len() / COLUMNS * COLUMNS;
         let mut rest = dbias;
         let blocks = next_mut(&mut rest, whole);
-        each_chunk(self.gemm, blocks, COLUMNS, |block, dbias| sum(block * COLUMNS, dbias));
+        each_chunk(self.machine.gemm, blocks, COLUMNS, |block, dbias| sum(block * COLUMNS, dbias));
         sum(whole, rest);
     }
 
@@ -117,7 +116,7 @@ impl Products<'_> {
             return visit(0..weight.rows(), weight);
         }
         for classes in self.panels(panel.len()) {
-            let weight = self.weight.row_range(classes.clone()).widened(self.gemm, panel)?;
+            let weight = self.weight.row_range(classes.clone()).widened(self.machine, panel)?;
             visit(classes, weight.as_matrix())?;
         }
         Ok(())

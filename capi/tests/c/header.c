@@ -26,6 +26,11 @@ SIZE(surprisal_denominator, 56);
 SIZE(surprisal_batch, 136);
 SIZE(surprisal_loss, 192);
 SIZE(surprisal_error_detail, 216);
+SIZE(surprisal_gemm, 32);
+SIZE(surprisal_matrix, 72);
+SIZE(surprisal_matrix_mut, 72);
+SIZE(surprisal_linear_layer, 32);
+SIZE(surprisal_linear_gradients, 32);
 
 SURPRISAL_NODISCARD static int objects(void)
 {
@@ -78,7 +83,21 @@ SURPRISAL_NODISCARD static int views(void)
            surprisal_row_offset(SURPRISAL_DTYPE_F32, 0, 3, 2) == 24 && surprisal_row_offset(SURPRISAL_DTYPE_BF16, 5, 3, 2) == 20;
 }
 
+/* Matrices of a layer: their parts, and the rows that they lack. */
+SURPRISAL_NODISCARD static int matrices(void)
+{
+    static float f32[12];
+    static uint16_t half[12];
+    surprisal_matrix a = surprisal_matrix_rows(surprisal_matrix_f32(f32, 4, 3), 1, 3);
+    surprisal_matrix_mut b = surprisal_matrix_mut_rows(surprisal_matrix_mut_bf16(half, 4, 3), 1, 3);
+    return a.data == f32 + 3 && a.rows == 2 && a.row_start == 1 && a.rows_total == 4 && a.row_stride == 0 && a.col_stride == 0 &&
+           b.data == half + 3 && b.rows == 2 && b.row_start == 1 && b.rows_total == 4 && b.dtype == SURPRISAL_DTYPE_BF16 &&
+           surprisal_matrix_rows(a, 1, 3).rows == SURPRISAL_NO_ROWS && surprisal_matrix_mut_rows(b, 2, 1).rows == SURPRISAL_NO_ROWS &&
+           surprisal_matrix_bf16(half, 1, 1).dtype == SURPRISAL_DTYPE_BF16 && surprisal_matrix_f16(half, 1, 1).dtype == SURPRISAL_DTYPE_F16 &&
+           surprisal_matrix_mut_f16(half, 1, 1).dtype == SURPRISAL_DTYPE_F16 && surprisal_matrix_mut_f32(f32, 1, 1).dtype == SURPRISAL_DTYPE_F32;
+}
+
 int main(void)
 {
-    return objects() && views() && surprisal_version() == SURPRISAL_VERSION ? 0 : 1;
+    return objects() && views() && matrices() && surprisal_version() == SURPRISAL_VERSION ? 0 : 1;
 }

@@ -12,6 +12,11 @@ ENDS_WITH(surprisal_logits, reserved);
 ENDS_WITH(surprisal_logits_mut, padding);
 ENDS_WITH(surprisal_outputs, correct);
 ENDS_WITH(surprisal_workspace, size);
+ENDS_WITH(surprisal_gemm, parallel);
+ENDS_WITH(surprisal_matrix, reserved);
+ENDS_WITH(surprisal_matrix_mut, reserved);
+ENDS_WITH(surprisal_linear_layer, gemm);
+ENDS_WITH(surprisal_linear_gradients, bias);
 ENDS_WITH(surprisal_gpu_matrix, reserved);
 
 /* Those that do not grow have the same fields everywhere, and room for more where the library writes them. */

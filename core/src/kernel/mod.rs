@@ -4,6 +4,7 @@
 
 mod any;
 mod base;
+pub(crate) mod convert;
 mod exp;
 mod finish;
 mod first;

@@ -98,6 +98,12 @@ impl<'a, O: Objective> Loss<'a, O> {
         self
     }
 
+    /// The SIMD level of the kernels.
+    #[must_use]
+    pub fn simd_level(&self) -> Level {
+        self.level
+    }
+
     /// How token losses become one number.
     #[must_use]
     pub fn reduction(mut self, reduction: Reduction) -> Self {
