@@ -75,7 +75,7 @@ pub(crate) fn measure(model: &Transformer, lessons: &[Lesson]) -> Result<Measure
 /// Measures `model` on one batch.
 fn measure_one(model: &Transformer, Lesson { tokens, known }: &Lesson) -> Result<Measure> {
     let Observed { log_probs, nll_sum, tokens, correct } =
-        loss::observe(&model.forward(tokens)?, known)?;
+        loss::observe(&model.forward(tokens)?, model.head(), known)?;
     let mut histogram = [0; BINS];
     diagnose::histogram(&known.batch(), &log_probs, &mut histogram).map_err(Error::wrap)?;
     Ok(Measure { tokens, nll_sum, correct, histogram })

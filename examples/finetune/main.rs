@@ -7,9 +7,10 @@
 //! ```
 //!
 //! The files, in the order in which a run passes through them: `cli` (what to do), `corpus` with
-//! `arithmetic`, and `data` (text), `pack` (batches), `model` with `attention`, `loss` (this library,
-//! as a candle custom op), `train`, `base` (the cached pre-training), `evaluate`, `experiment` (all
-//! runs), and what comes out: `progress`, `table`, `results`, `report` with `plots`.
+//! `arithmetic`, and `data` (text), `pack` (batches), `model` with `attention`, `loss` (this library:
+//! the output layer and the loss as one candle custom op), `train`, `base` (the cached pre-training),
+//! `evaluate`, `experiment` (all runs), and what comes out: `progress`, `table`, `results`, `report` with
+//! `plots`.
 
 mod arithmetic;
 mod attention;

@@ -1,7 +1,7 @@
 //! The model: a small decoder-only transformer over bytes.
 //!
 //! Pre-norm blocks with RMS normalisation, learned positions, and squared ReLU in the feed-forward
-//! layer. It knows nothing of losses: it gives logits and holds variables.
+//! layer. It ends before the output layer, which belongs to the loss: logits are never whole.
 
 use crate::attention::PackedSoftmax;
 use crate::pack::Tokens;
@@ -158,7 +158,12 @@ impl Transformer {
         self.named.iter().map(|(name, var)| (name.clone(), var.as_detached_tensor())).collect()
     }
 
-    /// Logits of every token, `[rows * context, VOCAB]`.
+    /// The weights of the output layer, `[width, VOCAB]`.
+    pub(crate) fn head(&self) -> &Tensor {
+        &self.head
+    }
+
+    /// The hidden state of every token, `[rows * context, width]`, which the output layer makes logits of.
     pub(crate) fn forward(&self, tokens: &Tokens) -> Result<Tensor> {
         let count = tokens.inputs.len();
         let inputs = Tensor::from_slice(&tokens.inputs, count, &Device::Cpu)?;
@@ -170,7 +175,7 @@ impl Transformer {
             let up = block.norm_feed.forward(&x)?.matmul(&block.up)?.relu()?.sqr()?;
             x = (x + up.matmul(&block.down)?)?;
         }
-        self.norm.forward(&x)?.matmul(&self.head)
+        self.norm.forward(&x)
     }
 
     /// Causal self-attention within each packed sequence.
@@ -202,7 +207,7 @@ mod tests {
     const SMALL: Config = Config { layers: 2, heads: 2, width: 16, context: 24 };
 
     #[test]
-    fn a_packed_sequence_has_the_logits_it_has_alone() -> Result<()> {
+    fn a_packed_sequence_has_the_hidden_states_it_has_alone() -> Result<()> {
         let model = Transformer::random(SMALL, 1)?;
         let first = sequences(&Sample::text("abcdef".into()), 24);
         let second = sequences(&Sample::text("xyz".into()), 24);
@@ -221,7 +226,7 @@ mod tests {
         let batch = &in_order(&sequences(&Sample::text("abc".into()), 24), 1, 24, 1)[0];
         let before = model.forward(batch)?.sum_all()?.to_scalar::<f32>()?;
         assert_eq!(before.to_bits(), copy.forward(batch)?.sum_all()?.to_scalar::<f32>()?.to_bits());
-        copy.head.set(&copy.head.zeros_like()?)?;
+        copy.norm.0.set(&copy.norm.0.zeros_like()?)?;
         assert_eq!(
             before.to_bits(),
             model.forward(batch)?.sum_all()?.to_scalar::<f32>()?.to_bits()

@@ -34,7 +34,7 @@ impl Lesson {
     /// A lesson that also knows what the frozen base model thinks of it.
     pub(crate) fn with_base(tokens: Tokens, base: &Transformer) -> Result<Self> {
         let known = Known::of(&tokens);
-        let observed = loss::observe(&base.forward(&tokens)?, &known)?;
+        let observed = loss::observe(&base.forward(&tokens)?, base.head(), &known)?;
         Ok(Self { known: Arc::new(known.with_base(observed.log_probs)), tokens })
     }
 }
@@ -62,7 +62,8 @@ fn gradients(
     reduction: Reduction,
     Lesson { tokens, known }: &Lesson,
 ) -> Result<(GradStore, LossReport)> {
-    let (loss, report) = loss::loss(objective, reduction, &model.forward(tokens)?, known)?;
+    let hidden = model.forward(tokens)?;
+    let (loss, report) = loss::loss(objective, reduction, &hidden, model.head(), known)?;
     Ok((loss.backward()?, report))
 }
 
@@ -136,11 +137,17 @@ fn add(model: &Transformer, total: &mut GradStore, more: &GradStore) -> Result<(
 
 #[cfg(test)]
 mod tests {
-    use super::{Lesson, learning_rate, sharded_step};
+    use super::{Lesson, gradients, learning_rate, optimizer, sharded_step};
     use crate::data::{Sample, sequences};
+    use crate::loss::Objective;
+    use crate::loss::tests::{gap, whole_logits};
     use crate::model::{Config, Transformer};
     use crate::pack::in_order;
     use candle_core::Result;
+    use candle_nn::optim::Optimizer;
+    use surprisal::Reduction;
+
+    const SMALL: Config = Config { layers: 1, heads: 2, width: 16, context: 16 };
 
     #[test]
     fn the_learning_rate_warms_up_and_comes_down() {
@@ -152,7 +159,7 @@ mod tests {
 
     #[test]
     fn shards_add_up_to_the_whole_step() -> Result<()> {
-        let model = Transformer::random(Config { layers: 1, heads: 2, width: 16, context: 16 }, 3)?;
+        let model = Transformer::random(SMALL, 3)?;
         let texts = ["one", "and two", "three, too"].map(|text| Sample::text(text.into()));
         let corpus: Vec<_> = texts.iter().flat_map(|text| sequences(text, 16)).collect();
         let step = |rows| -> Vec<Lesson> {
@@ -164,6 +171,34 @@ mod tests {
         for var in model.variables() {
             let gap = (whole.get(&var).expect("whole") - parts.get(&var).expect("parts"))?;
             assert!(gap.abs()?.max_all()?.to_scalar::<f32>()? < 1e-6);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn training_goes_as_with_whole_logits() -> Result<()> {
+        let samples = [Sample::answer("1+1", "2"), Sample::text("three, too".into())];
+        let corpus: Vec<_> = samples.iter().flat_map(|sample| sequences(sample, 16)).collect();
+        let lesson = Lesson::new(in_order(&corpus, 3, 16, 1).remove(0));
+        let by = Reduction::MeanTokens;
+        for objective in ["sft", "dft", "talr-auto"] {
+            let objective = Objective::named(objective).expect("an objective");
+            let models = [Transformer::random(SMALL, 3)?, Transformer::random(SMALL, 3)?];
+            let [mut ours, mut whole] = [optimizer(&models[0])?, optimizer(&models[1])?];
+            for step in 0..20 {
+                let (gradients, report) = gradients(&models[0], objective, by, &lesson)?;
+                ours.step(&gradients)?;
+                let hidden = models[1].forward(&lesson.tokens)?;
+                let (loss, expected) =
+                    whole_logits(objective, by, &hidden, models[1].head(), &lesson.known)?;
+                whole.step(&loss.backward()?)?;
+                let gap = (report.loss - expected.loss).abs();
+                assert!(gap < 1e-5, "{} step {step}: {gap}", objective.name());
+            }
+            for (ours, whole) in models[0].variables().iter().zip(models[1].variables()) {
+                let gap = gap(ours, &whole)?;
+                assert!(gap < 1e-4, "{}: {gap}", objective.name());
+            }
         }
         Ok(())
     }
