@@ -20,7 +20,7 @@ corpus=$(mktemp -d)
 trap 'rm -rf "$corpus"' EXIT
 
 cargo fuzz build
-for target in row_stats logits_grad simd_levels bad_input; do
+for target in row_stats logits_grad simd_levels bad_input linear; do
     echo "fuzz: $target for $seconds s"
     mkdir "$corpus/$target"
     # Large inputs from the start: a short run would not grow to them. A stuck input is a finding, too.
