@@ -1170,7 +1170,8 @@ surprisal_status surprisal_linear_workspace_size(const struct surprisal_loss *lo
 ///
 /// Logits are the product's sums in f32 and never rounded to 16 bits. Where an entry of a product depends on nothing but its row and column, per-row
 /// outputs and dH have the same bits for chunks of any size, in any threads, and however rows are cut into calls; dW, dbias and the sums of the report
-/// differ by the rounding of their partial sums. A row whose logits are not finite makes its dH, and all of dW and dbias, NaN.
+/// differ by the rounding of their partial sums. A row without a softmax that the objective does not leave out makes its dH, and all of dW and dbias,
+/// NaN.
 ///
 /// Calls on ranges of the rows (`surprisal_matrix_rows`, with a `batch.denominator` for means) may run at the same time with a dW and a dbias of their
 /// own, to be added up; or let one call have the caller's threads, in `surprisal_gemm`.

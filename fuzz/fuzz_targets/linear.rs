@@ -197,7 +197,7 @@ fn call<T: Scalar, W: Scalar, G: Scalar>(
         bias.get_or_insert_with(|| vec![0.0; layer.input.problem.vocab]).push(0.0);
     }
     let mut linear =
-        LinearLoss::new(loss(layer), view(&memories.weight, layer.weight.place)).gemm(Checked);
+        LinearLoss::with_gemm(loss(layer), view(&memories.weight, layer.weight.place), Checked);
     if let Some(bias) = &bias {
         linear = linear.bias(bias);
     }
@@ -219,8 +219,8 @@ fn gradients<'m, G: Scalar>(
     of_hidden: Place,
     rows: Range<usize>,
     (dhidden, dweight, dbias): (&'m mut [G], &'m mut [f32], &'m mut [f32]),
-) -> Gradients<'m, G> {
-    let mut gradients = Gradients::<G>::default();
+) -> Gradients<'m> {
+    let mut gradients = Gradients::new();
     if layer.asked[0] {
         let view = view_mut(dhidden, of_hidden).row_range(rows);
         let wrong = layer.fault == Some(Fault::DHidden);
@@ -271,7 +271,7 @@ fn check<T: Scalar, W: Scalar, G: Scalar>(layer: &Layer) {
 fn staged<T: Scalar, W: Scalar, G: Scalar>(layer: &Layer, memories: &mut Memories<T, W, G>) {
     let Memories { hidden, weight, of_hidden, dhidden, dweight, dbias, .. } = memories;
     let (rows, batch) = (layer.rows().len(), layer.input.problem.batch());
-    let mut linear = LinearLoss::new(loss(layer), view(weight, layer.weight.place)).gemm(Checked);
+    let mut linear = LinearLoss::with_gemm(loss(layer), view(weight, layer.weight.place), Checked);
     if let Some(bias) = &layer.bias {
         linear = linear.bias(bias);
     }

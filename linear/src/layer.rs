@@ -34,8 +34,8 @@ use crate::workspace::{Memory, Scratch, Workspace};
 /// sums.
 ///
 /// # Special values
-/// Those of [`Loss`]: dH of an ignored row is exactly 0, and its hidden state is not read. A row whose logits are not finite makes its dH, and all of
-/// dW and dbias, NaN.
+/// Those of [`Loss`]: dH of an ignored row is exactly 0, and its hidden state is not read. A row without a softmax (NaN or +inf among its logits, or all
+/// −inf) that the objective does not leave out makes its dH, and all of dW and dbias, NaN.
 ///
 /// # Errors
 /// Everything is checked before the first write; see [`Error`].

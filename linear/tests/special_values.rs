@@ -17,7 +17,7 @@ const CORNERS: [f32; 12] =
 /// A few corners in the hidden states; in every fourth case in the weights, too.
 fn case(objective: Builtin, seed: u64) -> Case {
     let problem = Problem::random(9, 7, seed).objective(objective).with_ignored_rows();
-    let (mut case, mut rng) = (Case::new(problem, seed % 2 == 0), Rng::new(seed));
+    let (mut case, mut rng) = (Case::new(problem, seed.is_multiple_of(2)), Rng::new(seed));
     let mut corner = |values: &mut [f32]| {
         let at = usize::try_from(rng.below(values.len())).unwrap();
         values[at] = CORNERS[usize::try_from(rng.below(CORNERS.len())).unwrap()];

@@ -13,6 +13,7 @@ use crate::versioned::{Versioned, versioned};
 /// are called during calls, on the caller's thread, with the address of this struct; neither may throw or jump out.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::type_complexity, reason = "C declares a function where it is a field")]
 pub struct surprisal_gemm {
     /// `sizeof(surprisal_gemm)`.
     pub struct_size: usize,
