@@ -1,4 +1,4 @@
-/* A batch, and the passes over it: the model's, with the library's between them. */
+/* A batch, and the passes over it: the model's, and the library's with its output layer. */
 #ifndef STEP_H
 #define STEP_H
 
@@ -14,9 +14,6 @@ typedef struct batch {
     int32_t *offsets; /* [sequences + 1] */
     float *ref_log_probs; /* [rows] of the target under a reference model */
     activations a;
-    surprisal_stats *stats; /* [rows] what the stages hand to each other */
-    surprisal_term *terms; /* [rows] likewise */
-    uint32_t *sequence_tokens; /* [sequences] of the denominator */
 } batch;
 
 /* A batch of zeros: sequences of `length` rows, the last of which may be shorter. */
@@ -31,7 +28,7 @@ surprisal_batch batch_inputs(const batch *b);
 surprisal_status batch_gradient(model *m, const batch *b, const surprisal_loss *loss, size_t threads,
                                 surprisal_report *report, surprisal_error_detail *detail);
 
-/* The loss alone, for objectives of token scope. */
+/* The loss alone. */
 surprisal_status batch_loss(model *m, const batch *b, const surprisal_loss *loss, size_t threads,
                             surprisal_report *report, surprisal_error_detail *detail);
 

@@ -1,20 +1,21 @@
 /*
  * Trains a byte-level language model in plain C, with the loss layer of surprisal.
  *
- * The model (model.c) has its forward and backward pass written out and knows nothing of losses. What stands between
- * its logits and their gradient is the library (step.c, the file to read first):
+ * The model (model.c) has its forward and backward pass written out and knows nothing of logits and losses. What stands between
+ * its hidden units and their gradient is the library (step.c, the file to read first):
  *
- *   - The gradient overwrites the logits: a batch needs one [rows x vocab] matrix and not two.
- *   - Each thread makes one call for its rows of the batch, and the reports are merged. The library starts no threads,
- *     allocates nothing and keeps no state: how a batch is shared is the trainer's business.
- *   - Objectives of group scope (talr-auto, dft-sequence, flow, ...) take the three stages: statistics by
- *     the threads, the terms of all rows at once, the gradient by the threads again.
- *   - The objective is data: but for its scope, no line here knows one from another.
+ *   - The output layer and the loss are one call. The logits, [rows x vocab], are never whole: they go a chunk of rows at a time
+ *     through a workspace, and a batch may be as long as its hidden units allow.
+ *   - The matrix products are the trainer's (product.c), as are the threads. The library starts none, allocates nothing and keeps no
+ *     state.
+ *   - The objective is data: no line here knows one from another, not even whether it must see the whole batch first.
+ *
+ * (Where a trainer makes its own logits, surprisal_forward_backward takes them, by ranges of rows for its threads: ../cpp and
+ * ../ggml do that.)
  *
  * Watch the mean nll and the accuracy together: objectives that trust the model, as dft does, give up nll on purpose.
  *
- * Parameters have the same bits after training for any number of threads. (The loss that is printed is a sum of the
- * threads' reports, whose last digits do depend on it.)
+ * Everything has the same bits after training for any number of threads.
  *
  * Build it in its folder against an installed library, and run it:
  *
