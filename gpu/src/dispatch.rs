@@ -1,77 +1,35 @@
-//! Binds what a stage needs and dispatches it, in chunks of rows that bindings can hold.
+//! Binds what a stage needs and dispatches it, in parts of rows that bindings can hold.
 
 use surprisal::objective::Objective;
-use wgpu::util::DeviceExt;
 
+use crate::binder::{GROUP, begin_pass, dispatch};
 use crate::call::Call;
 use crate::error::Error;
 use crate::layout::Params;
 use crate::matrix::Matrix;
-use crate::pipelines::{GROUP, MOST_GROUPS, Pipelines};
+use crate::pipelines::Pipelines;
 use crate::record::Gradient;
 
 impl<O: Objective> Pipelines<'_, O> {
-    /// Bind group of the shader's numbers, for whatever the pipeline uses.
-    fn group(
-        &self,
-        pipeline: &wgpu::ComputePipeline,
-        entries: &[(u32, wgpu::BindingResource<'_>)],
-    ) -> wgpu::BindGroup {
-        let entries: Vec<_> = entries
-            .iter()
-            .map(|(binding, resource)| wgpu::BindGroupEntry {
-                binding: *binding,
-                resource: resource.clone(),
-            })
-            .collect();
-        self.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some("surprisal"),
-            layout: &pipeline.get_bind_group_layout(0),
-            entries: &entries,
-        })
-    }
-
-    fn uniform(&self, params: Params) -> wgpu::Buffer {
-        self.device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
-            label: Some("surprisal params"),
-            contents: bytemuck::bytes_of(&params),
-            usage: wgpu::BufferUsages::UNIFORM,
-        })
-    }
-
-    /// Ranges of rows that a binding can hold, of one matrix or of two.
-    fn chunks(&self, matrices: &[&Matrix<'_>]) -> Result<Vec<(u32, u32)>, Error> {
-        let align = self.align();
-        let mut most = u32::MAX;
-        for matrix in matrices {
-            most = most.min(matrix.rows_within(self.binding_limit, align)?);
-        }
-        let rows = matrices.first().map_or(0, |matrix| matrix.rows);
-        let starts = (0..rows).step_by(most as usize);
-        Ok(starts.map(|first| (first, first.saturating_add(most).min(rows))).collect())
-    }
-
-    fn align(&self) -> u64 {
-        u64::from(self.device.limits().min_storage_buffer_offset_alignment)
-    }
-
+    /// Records stage 1 of logits whose rows are those of the call from `at` on.
     pub(crate) fn record_stats(
         &self,
         encoder: &mut wgpu::CommandEncoder,
         logits: Matrix<'_>,
         call: &Call,
+        at: u32,
     ) -> Result<(), Error> {
-        let chunks = self.chunks(&[&logits])?;
+        let parts = self.binder.parts(&[&logits])?;
         let (pipeline, lanes) = self.row_stats.of(call.short);
         let mut pass = begin_pass(encoder);
-        for (first, end) in chunks {
-            let (binding, start, _) = logits.binding(first, end, self.align());
-            let rows = end - first;
-            let params = Params { rows, first_row: first, logits_start: start, ..call.params };
-            let group = self.group(
+        for (first, end) in parts {
+            let (binding, start, _) = logits.binding(first, end, self.binder.align());
+            let (rows, first_row) = (end - first, at + first);
+            let params = Params { rows, first_row, logits_start: start, ..call.params };
+            let group = self.binder.group(
                 pipeline,
                 &[
-                    (0, self.uniform(params).as_entire_binding()),
+                    (0, self.binder.uniform(params).as_entire_binding()),
                     (1, wgpu::BindingResource::Buffer(binding)),
                     (3, call.inputs.as_entire_binding()),
                     (4, call.parts.as_entire_binding()),
@@ -83,26 +41,47 @@ impl<O: Objective> Pipelines<'_, O> {
         Ok(())
     }
 
+    /// Records stage 2 of so many rows of the call from `at` on.
     pub(crate) fn record_terms(
         &self,
         encoder: &mut wgpu::CommandEncoder,
+        rows: u32,
         call: &Call,
-    ) -> Result<(), Error> {
-        if call.params.rows == 0 {
-            return Ok(());
+        at: u32,
+    ) {
+        if rows == 0 {
+            return;
         }
         let pipeline = &self.token_terms;
-        let group = self.group(
+        let params = Params { rows, first_row: at, ..call.params };
+        let group = self.binder.group(
             pipeline,
             &[
-                (0, self.uniform(call.params).as_entire_binding()),
+                (0, self.binder.uniform(params).as_entire_binding()),
                 (3, call.inputs.as_entire_binding()),
                 (4, call.parts.as_entire_binding()),
                 (5, call.outputs.as_entire_binding()),
             ],
         );
-        dispatch(&mut begin_pass(encoder), pipeline, &group, call.params.rows.div_ceil(GROUP));
-        Ok(())
+        dispatch(&mut begin_pass(encoder), pipeline, &group, rows.div_ceil(GROUP));
+    }
+
+    /// Records all stages of logits whose rows are those of the call from `at` on.
+    pub(crate) fn record_all(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        logits: Matrix<'_>,
+        call: &Call,
+        at: u32,
+        gradient: &Gradient<'_>,
+    ) -> Result<(), Error> {
+        let result = gradient.of(logits);
+        let fused = logits.is_cached() && logits.rows_are_apart() && result.rows_are_apart();
+        if !fused {
+            self.record_stats(encoder, logits, call, at)?;
+            self.record_terms(encoder, logits.rows, call, at);
+        }
+        self.record_gradient(encoder, logits, call, at, gradient, fused)
     }
 
     /// Records the gradient from what stage 2 has left, or all stages at once.
@@ -111,6 +90,7 @@ impl<O: Objective> Pipelines<'_, O> {
         encoder: &mut wgpu::CommandEncoder,
         logits: Matrix<'_>,
         call: &Call,
+        at: u32,
         gradient: &Gradient<'_>,
         fused: bool,
     ) -> Result<(), Error> {
@@ -121,15 +101,15 @@ impl<O: Objective> Pipelines<'_, O> {
         };
         let (fused_pipeline, lanes) = pipelines.fused.of(call.short);
         let pipeline = if fused { fused_pipeline } else { &pipelines.logits_grad };
-        let chunks = self.chunks(&[&logits, &result])?;
+        let parts = self.binder.parts(&[&logits, &result])?;
         let mut pass = begin_pass(encoder);
-        for (first, end) in chunks {
-            let (source, logits_start, _) = logits.binding(first, end, self.align());
-            let (target, result_start, packets) = result.binding(first, end, self.align());
+        for (first, end) in parts {
+            let (source, logits_start, _) = logits.binding(first, end, self.binder.align());
+            let (target, result_start, packets) = result.binding(first, end, self.binder.align());
             let rows = end - first;
-            let params = self.uniform(Params {
+            let params = self.binder.uniform(Params {
                 rows,
-                first_row: first,
+                first_row: at + first,
                 splits: if fused { 1 } else { call.params.splits },
                 logits_start,
                 result_start,
@@ -149,7 +129,7 @@ impl<O: Objective> Pipelines<'_, O> {
             if fused {
                 entries.push((3, call.inputs.as_entire_binding()));
             }
-            let group = self.group(pipeline, &entries);
+            let group = self.binder.group(pipeline, &entries);
             let groups = if fused {
                 rows.div_ceil(GROUP / lanes)
             } else {
@@ -159,23 +139,4 @@ impl<O: Objective> Pipelines<'_, O> {
         }
         Ok(())
     }
-}
-
-fn begin_pass(encoder: &mut wgpu::CommandEncoder) -> wgpu::ComputePass<'_> {
-    encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-        label: Some("surprisal"),
-        timestamp_writes: None,
-    })
-}
-
-fn dispatch(
-    pass: &mut wgpu::ComputePass<'_>,
-    pipeline: &wgpu::ComputePipeline,
-    group: &wgpu::BindGroup,
-    groups: u32,
-) {
-    let x = groups.min(MOST_GROUPS);
-    pass.set_pipeline(pipeline);
-    pass.set_bind_group(0, group, &[]);
-    pass.dispatch_workgroups(x, groups.div_ceil(x.max(1)), 1);
 }

@@ -59,6 +59,7 @@
 //! Matrices of any size: rows are bound in parts where the device binds less (2 GiB, or 128 MiB on software). A row must fit one binding.
 #![forbid(unsafe_code)]
 
+mod binder;
 mod call;
 mod device;
 mod dispatch;

@@ -1,24 +1,18 @@
 //! `Pipelines`: a loss, compiled for a device.
 
-use std::borrow::Cow;
-
 use surprisal::Loss;
 use surprisal::objective::Objective;
-use wgpu::util::DeviceExt;
 
+use crate::binder::{Binder, GROUP, MOST_GROUPS};
 use crate::error::Error;
 use crate::layout::{Part, RowInput, RowOutput};
 use crate::matrix::Dtype;
 use crate::shader::{Destination, shader_source};
 
-/// Invocations of a workgroup.
-pub(crate) const GROUP: u32 = 256;
 /// Rows that share a workgroup, where they do.
 const SHARING: u32 = 8;
 /// Bytes that `fused` keeps of them.
 const SHARED_ROWS: u32 = SHARING * 24;
-/// Most workgroups of a dispatch in one dimension.
-pub(crate) const MOST_GROUPS: u32 = 65_535;
 
 /// A pipeline for long rows, each of which has a workgroup, and one for short rows, which share it.
 #[derive(Clone, Debug)]
@@ -46,7 +40,7 @@ pub(crate) struct GradientPipelines {
 /// Recording allocates small buffers of a few words a row, blocks nowhere, submits nothing, and installs no handlers.
 #[derive(Debug)]
 pub struct Pipelines<'l, O> {
-    pub(crate) device: wgpu::Device,
+    pub(crate) binder: Binder,
     pub(crate) loss: Loss<'l, O>,
     pub(crate) logits: Dtype,
     pub(crate) result: Dtype,
@@ -56,7 +50,6 @@ pub struct Pipelines<'l, O> {
     /// Where logits and gradient have one type.
     pub(crate) in_place: Option<GradientPipelines>,
     pub(crate) class_weights: wgpu::Buffer,
-    pub(crate) binding_limit: u64,
 }
 
 impl<O: Objective + PartialEq> Pipelines<'_, O> {
@@ -69,9 +62,9 @@ impl<O: Objective + PartialEq> Pipelines<'_, O> {
             return Err(Error::Objective);
         }
         Ok(Pipelines {
-            class_weights: class_weights(&self.device, &loss),
+            class_weights: class_weights(&self.binder, &loss),
             loss,
-            device: self.device.clone(),
+            binder: self.binder.clone(),
             row_stats: self.row_stats.clone(),
             token_terms: self.token_terms.clone(),
             separate: self.separate.clone(),
@@ -100,35 +93,17 @@ impl<'l, O: Objective> Pipelines<'l, O> {
         logits: Dtype,
         result: Dtype,
     ) -> Result<Self, Error> {
-        let limits = device.limits();
-        check_limits(&limits)?;
+        check_limits(&device.limits())?;
         loss.objective().check()?;
-        let module = |destination| {
-            device.create_shader_module(wgpu::ShaderModuleDescriptor {
-                label: Some("surprisal"),
-                source: wgpu::ShaderSource::Wgsl(Cow::Owned(shader_source(
-                    loss.objective(),
-                    destination,
-                ))),
-            })
-        };
+        let binder = Binder::new(device);
+        let module = |destination| binder.module(shader_source(loss.objective(), destination));
         let pipeline = |module: &wgpu::ShaderModule, entry_point: &str, lanes: u32| {
             let constants = [
                 ("LOGITS", f64::from(logits.number())),
                 ("RESULT", f64::from(result.number())),
                 ("LANES", f64::from(lanes)),
             ];
-            device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                label: Some(entry_point),
-                layout: None,
-                module,
-                entry_point: Some(entry_point),
-                compilation_options: wgpu::PipelineCompilationOptions {
-                    constants: &constants,
-                    zero_initialize_workgroup_memory: false,
-                },
-                cache: None,
-            })
+            binder.pipeline(module, entry_point, &constants)
         };
         let by_length = |module: &wgpu::ShaderModule, entry_point: &str| ByLength {
             long: pipeline(module, entry_point, GROUP),
@@ -144,9 +119,8 @@ impl<'l, O: Objective> Pipelines<'l, O> {
             token_terms: pipeline(&separate, "token_terms", GROUP),
             separate: gradients(&separate),
             in_place: (logits == result).then(|| gradients(&module(Destination::InPlace))),
-            class_weights: class_weights(device, &loss),
-            binding_limit: limits.max_storage_buffer_binding_size,
-            device: device.clone(),
+            class_weights: class_weights(&binder, &loss),
+            binder,
             loss,
             logits,
             result,
@@ -156,7 +130,7 @@ impl<'l, O: Objective> Pipelines<'l, O> {
     /// Binds at most so many bytes of a matrix at once, where the device would allow more (tests).
     #[must_use]
     pub fn binding_limit(mut self, bytes: u64) -> Self {
-        self.binding_limit = self.binding_limit.min(bytes);
+        self.binder.limit = self.binder.limit.min(bytes);
         self
     }
 
@@ -167,14 +141,10 @@ impl<'l, O: Objective> Pipelines<'l, O> {
 }
 
 /// The class weights on the device.
-fn class_weights<O: Objective>(device: &wgpu::Device, loss: &Loss<'_, O>) -> wgpu::Buffer {
+fn class_weights<O: Objective>(binder: &Binder, loss: &Loss<'_, O>) -> wgpu::Buffer {
     // A binding must not be empty.
     let weights = loss.given_class_weights().unwrap_or(&[1.0]);
-    device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
-        label: Some("surprisal class weights"),
-        contents: bytemuck::cast_slice(weights),
-        usage: wgpu::BufferUsages::STORAGE,
-    })
+    binder.filled(bytemuck::cast_slice(weights), wgpu::BufferUsages::STORAGE)
 }
 
 /// What the shaders need and wgpu does not check when it compiles them.

@@ -4,11 +4,12 @@ use surprisal::backend::{Plan, PlanOptions};
 use surprisal::objective::{Objective, TokenTerm};
 use surprisal::{Argument, Batch, Error as LossError, ExtrasScale, RowStats};
 
+use crate::binder::GROUP;
 use crate::call::Call;
 use crate::error::Error;
 use crate::layout::Params;
 use crate::matrix::Matrix;
-use crate::pipelines::{GROUP, Pipelines};
+use crate::pipelines::Pipelines;
 use crate::rows::{Rows, narrow};
 
 /// Workgroups that keep a large device busy; it does not tell how many it can run.
@@ -64,14 +65,7 @@ impl<O: Objective> Pipelines<'_, O> {
         self.check_whole(&logits)?;
         self.check_gradient(&logits, &gradient)?;
         let call = self.begin(logits, batch)?;
-        let result = gradient.of(logits);
-        if logits.is_cached() && logits.rows_are_apart() && result.rows_are_apart() {
-            self.record_gradient(encoder, logits, &call, &gradient, true)?;
-        } else {
-            self.record_stats(encoder, logits, &call)?;
-            self.record_terms(encoder, &call)?;
-            self.record_gradient(encoder, logits, &call, &gradient, false)?;
-        }
+        self.record_all(encoder, logits, &call, 0, &gradient)?;
         Ok(call)
     }
 
@@ -86,8 +80,8 @@ impl<O: Objective> Pipelines<'_, O> {
         batch: &Batch<'_>,
     ) -> Result<Call, Error> {
         let call = self.begin(logits, batch)?;
-        self.record_stats(encoder, logits, &call)?;
-        self.record_terms(encoder, &call)?;
+        self.record_stats(encoder, logits, &call, 0)?;
+        self.record_terms(encoder, logits.rows, &call, 0);
         Ok(call)
     }
 
@@ -114,7 +108,7 @@ impl<O: Objective> Pipelines<'_, O> {
         let call = self.begin_with(logits, batch, |plan, params| {
             Rows::from_host(plan, params, stats, terms)
         })?;
-        self.record_gradient(encoder, logits, &call, &gradient, false)
+        self.record_gradient(encoder, logits, &call, 0, &gradient, false)
     }
 
     fn check_whole(&self, logits: &Matrix<'_>) -> Result<(), Error> {
@@ -175,7 +169,7 @@ impl<O: Objective> Pipelines<'_, O> {
             let argument = Argument::Targets;
             return Err(LossError::Length { argument, expected, actual }.into());
         }
-        Call::new(&self.device, params, short, &rows)
+        Call::new(&self.binder.device, params, short, &rows)
     }
 }
 

@@ -6,8 +6,12 @@ use surprisal::objective::{Objective, Token};
 
 use crate::sym::{Sym, body};
 
+/// What all shaders share.
+pub(crate) const TYPES: &str = include_str!("shader/types.wgsl");
+
 /// The fixed parts, in the order of the stages.
-const FIXED: [&str; 7] = [
+const FIXED: [&str; 8] = [
+    TYPES,
     include_str!("shader/common.wgsl"),
     include_str!("shader/math.wgsl"),
     include_str!("shader/elements.wgsl"),

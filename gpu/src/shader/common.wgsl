@@ -11,13 +11,9 @@ override LOGITS: u32 = 0u;
 override RESULT: u32 = 0u;
 // Invocations that share a row; rows of a workgroup are GROUP / LANES.
 override LANES: u32 = 256u;
-const GROUP: u32 = 256u;
 
 const LOWEST: f32 = -3.0e38;
 const LARGEST: f32 = 3.0e38;
-const INFINITY_BITS: u32 = 0x7f800000u;
-const NAN_BITS: u32 = 0x7fc00000u;
-const IGNORED: u32 = 0xffffffffu;
 // ln p of an impossible target: finite, so that a weight that vanishes there wins over it.
 const IMPOSSIBLE: f32 = -1.0e18;
 // An exponent whose exponential is 0, and finite times 0.
@@ -119,7 +115,3 @@ struct RowOutput {
 @group(0) @binding(4) var<storage, read_write> parts: array<Part>;
 @group(0) @binding(5) var<storage, read_write> row_outputs: array<RowOutput>;
 @group(0) @binding(6) var<storage, read> class_weights: array<f32>;
-
-fn workgroup_of(group: vec3<u32>, groups: vec3<u32>) -> u32 {
-    return group.y * groups.x + group.x;
-}

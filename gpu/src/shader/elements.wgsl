@@ -5,26 +5,13 @@ fn packet_size(kind: u32) -> u32 {
     return select(8u, 4u, kind == 0u);
 }
 
-// Bits as f32 of 16-bit elements in the low halves.
-fn widened(halves: vec4<u32>) -> vec4<u32> {
-    if LOGITS == 1u {
-        return halves << vec4<u32>(16u);
-    }
-    // binary16: exponent and mantissa in the places that f32 has for them; the product moves the bias.
-    let magnitude = (halves & vec4<u32>(0x7fffu)) << vec4<u32>(13u);
-    let sign = (halves & vec4<u32>(0x8000u)) << vec4<u32>(16u);
-    let finite = bitcast<vec4<u32>>(bitcast<vec4<f32>>(magnitude) * 5.192296858534828e33);
-    let special = magnitude | vec4<u32>(INFINITY_BITS);
-    return select(finite, special, magnitude >= vec4<u32>(0x0f800000u)) | sign;
-}
-
 // A packet's first or second four logits, as bits of f32; f32 has no second ones.
 fn quad_of(packet: vec4<u32>, second: bool) -> vec4<u32> {
     if LOGITS == 0u {
         return packet;
     }
     let words = select(packet.xy, packet.zw, second);
-    return widened(vec4<u32>(words.x & 0xffffu, words.x >> 16u, words.y & 0xffffu, words.y >> 16u));
+    return widened(LOGITS, vec4<u32>(words.x & 0xffffu, words.x >> 16u, words.y & 0xffffu, words.y >> 16u));
 }
 
 // The logit at an index, as bits of f32.
@@ -80,26 +67,6 @@ fn class_weights_of(columns: vec4<u32>) -> vec4<f32> {
     );
 }
 
-// Results rounded once, to nearest, ties to even; in the low bits.
-fn rounded(values: vec4<f32>, invalid: bool) -> vec4<u32> {
-    let bits = bitcast<vec4<u32>>(values);
-    if RESULT == 0u {
-        return select(bits, vec4<u32>(NAN_BITS), invalid);
-    }
-    if RESULT == 1u {
-        let odd = (bits >> vec4<u32>(16u)) & vec4<u32>(1u);
-        return select((bits + odd + 0x7fffu) >> vec4<u32>(16u), vec4<u32>(0x7fc0u), invalid);
-    }
-    let sign = (bits & vec4<u32>(0x80000000u)) >> vec4<u32>(16u);
-    let magnitude = bits & vec4<u32>(0x7fffffffu);
-    let odd = (magnitude >> vec4<u32>(13u)) & vec4<u32>(1u);
-    let normal = (magnitude + odd + 0xc8000fffu) >> vec4<u32>(13u);
-    let subnormal = bitcast<vec4<u32>>(bitcast<vec4<f32>>(magnitude) + 0.5) - 0x3f000000u;
-    let finite = select(normal, subnormal, magnitude < vec4<u32>(0x38800000u));
-    let limited = select(vec4<u32>(0x7c00u), finite, magnitude < vec4<u32>(0x477ff000u));
-    return select(limited | sign, vec4<u32>(0x7e00u), invalid);
-}
-
 // Two quads of rounded 16-bit results as a packet.
 fn packed(low: vec4<u32>, high: vec4<u32>) -> vec4<u32> {
     let even = vec4<u32>(low.xz, high.xz);
@@ -113,8 +80,7 @@ fn with_element(packet: vec4<u32>, lane: u32, bits: u32) -> vec4<u32> {
     if RESULT == 0u {
         changed[lane] = bits;
     } else {
-        let word = changed[lane >> 1u];
-        changed[lane >> 1u] = select((word & 0xffff0000u) | bits, (word & 0xffffu) | (bits << 16u), (lane & 1u) == 1u);
+        changed[lane >> 1u] = with_half(changed[lane >> 1u], lane & 1u, bits);
     }
     return changed;
 }

@@ -38,7 +38,7 @@ fn gradient(row: RowGrad, columns: vec4<u32>, bits: vec4<u32>) -> vec4<u32> {
     if params.softcap > 0.0 {
         entries *= slope(bits);
     }
-    return rounded(entries, row.state == INVALID);
+    return rounded(RESULT, entries, row.state == INVALID);
 }
 
 // The results of a packet that lies in one row, from a column on.

@@ -1,0 +1,123 @@
+//! `Binder`: a device as every kernel uses it: compiled, bound in parts, dispatched.
+
+use std::borrow::Cow;
+
+use bytemuck::Pod;
+use wgpu::util::DeviceExt;
+
+use crate::error::Error;
+use crate::matrix::Matrix;
+
+/// Invocations of a workgroup.
+pub(crate) const GROUP: u32 = 256;
+/// Most workgroups of a dispatch in one dimension.
+pub(crate) const MOST_GROUPS: u32 = 65_535;
+
+/// A device, and how much of a matrix it binds at once.
+#[derive(Clone, Debug)]
+pub(crate) struct Binder {
+    pub(crate) device: wgpu::Device,
+    /// Bytes of a binding.
+    pub(crate) limit: u64,
+}
+
+impl Binder {
+    pub(crate) fn new(device: &wgpu::Device) -> Self {
+        let limit = device.limits().max_storage_buffer_binding_size;
+        Self { device: device.clone(), limit }
+    }
+
+    /// Bytes that a binding begins at a multiple of.
+    pub(crate) fn align(&self) -> u64 {
+        u64::from(self.device.limits().min_storage_buffer_offset_alignment)
+    }
+
+    pub(crate) fn module(&self, source: String) -> wgpu::ShaderModule {
+        self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: Some("surprisal"),
+            source: wgpu::ShaderSource::Wgsl(Cow::Owned(source)),
+        })
+    }
+
+    pub(crate) fn pipeline(
+        &self,
+        module: &wgpu::ShaderModule,
+        entry_point: &str,
+        constants: &[(&str, f64)],
+    ) -> wgpu::ComputePipeline {
+        self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(entry_point),
+            layout: None,
+            module,
+            entry_point: Some(entry_point),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants,
+                zero_initialize_workgroup_memory: false,
+            },
+            cache: None,
+        })
+    }
+
+    /// Bind group of the shader's numbers, for whatever the pipeline uses.
+    pub(crate) fn group(
+        &self,
+        pipeline: &wgpu::ComputePipeline,
+        entries: &[(u32, wgpu::BindingResource<'_>)],
+    ) -> wgpu::BindGroup {
+        let entries: Vec<_> = entries
+            .iter()
+            .map(|(binding, resource)| wgpu::BindGroupEntry {
+                binding: *binding,
+                resource: resource.clone(),
+            })
+            .collect();
+        self.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some("surprisal"),
+            layout: &pipeline.get_bind_group_layout(0),
+            entries: &entries,
+        })
+    }
+
+    pub(crate) fn uniform<P: Pod>(&self, params: P) -> wgpu::Buffer {
+        self.filled(bytemuck::bytes_of(&params), wgpu::BufferUsages::UNIFORM)
+    }
+
+    pub(crate) fn filled(&self, contents: &[u8], usage: wgpu::BufferUsages) -> wgpu::Buffer {
+        self.device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
+            label: Some("surprisal"),
+            contents,
+            usage,
+        })
+    }
+
+    /// Ranges of rows that a binding can hold, of one matrix or of several.
+    pub(crate) fn parts(&self, matrices: &[&Matrix<'_>]) -> Result<Vec<(u32, u32)>, Error> {
+        let mut most = u32::MAX;
+        for matrix in matrices {
+            most = most.min(matrix.rows_within(self.limit, self.align())?);
+        }
+        let rows = matrices.first().map_or(0, |matrix| matrix.rows);
+        let starts = (0..rows).step_by(most as usize);
+        Ok(starts.map(|first| (first, first.saturating_add(most).min(rows))).collect())
+    }
+}
+
+pub(crate) fn begin_pass(encoder: &mut wgpu::CommandEncoder) -> wgpu::ComputePass<'_> {
+    encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+        label: Some("surprisal"),
+        timestamp_writes: None,
+    })
+}
+
+/// Dispatches so many workgroups, in as many dimensions as that takes.
+pub(crate) fn dispatch(
+    pass: &mut wgpu::ComputePass<'_>,
+    pipeline: &wgpu::ComputePipeline,
+    group: &wgpu::BindGroup,
+    groups: u32,
+) {
+    let x = groups.min(MOST_GROUPS);
+    pass.set_pipeline(pipeline);
+    pass.set_bind_group(0, group, &[]);
+    pass.dispatch_workgroups(x, groups.div_ceil(x.max(1)), 1);
+}
