@@ -11,20 +11,21 @@ use crate::rows::Rows;
 #[derive(Debug)]
 pub struct Call {
     pub(crate) params: Params,
-    /// Whether rows share workgroups.
-    pub(crate) short: bool,
     pub(crate) inputs: wgpu::Buffer,
     pub(crate) parts: wgpu::Buffer,
     pub(crate) outputs: wgpu::Buffer,
+    picked: Option<Picked>,
+}
+
+/// Which rows of a batch a call is about; the others are ignored.
+#[derive(Debug)]
+struct Picked {
+    of: usize,
+    rows: Vec<u32>,
 }
 
 impl Call {
-    pub(crate) fn new(
-        device: &wgpu::Device,
-        params: Params,
-        short: bool,
-        rows: &Rows,
-    ) -> Result<Self, Error> {
+    pub(crate) fn new(device: &wgpu::Device, params: Params, rows: &Rows) -> Result<Self, Error> {
         let count = rows.len().max(1) as u64;
         let sizes = [
             count * size_of::<RowOutput>() as u64,
@@ -61,7 +62,20 @@ impl Call {
             }
             _ => (empty(least), empty(sizes[0])),
         };
-        Ok(Self { params, short, inputs, outputs, parts: empty(sizes[1]) })
+        Ok(Self { params, inputs, outputs, parts: empty(sizes[1]), picked: None })
+    }
+
+    /// A call about some rows of a batch alone.
+    pub(crate) fn of_active(
+        device: &wgpu::Device,
+        params: Params,
+        rows: &Rows,
+        active: Vec<u32>,
+    ) -> Result<Self, Error> {
+        let (of, rows) = (rows.len(), rows.pick(&active));
+        let params = Params { rows: u32::try_from(active.len()).unwrap_or(u32::MAX), ..params };
+        let call = Self::new(device, params, &rows)?;
+        Ok(Self { picked: Some(Picked { of, rows: active }), ..call })
     }
 
     /// Waits for the device and reads what the call left of every row. The only function here that blocks; the encoder must have been submitted.
@@ -70,11 +84,16 @@ impl Call {
     /// [`Error::Readback`].
     pub fn read(&self, device: &wgpu::Device, queue: &wgpu::Queue) -> Result<RowResults, Error> {
         let params = self.params;
-        if params.rows == 0 {
-            return Ok(RowResults { rows: Vec::new(), params });
+        let mut rows = Vec::new();
+        if params.rows > 0 {
+            let bytes = read_buffer(device, queue, &self.outputs, 0, self.outputs.size())?;
+            rows = bytemuck::pod_collect_to_vec::<u8, RowOutput>(&bytes);
         }
-        let bytes = read_buffer(device, queue, &self.outputs, 0, self.outputs.size())?;
-        let rows = bytemuck::pod_collect_to_vec::<u8, RowOutput>(&bytes);
+        if let Some(picked) = &self.picked {
+            let mut all = vec![RowOutput::ignored(); picked.of];
+            picked.rows.iter().zip(rows).for_each(|(&row, output)| all[row as usize] = output);
+            rows = all;
+        }
         Ok(RowResults { rows, params })
     }
 }

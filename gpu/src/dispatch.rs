@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::layout::Params;
 use crate::matrix::Matrix;
 use crate::pipelines::Pipelines;
-use crate::record::Gradient;
+use crate::record::{Gradient, is_short};
 
 impl<O: Objective> Pipelines<'_, O> {
     /// Records stage 1 of logits whose rows are those of the call from `at` on.
@@ -20,7 +20,7 @@ impl<O: Objective> Pipelines<'_, O> {
         at: u32,
     ) -> Result<(), Error> {
         let parts = self.binder.parts(&[&logits])?;
-        let (pipeline, lanes) = self.row_stats.of(call.short);
+        let (pipeline, lanes) = self.row_stats.of(is_short(logits.vocab));
         let mut pass = begin_pass(encoder);
         for (first, end) in parts {
             let (binding, start, _) = logits.binding(first, end, self.binder.align());
@@ -99,7 +99,7 @@ impl<O: Objective> Pipelines<'_, O> {
             Gradient::InPlace => self.in_place.as_ref().ok_or(Error::Types)?,
             Gradient::To(_) => &self.separate,
         };
-        let (fused_pipeline, lanes) = pipelines.fused.of(call.short);
+        let (fused_pipeline, lanes) = pipelines.fused.of(is_short(logits.vocab));
         let pipeline = if fused { fused_pipeline } else { &pipelines.logits_grad };
         let parts = self.binder.parts(&[&logits, &result])?;
         let mut pass = begin_pass(encoder);

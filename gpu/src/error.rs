@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::matrix::Matrix;
+
 /// Why a call was refused, or a device failed. Nothing has been recorded when recording returns an error.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -27,6 +29,15 @@ pub enum Error {
         name: &'static str,
         /// What is wrong.
         message: &'static str,
+    },
+    /// A matrix of an output layer has another shape than the call's.
+    Shape {
+        /// Its name.
+        argument: &'static str,
+        /// Rows and columns that it must have.
+        expected: (u32, u32),
+        /// Rows and columns that it has.
+        actual: (u32, u32),
     },
     /// The objective needs the sequence or the batch: use the stages, with the terms from the host.
     NeedsTerms,
@@ -54,6 +65,9 @@ impl fmt::Display for Error {
                 write!(f, "the device's {name} is {limit}, needed is {needed}")
             }
             Self::Buffer { name, message } => write!(f, "{name}: {message}"),
+            Self::Shape { argument, expected: (rows, cols), actual: (r, c) } => {
+                write!(f, "{argument} is {r} x {c}, expected {rows} x {cols}")
+            }
             Self::NeedsTerms => f.write_str(
                 "the objective needs the sequence or the batch: row_stats, then token_terms on the host, then logits_grad",
             ),
@@ -68,4 +82,14 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         if let Self::Loss(error) = self { Some(error) } else { None }
     }
+}
+
+/// Checks the shape of a matrix.
+pub(crate) fn check_shape(
+    argument: &'static str,
+    matrix: Matrix<'_>,
+    expected: (u32, u32),
+) -> Result<(), Error> {
+    let actual = (matrix.rows, matrix.vocab);
+    if actual == expected { Ok(()) } else { Err(Error::Shape { argument, expected, actual }) }
 }

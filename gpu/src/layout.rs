@@ -86,6 +86,62 @@ pub(crate) struct RowOutput {
     pub(crate) infinite: u32,
 }
 
+impl RowOutput {
+    /// What a row leaves that is ignored.
+    pub(crate) fn ignored() -> Self {
+        let zero: Self = Zeroable::zeroed();
+        let stats = Part { max: LOWEST, argmax: IGNORED, ..zero.stats };
+        Self { stats, state: ZERO, target_id: IGNORED, ..zero }
+    }
+}
+
+/// Uniforms of a product.
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct ProductParams {
+    pub(crate) m: u32,
+    pub(crate) n: u32,
+    pub(crate) k: u32,
+    pub(crate) add: u32,
+    pub(crate) a_kind: u32,
+    pub(crate) b_kind: u32,
+    pub(crate) a_start: u32,
+    pub(crate) a_row: u32,
+    pub(crate) a_col: u32,
+    pub(crate) b_start: u32,
+    pub(crate) b_row: u32,
+    pub(crate) b_col: u32,
+    pub(crate) c_start: u32,
+    pub(crate) c_row: u32,
+    pub(crate) c_col: u32,
+}
+
+/// Uniforms of rows that are gathered or scattered.
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct RowsParams {
+    pub(crate) kind: u32,
+    pub(crate) rows: u32,
+    pub(crate) columns: u32,
+    pub(crate) first_row: u32,
+    pub(crate) first_slot: u32,
+    pub(crate) start: u32,
+    pub(crate) stride: u32,
+    pub(crate) words: u32,
+    pub(crate) pitch: u32,
+}
+
+/// Uniforms of a bias and of its gradient.
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct BiasParams {
+    pub(crate) rows: u32,
+    pub(crate) columns: u32,
+    pub(crate) start: u32,
+    pub(crate) stride: u32,
+    pub(crate) bias_start: u32,
+}
+
 /// States of a row.
 pub(crate) const ACTIVE: u32 = 0;
 pub(crate) const ZERO: u32 = 1;
@@ -98,7 +154,7 @@ mod tests {
     use naga::{ArraySize, Expression, Handle, Literal, Module, ScalarKind, TypeInner};
 
     use super::*;
-    use crate::shader::{Destination, shader_source};
+    use crate::shader::{BIAS, Destination, PRODUCT, ROWS, TYPES, shader_source};
 
     /// A struct's size, and of every member the name, the offset and the type.
     type Layout = (usize, Vec<(String, usize, String)>);
@@ -224,6 +280,50 @@ mod tests {
                 infinite,
             }),
         ] {
+            assert_eq!(in_shader(&module, name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn uniforms_of_a_layer_lie_as_in_its_shaders() {
+        for (source, (name, expected)) in [
+            (
+                PRODUCT,
+                layout!(ProductParams {
+                    m,
+                    n,
+                    k,
+                    add,
+                    a_kind,
+                    b_kind,
+                    a_start,
+                    a_row,
+                    a_col,
+                    b_start,
+                    b_row,
+                    b_col,
+                    c_start,
+                    c_row,
+                    c_col,
+                }),
+            ),
+            (
+                ROWS,
+                layout!(RowsParams {
+                    kind,
+                    rows,
+                    columns,
+                    first_row,
+                    first_slot,
+                    start,
+                    stride,
+                    words,
+                    pitch,
+                }),
+            ),
+            (BIAS, layout!(BiasParams { rows, columns, start, stride, bias_start })),
+        ] {
+            let module = parse_str(&[TYPES, source].concat()).unwrap();
             assert_eq!(in_shader(&module, name), expected, "{name}");
         }
     }

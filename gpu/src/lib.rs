@@ -66,6 +66,7 @@ mod dispatch;
 mod error;
 mod host;
 mod layout;
+mod linear;
 mod matrix;
 mod pipelines;
 mod record;
@@ -78,6 +79,10 @@ pub use call::{Call, read_buffer};
 pub use device::{AdapterName, Gpu};
 pub use error::Error;
 pub use host::{DeviceOutcome, HostElement, HostOutcome};
+pub use linear::{
+    Gemm, Gradients, LinearLoss, LinearPipelines, Memory, Operand, Scratch, ScratchLen, Tiled,
+    linear_shader_sources,
+};
 pub use matrix::{Dtype, Matrix};
 pub use pipelines::Pipelines;
 pub use record::Gradient;

@@ -1,5 +1,7 @@
 //! Matrices in device buffers, and the chunks of rows that a binding can hold.
 
+use core::ops::Range;
+
 use surprisal::Error as LossError;
 
 use crate::error::Error;
@@ -135,6 +137,12 @@ impl<'a> Matrix<'a> {
         }
         (self.vocab_start, self.vocab_total) = (fit(vocab_start)?, fit(vocab_total)?);
         Ok(self)
+    }
+
+    /// Some of its rows.
+    pub(crate) fn row_range(self, rows: Range<u32>) -> Self {
+        let offset = self.bytes(rows.start, rows.end).0;
+        Self { offset, rows: rows.end - rows.start, ..self }
     }
 
     /// First byte of some rows, and the one past their end.

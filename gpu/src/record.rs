@@ -99,19 +99,14 @@ impl<O: Objective> Pipelines<'_, O> {
         gradient: Gradient<'_>,
     ) -> Result<(), Error> {
         self.check_gradient(&logits, &gradient)?;
-        let rows = logits.rows as usize;
-        for (argument, actual) in [(Argument::Stats, stats.len()), (Argument::Terms, terms.len())] {
-            if actual != rows {
-                return Err(LossError::Length { argument, expected: rows, actual }.into());
-            }
-        }
+        check_known(logits.rows as usize, stats, terms)?;
         let call = self.begin_with(logits, batch, |plan, params| {
             Rows::from_host(plan, params, stats, terms)
         })?;
         self.record_gradient(encoder, logits, &call, 0, &gradient, false)
     }
 
-    fn check_whole(&self, logits: &Matrix<'_>) -> Result<(), Error> {
+    pub(crate) fn check_whole(&self, logits: &Matrix<'_>) -> Result<(), Error> {
         if self.loss.objective().group_pass().is_some() {
             return Err(Error::NeedsTerms);
         }
@@ -160,26 +155,51 @@ impl<O: Objective> Pipelines<'_, O> {
         if logits.dtype != self.logits {
             return Err(Error::Types);
         }
+        let (params, rows) = self.rows_of(&logits, batch, logits.rows, rows)?;
+        Call::new(&self.binder.device, params, &rows)
+    }
+
+    /// Checks a batch of so many rows, all of which or a chunk of which have these logits, and says what the device needs of each.
+    pub(crate) fn rows_of(
+        &self,
+        logits: &Matrix<'_>,
+        batch: &Batch<'_>,
+        expected: u32,
+        rows: impl FnOnce(&Plan<'_, O>, &Params) -> Rows,
+    ) -> Result<(Params, Rows), Error> {
         let plan = self.loss.plan(batch, logits.vocab_total as usize)?;
-        let short = logits.vocab <= SHORT_ROW;
-        let params = params(&logits, &plan.options(), if short { 1 } else { splits(&logits) });
-        let rows = rows(&plan, &params);
-        let (expected, actual) = (logits.rows as usize, rows.len());
+        let params = params(logits, &plan.options());
+        let (expected, actual) = (expected as usize, batch.range().len());
         if actual != expected {
             let argument = Argument::Targets;
             return Err(LossError::Length { argument, expected, actual }.into());
         }
-        Call::new(&self.binder.device, params, short, &rows)
+        let rows = rows(&plan, &params);
+        Ok((params, rows))
     }
 }
 
+/// Checks that there are statistics and terms of so many rows.
+pub(crate) fn check_known(
+    rows: usize,
+    stats: &[RowStats],
+    terms: &[TokenTerm],
+) -> Result<(), Error> {
+    for (argument, actual) in [(Argument::Stats, stats.len()), (Argument::Terms, terms.len())] {
+        if actual != rows {
+            return Err(LossError::Length { argument, expected: rows, actual }.into());
+        }
+    }
+    Ok(())
+}
+
 /// The uniforms of a call. Where its rows lie is told chunk by chunk.
-fn params(logits: &Matrix<'_>, options: &PlanOptions<'_>, splits: u32) -> Params {
+fn params(logits: &Matrix<'_>, options: &PlanOptions<'_>) -> Params {
     let extras = options.extras;
     Params {
         rows: logits.rows,
         vocab: logits.vocab,
-        splits,
+        splits: if is_short(logits.vocab) { 1 } else { splits(logits) },
         logits_stride: logits.row_stride,
         vocab_start: logits.vocab_start,
         class_weights: u32::from(options.class_weights.is_some()),
@@ -194,6 +214,11 @@ fn params(logits: &Matrix<'_>, options: &PlanOptions<'_>, splits: u32) -> Params
         z_loss: narrow(extras.z_loss),
         ..Params::default()
     }
+}
+
+/// Whether rows share workgroups.
+pub(crate) fn is_short(vocab: u32) -> bool {
+    vocab <= SHORT_ROW
 }
 
 /// Workgroups that share a row, where there are too few rows to keep the device busy.

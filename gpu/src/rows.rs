@@ -84,6 +84,30 @@ impl Rows {
         Self::Outputs(rows.collect())
     }
 
+    /// The rows that have a loss or, where they come from the host, a gradient.
+    pub(crate) fn active(&self) -> Vec<u32> {
+        let of = |is_active: bool, row: u32| is_active.then_some(row);
+        match self {
+            Self::Inputs(rows) => (0..)
+                .zip(rows)
+                .filter_map(|(row, input)| of(input.target_id != IGNORED, row))
+                .collect(),
+            Self::Outputs(rows) => {
+                (0..).zip(rows).filter_map(|(row, output)| of(output.state != ZERO, row)).collect()
+            }
+        }
+    }
+
+    /// Some of the rows.
+    pub(crate) fn pick(&self, rows: &[u32]) -> Self {
+        match self {
+            Self::Inputs(all) => Self::Inputs(rows.iter().map(|&row| all[row as usize]).collect()),
+            Self::Outputs(all) => {
+                Self::Outputs(rows.iter().map(|&row| all[row as usize]).collect())
+            }
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Inputs(rows) => rows.len(),

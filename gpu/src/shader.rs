@@ -9,6 +9,11 @@ use crate::sym::{Sym, body};
 /// What all shaders share.
 pub(crate) const TYPES: &str = include_str!("shader/types.wgsl");
 
+/// The parts of the output layer, each a shader with [`TYPES`].
+pub(crate) const PRODUCT: &str = include_str!("shader/linear/product.wgsl");
+pub(crate) const ROWS: &str = include_str!("shader/linear/rows.wgsl");
+pub(crate) const BIAS: &str = include_str!("shader/linear/bias.wgsl");
+
 /// The fixed parts, in the order of the stages.
 const FIXED: [&str; 8] = [
     TYPES,

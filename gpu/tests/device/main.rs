@@ -1,28 +1,16 @@
 //! The tests that need a device. Without an adapter they show as ignored, unless `SURPRISAL_REQUIRE_GPU=1` makes its absence a failure.
 
 mod agreement;
+#[path = "../common/mod.rs"]
+mod common;
 mod degenerate;
 mod oracle;
 mod refusals;
 mod vectors;
 mod ways;
 
-use libtest_mimic::{Arguments, Trial};
-use surprisal_gpu::Gpu;
-
 fn main() {
-    let arguments = Arguments::from_args();
-    let required = std::env::var_os("SURPRISAL_REQUIRE_GPU").is_some_and(|value| value == "1");
-    let adapters = Gpu::list();
-    let absent = adapters.is_empty() && !required;
-    match adapters.first() {
-        Some(adapter) => println!("device: {} ({})", adapter.name, adapter.backend),
-        None if required => println!("device: none, and SURPRISAL_REQUIRE_GPU=1 asks for one"),
-        None => println!(
-            "device: none; the tests are ignored (SURPRISAL_REQUIRE_GPU=1 would fail them)"
-        ),
-    }
-    let tests: &[(&str, fn())] = &[
+    common::run(&[
         ("f32_logits", oracle::f32_logits),
         ("bf16_logits", oracle::bf16_logits),
         ("f16_logits", oracle::f16_logits),
@@ -56,13 +44,5 @@ fn main() {
         ("a_range_of_rows", agreement::a_range_of_rows),
         ("two_calls_of_one_submission", agreement::two_calls_of_one_submission),
         ("refusals", refusals::refusals),
-    ];
-    let trials = tests.iter().map(|&(name, test)| {
-        let trial = Trial::test(name, move || {
-            test();
-            Ok(())
-        });
-        trial.with_ignored_flag(absent)
-    });
-    libtest_mimic::run(&arguments, trials.collect()).exit();
+    ]);
 }

@@ -1,21 +1,14 @@
-//! Ways through the device to the same loss and gradient. Every run puts its rows somewhere in a larger buffer and checks that the rest is left alone.
+//! Ways through the device to the same loss and gradient.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::LazyLock;
 
+pub(crate) use crate::common::{Layout, Placed, gpu, submit};
 use surprisal::objective::{Builtin, TokenTerm};
 use surprisal::{Loss, OwnedWorkspace, RowStats};
-use surprisal_gpu::{Dtype, Gpu, Gradient, HostElement, Matrix, Pipelines, wgpu};
+use surprisal_gpu::{Dtype, Gradient, HostElement, Pipelines};
 use surprisal_tests::problem::{Outcome, Problem};
 use surprisal_tests::storage::Storage;
-
-/// One device for all tests of a program.
-pub(crate) fn gpu() -> &'static Gpu {
-    static GPU: LazyLock<Gpu> =
-        LazyLock::new(|| Gpu::open().unwrap_or_else(|error| panic!("{error}")));
-    &GPU
-}
 
 /// A way to compute a loss with its gradient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,87 +39,6 @@ impl Way {
     pub(crate) fn is_fused(self) -> bool {
         matches!(self, Self::Separate | Self::SeparateF32 | Self::InPlace)
     }
-}
-
-/// Where the rows lie in their buffer, and how much of it is bound at once.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Layout {
-    /// Elements before the first row.
-    pub(crate) offset: usize,
-    /// Elements past the end of each row.
-    pub(crate) padding: usize,
-    /// Bytes of a binding.
-    pub(crate) limit: Option<u64>,
-}
-
-impl Layout {
-    pub(crate) const PLAIN: Self = Self { offset: 0, padding: 0, limit: None };
-}
-
-/// What stands around the rows before and after.
-const CANARY: f32 = 1536.0;
-
-/// The columns of a matrix from `start` on, somewhere in a buffer.
-struct Placed {
-    buffer: wgpu::Buffer,
-    len: usize,
-    rows: usize,
-    vocab: usize,
-    layout: Layout,
-}
-
-impl Placed {
-    fn new<T: HostElement + Storage>(
-        values: &[f32],
-        rows: usize,
-        all: usize,
-        (start, end): (usize, usize),
-        layout: Layout,
-    ) -> Self {
-        let vocab = end - start;
-        let stride = vocab + layout.padding;
-        let mut data = vec![T::round(CANARY); layout.offset + rows * stride + 1];
-        for row in 0..rows {
-            for column in 0..vocab {
-                let value = values[row * all + start + column];
-                data[layout.offset + row * stride + column] = T::round(value);
-            }
-        }
-        let buffer = gpu().upload(&data).unwrap();
-        Self { buffer, len: data.len(), rows, vocab, layout }
-    }
-
-    fn matrix(&self, dtype: Dtype) -> Matrix<'_> {
-        let offset = self.layout.offset as u64 * dtype.size();
-        let stride = self.vocab + self.layout.padding;
-        Matrix::strided(&self.buffer, dtype, offset, self.rows, self.vocab, stride).unwrap()
-    }
-
-    /// The rows. Everything around them must be as it was.
-    fn values<T: HostElement + Storage>(&self) -> Vec<f64> {
-        let mut data = vec![T::round(0.0); self.len];
-        gpu().download(&self.buffer, &mut data).unwrap();
-        let stride = self.vocab + self.layout.padding;
-        let mut values = Vec::with_capacity(self.rows * self.vocab);
-        for (index, value) in data.iter().enumerate() {
-            let place = index.checked_sub(self.layout.offset);
-            let place = place.map(|place| (place / stride, place % stride));
-            match place {
-                Some((row, column)) if row < self.rows && column < self.vocab => {
-                    values.push(f64::from(value.widen()));
-                }
-                _ => assert!(value.widen() == CANARY, "element {index} was written"),
-            }
-        }
-        values
-    }
-}
-
-pub(crate) fn submit(record: impl FnOnce(&mut wgpu::CommandEncoder)) {
-    let mut encoder =
-        gpu().device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-    record(&mut encoder);
-    gpu().queue().submit([encoder.finish()]);
 }
 
 /// Computes a problem one way.
