@@ -1,5 +1,4 @@
-//! Writes the shader of every objective as a WGSL file, and the sets of pipeline constants, into a folder: for compilers other than naga.
-//! Needs no device.
+//! Writes the shader of every objective, and those of an output layer, as WGSL files into a folder: for compilers other than naga. Needs no device.
 //!
 //! ```text
 //! cargo run -p surprisal-gpu --example shaders -- DIR
@@ -10,7 +9,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use surprisal::objective::{Objective, Real, Token};
-use surprisal_gpu::{Destination, shader_source};
+use surprisal_gpu::{Destination, linear_shader_sources, shader_source};
 use surprisal_tests::cases::objectives;
 
 /// An objective of a user.
@@ -36,6 +35,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             write(name, shader_source(objective, destination))?;
         }
         write("user".to_owned(), shader_source(&Tempered, destination))?;
+    }
+    for (name, source) in linear_shader_sources() {
+        files += 1;
+        fs::write(folder.join(format!("linear-{name}.wgsl")), source)?;
     }
     println!("{files} shaders in {}", folder.display());
     Ok(())

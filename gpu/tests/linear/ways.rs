@@ -8,14 +8,15 @@ use surprisal::{Loss, OwnedWorkspace};
 use surprisal_gpu::{
     Call, Gemm, Gradients, HostElement, LinearLoss, LinearPipelines, RowResults, Scratch,
 };
+use surprisal_linear::Scalar;
 use surprisal_tests::storage::Storage;
 
 use crate::common::{Layout, Placed, gpu, submit};
 use crate::layers::{Asked, Case, Outcome, START};
 
 /// Elements of tests, on the device and in them.
-pub(crate) trait Number: HostElement + Storage {}
-impl<T: HostElement + Storage> Number for T {}
+pub(crate) trait Number: HostElement + Storage + Scalar {}
+impl<T: HostElement + Storage + Scalar> Number for T {}
 
 /// How a case is run.
 #[derive(Clone, Copy, Debug)]
@@ -122,7 +123,7 @@ pub(crate) fn run_with_results<T: Number, W: Number, G: Number>(
     };
     // What is only read stays as it is, too.
     let same = |actual: Vec<f64>, expected: &[f32]| {
-        assert!(actual.iter().zip(expected).all(|(a, e)| *a as f32 == *e || e.is_nan()));
+        assert!(actual.iter().zip(expected).all(|(a, e)| *a == f64::from(*e) || e.is_nan()));
     };
     same(h.values::<T>(), &case.h);
     same(w.values::<W>(), &case.w);

@@ -8,7 +8,7 @@ use naga::back::pipeline_constants::process_overrides;
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, GlobalVariable, Module};
 use surprisal::objective::{Input, Objective, Real, Token};
-use surprisal_gpu::{Destination, shader_source};
+use surprisal_gpu::{Destination, linear_shader_sources, shader_source};
 use surprisal_tests::cases::objectives;
 
 /// An objective of a user: every operation of [`Real`], in places where its derivative counts.
@@ -64,6 +64,13 @@ fn variants() -> Vec<Variant> {
     all
 }
 
+/// The shaders of an output layer, which know no objective.
+fn of_layers() -> impl Iterator<Item = Variant> {
+    linear_shader_sources()
+        .into_iter()
+        .map(|(name, source)| Variant { name: name.to_owned(), source })
+}
+
 /// Checks a module as wgpu does, for a device without a single optional feature.
 fn validate(name: &str, module: &Module) -> ModuleInfo {
     Validator::new(ValidationFlags::default(), Capabilities::empty())
@@ -99,8 +106,8 @@ fn constants(module: &Module) -> Vec<HashMap<String, f64>> {
 }
 
 #[test]
-fn every_objective_is_valid() {
-    for variant in variants() {
+fn every_shader_is_valid() {
+    for variant in variants().into_iter().chain(of_layers()) {
         let module = parse(&variant);
         validate(&variant.name, &module);
         assert!(!module.entry_points.is_empty(), "{}: nothing to run", variant.name);
@@ -110,13 +117,16 @@ fn every_objective_is_valid() {
 #[test]
 fn every_pipeline_is_valid_and_within_the_limits_of_webgpu() {
     // The fixed part is the same in all; the objective with every operation stands for the others.
-    for destination in Destination::ALL {
-        let source = shader_source(&Everything, destination);
-        let module = parse(&Variant { name: format!("{destination:?}"), source });
-        let info = validate("Everything", &module);
+    let everything = Destination::ALL.map(|destination| Variant {
+        name: format!("{destination:?}"),
+        source: shader_source(&Everything, destination),
+    });
+    for variant in everything.into_iter().chain(of_layers()) {
+        let module = parse(&variant);
+        let info = validate(&variant.name, &module);
         for entry in &module.entry_points {
             for constants in constants(&module) {
-                let name = format!("{} {destination:?} with {constants:?}", entry.name);
+                let name = format!("{} {} with {constants:?}", entry.name, variant.name);
                 let chosen = Some((entry.stage, entry.name.as_str()));
                 let constants = constants.into_iter().collect();
                 let (pipeline, _) = process_overrides(&module, &info, chosen, &constants)
