@@ -10,6 +10,8 @@ use crate::matrix::Matrix;
 
 /// Invocations of a workgroup.
 pub(crate) const GROUP: u32 = 256;
+/// Bytes that a binding begins at a multiple of: what WebGPU's devices allow, and not less where one would, so that all take the same paths.
+pub(crate) const ALIGN: u64 = 256;
 /// Most workgroups of a dispatch in one dimension.
 pub(crate) const MOST_GROUPS: u32 = 65_535;
 
@@ -25,11 +27,6 @@ impl Binder {
     pub(crate) fn new(device: &wgpu::Device) -> Self {
         let limit = device.limits().max_storage_buffer_binding_size;
         Self { device: device.clone(), limit }
-    }
-
-    /// Bytes that a binding begins at a multiple of.
-    pub(crate) fn align(&self) -> u64 {
-        u64::from(self.device.limits().min_storage_buffer_offset_alignment)
     }
 
     pub(crate) fn module(&self, source: String) -> wgpu::ShaderModule {
@@ -94,7 +91,7 @@ impl Binder {
     pub(crate) fn parts(&self, matrices: &[&Matrix<'_>]) -> Result<Vec<(u32, u32)>, Error> {
         let mut most = u32::MAX;
         for matrix in matrices {
-            most = most.min(matrix.rows_within(self.limit, self.align())?);
+            most = most.min(matrix.rows_within(self.limit, ALIGN)?);
         }
         let rows = matrices.first().map_or(0, |matrix| matrix.rows);
         let starts = (0..rows).step_by(most as usize);

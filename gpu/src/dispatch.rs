@@ -2,7 +2,7 @@
 
 use surprisal::objective::Objective;
 
-use crate::binder::{GROUP, begin_pass, dispatch};
+use crate::binder::{ALIGN, GROUP, begin_pass, dispatch};
 use crate::call::Call;
 use crate::error::Error;
 use crate::layout::Params;
@@ -23,7 +23,7 @@ impl<O: Objective> Pipelines<'_, O> {
         let (pipeline, lanes) = self.row_stats.of(is_short(logits.vocab));
         let mut pass = begin_pass(encoder);
         for (first, end) in parts {
-            let (binding, start, _) = logits.binding(first, end, self.binder.align());
+            let (binding, start, _) = logits.binding(first, end, ALIGN);
             let (rows, first_row) = (end - first, at + first);
             let params = Params { rows, first_row, logits_start: start, ..call.params };
             let group = self.binder.group(
@@ -104,8 +104,8 @@ impl<O: Objective> Pipelines<'_, O> {
         let parts = self.binder.parts(&[&logits, &result])?;
         let mut pass = begin_pass(encoder);
         for (first, end) in parts {
-            let (source, logits_start, _) = logits.binding(first, end, self.binder.align());
-            let (target, result_start, packets) = result.binding(first, end, self.binder.align());
+            let (source, logits_start, _) = logits.binding(first, end, ALIGN);
+            let (target, result_start, packets) = result.binding(first, end, ALIGN);
             let rows = end - first;
             let params = self.binder.uniform(Params {
                 rows,

@@ -43,6 +43,40 @@
 //! [`Loss::token_terms`](surprisal::Loss::token_terms) on the host, then [`Pipelines::logits_grad`]. The second way does so by itself. It
 //! costs a wait, and some 200 bytes a row that cross over.
 //!
+//! # The output layer
+//! [`LinearLoss`] takes hidden states and the weights of the output layer in place of logits, which are then never whole: chunks of rows go through a
+//! [`Scratch`]. Ignored rows are left out before the first product.
+//!
+//! ```text
+//! H [rows × d] ─► rows that count ─► z = H·Wᵀ + bias ─► loss ─► dz, in place ─► dW += dzᵀ·H, dH = dz·W
+//!                                    └───────────── one chunk at a time ────────────┘
+//! ```
+//!
+//! ```no_run
+//! use surprisal::{Batch, Loss, objective::Dft};
+//! use surprisal_gpu::{Gradients, LinearLoss, LinearPipelines, Matrix, Scratch, wgpu};
+//!
+//! # fn step(
+//! #     (device, queue): (wgpu::Device, wgpu::Queue), mut encoder: wgpu::CommandEncoder,
+//! #     [hidden, weight, dhidden, dweight]: [Matrix<'_>; 4], rows: usize, vocab: usize, targets: &[i64],
+//! # ) -> Result<(), surprisal_gpu::Error> {
+//! let pipelines = LinearPipelines::new(&device, Loss::new(Dft))?; // once
+//! let layer = LinearLoss::new(&pipelines, weight); // views of your buffers, of any types
+//! let memory = layer.memory(rows);
+//! let scratch = Scratch::new(&device, memory.len(memory.chunk_rows(256 << 20)))?; // once
+//!
+//! let batch = Batch::new(targets).ignore_index(-100);
+//! let gradients = Gradients::new().hidden(dhidden).weight(dweight); // without `weight`: frozen
+//! let call = layer.forward_backward(&mut encoder, hidden, &batch, gradients, &scratch)?;
+//! queue.submit([encoder.finish()]);
+//! let report = call.read(&device, &queue)?.report(pipelines.loss(), &batch, vocab)?; // waits
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The products are those of [`Tiled`], which any device can make, or those of your own [`Gemm`]. Group objectives take their three steps here too:
+//! [`LinearLoss::row_stats`], the host's, [`LinearLoss::backward`].
+//!
 //! # Accuracy
 //! Devices compute in f32, with their own exp and log: −ln p and every entry of the gradient within 8 times the bounds of the CPU
 //! ([`surprisal::Loss`]), also where 1 − p is 1e-12: the target is left out of the sums. Entropy and Σp², which some objectives weigh by, are

@@ -22,13 +22,12 @@ pub(crate) fn chunks(rows: u32, active: &[u32], most: u32) -> Vec<Chunk> {
     let mut chunks = Vec::new();
     let (mut start, mut first) = (0, 0);
     for part in active.chunks(each.max(1)) {
+        let end = part.last().map_or(start, |row| row + 1);
         let next = first + narrow(part.len());
-        // The last chunk also has the ignored rows behind its last active one.
-        let is_last = next as usize == active.len();
-        let end = if is_last { rows } else { part.last().map_or(start, |row| row + 1) };
         chunks.push(Chunk { rows: start..end, active: first..next });
         (start, first) = (end, next);
     }
+    // Ignored rows behind the last active one.
     if start < rows {
         chunks.push(Chunk { rows: start..rows, active: first..first });
     }

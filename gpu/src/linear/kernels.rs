@@ -2,7 +2,7 @@
 
 use wgpu::BindingResource;
 
-use crate::binder::{Binder, GROUP, begin_pass, dispatch};
+use crate::binder::{ALIGN, Binder, GROUP, begin_pass, dispatch};
 use crate::error::Error;
 use crate::layout::{BiasParams, RowsParams};
 use crate::matrix::Matrix;
@@ -108,10 +108,10 @@ fn each_part(
     invocations: impl Fn(&RowsParams) -> u32,
 ) -> Result<(), Error> {
     let parts = binder.parts(&[&matrix])?;
-    let (of_scratch, ..) = scratch.binding(0, scratch.rows, binder.align());
+    let (of_scratch, ..) = scratch.binding(0, scratch.rows, ALIGN);
     let mut pass = begin_pass(encoder);
     for (first, end) in parts {
-        let (of_matrix, start, packets) = matrix.binding(first, end, binder.align());
+        let (of_matrix, start, packets) = matrix.binding(first, end, ALIGN);
         let params = RowsParams {
             kind: matrix.dtype.number(),
             rows: end - first,
@@ -147,10 +147,10 @@ fn with_bias(
     invocations: impl Fn(&BiasParams) -> u32,
 ) -> Result<(), Error> {
     let parts = binder.parts(&[&logits])?;
-    let (of_bias, bias_start, _) = bias.binding(0, 1, binder.align());
+    let (of_bias, bias_start, _) = bias.binding(0, 1, ALIGN);
     let mut pass = begin_pass(encoder);
     for (first, end) in parts {
-        let (of_logits, start, _) = logits.binding(first, end, binder.align());
+        let (of_logits, start, _) = logits.binding(first, end, ALIGN);
         let params = BiasParams {
             rows: end - first,
             columns: logits.vocab,

@@ -1,6 +1,6 @@
 //! `Tiled`: the product of whoever brings none, on any device.
 
-use crate::binder::{Binder, MOST_GROUPS, begin_pass};
+use crate::binder::{ALIGN, Binder, MOST_GROUPS, begin_pass};
 use crate::layout::ProductParams;
 use crate::linear::gemm::{Gemm, Operand};
 use crate::shader::{PRODUCT, TYPES};
@@ -94,7 +94,7 @@ impl Tiled {
 
     fn record(&self, pass: &mut wgpu::ComputePass<'_>, product: Product<'_>) {
         // A binding begins before its operand, and ends behind it.
-        let limit = self.binder.limit.saturating_sub(self.binder.align() + WORD);
+        let limit = self.binder.limit.saturating_sub(ALIGN + WORD);
         if let Some(side) = product.too_long(limit) {
             for half in product.halves(side) {
                 self.record(pass, half);
@@ -137,7 +137,7 @@ impl Tiled {
 
     /// The binding of an operand, and where in it it begins, in elements.
     fn binding<'a>(&self, operand: Operand<'a>) -> (wgpu::BufferBinding<'a>, u32) {
-        let offset = operand.offset / self.binder.align() * self.binder.align();
+        let offset = operand.offset / ALIGN * ALIGN;
         let start = operand.offset - offset;
         let size = (start + operand.bytes()).next_multiple_of(WORD);
         let binding = wgpu::BufferBinding {

@@ -36,7 +36,7 @@ pub(crate) fn chunks_of_any_size() {
         let case = Case::new(problem.with_ignored_rows().with_token_weights(), bias);
         let (expected, on_cpu) =
             (oracle(&case), layers::run::<f32, f32, f32>(&case, 64, DefaultGemm));
-        for chunk in [1, 7, 63, 64, 65, 100, 150, 1000] {
+        for chunk in [7, 63, 64, 65, 100, 1000] {
             let name = format!("{objective} in chunks of {chunk}");
             let actual = run::<f32, f32, f32>(&case, Way::in_chunks_of(chunk));
             assert_outcome(&name, &actual, &expected, 3e-5);
@@ -63,8 +63,8 @@ pub(crate) fn every_type() {
     types::<f32, bf16, f32>(1e-4);
     types::<bf16, f32, f32>(1e-4);
     types::<f16, f16, f32>(1e-4);
-    types::<bf16, bf16, bf16>(5e-3);
-    types::<f16, bf16, f16>(1e-3);
+    types::<bf16, bf16, bf16>(2.2e-3);
+    types::<f16, bf16, f16>(6e-4);
 }
 
 /// In the middle, at the ends, most, all; and no rows at all.
@@ -191,11 +191,11 @@ pub(crate) fn each_gradient_for_itself() {
 /// Where a device binds little: every matrix in parts, also those of the products.
 pub(crate) fn small_bindings() {
     for objective in ["dft", "gspo"] {
-        let problem = Problem::random(60, 301, 7).objective(named(objective));
+        let problem = Problem::random(40, 151, 7).objective(named(objective));
         let case = Case::new(problem.with_ignored_rows(), true).rounded::<bf16, f16>();
         let expected = oracle(&case);
-        for limit in [2048, 3000, 8192] {
-            for chunk in [9, 60] {
+        for limit in [1500, 6000] {
+            for chunk in [9, 40] {
                 let layout = Layout { offset: 3, padding: 1, limit: Some(limit) };
                 let way = Way { layout, ..Way::in_chunks_of(chunk) };
                 let name = format!("{objective}, {limit} bytes, chunks of {chunk}");
@@ -330,4 +330,23 @@ pub(crate) fn rows_that_the_terms_drop() {
         assert_eq!(dh.iter().all(|dh| dh.to_bits() == 0), is_dropped, "row {row}");
     }
     assert!(dw.values::<f32>().iter().all(|dw| dw.is_finite()));
+}
+
+/// A hidden state that is NaN costs its own row, the loss and the gradients that sum over rows; not the other rows.
+pub(crate) fn a_row_without_a_softmax() {
+    let mut case = Case::new(Problem::random(9, 21, 6).with_ignored_rows(), false);
+    let d = case.d;
+    case.h[4 * d] = f32::NAN;
+    let actual = run::<f32, f32, f32>(&case, Way::in_chunks_of(2));
+    let on_cpu = layers::run::<f32, f32, f32>(&case, 2, DefaultGemm);
+    assert_eq!((actual.report.invalid_row, on_cpu.report.invalid_row), (Some(4), Some(4)));
+    assert!(actual.report.loss.is_nan());
+    for (row, (dh, on_cpu)) in actual.dh.chunks(d).zip(on_cpu.dh.chunks(d)).enumerate() {
+        if row == 4 {
+            assert!(dh.iter().all(|dh| dh.is_nan()));
+        } else {
+            assert_near(&format!("dH of row {row}"), dh, on_cpu, 1e-4);
+        }
+    }
+    assert!(actual.dw.iter().all(|dw| dw.is_nan()));
 }

@@ -24,6 +24,7 @@ fn main() {
         ("small_bindings", agreement::small_bindings),
         ("shards_agree_with_the_whole", agreement::shards),
         ("a_range_of_rows", agreement::a_range_of_rows),
+        ("a_row_without_a_softmax", agreement::a_row_without_a_softmax),
         ("rows_that_the_terms_drop", agreement::rows_that_the_terms_drop),
         ("scratch_follows_from_bytes", refusals::scratch_follows_from_bytes),
         ("refusals", refusals::refusals),
