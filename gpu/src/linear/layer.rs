@@ -27,6 +27,9 @@ use crate::rows::Rows;
 /// host knows the targets, so this costs no wait. Objectives with a group pass compute logits twice, in [`LinearLoss::row_stats`] and in
 /// [`LinearLoss::backward`]; the second time without the rows that have no gradient.
 ///
+/// On software Vulkan, 512 rows of d = 256 and 8000 classes took 1.08 times as long as the bare products; with 70 % of them ignored 0.39, with frozen
+/// weights 0.72 (`cargo run -p surprisal-gpu --example layer_cost -- 512 256 8000 512 128 32`).
+///
 /// # Accuracy
 /// Logits are sums in f32 (those of [`Tiled`](crate::Tiled); as the caller's [`Gemm`] makes them), and never rounded to 16 bits; what follows has the
 /// accuracy of the crate. dW and dbias are added to in f32, chunk by chunk.

@@ -121,11 +121,13 @@ impl<'c, 'a, 'l, O: Objective> Pass<'c, 'a, 'l, O> {
         let logits = self.logits.row_range(0..chunk.len());
         let gathered = self.gathered(chunk.len());
         kernels.gather(binder, encoder, self.moved(chunk, self.hidden, gathered))?;
+        let mut beta = 0.0;
         if let Some(bias) = bias {
             kernels.spread(binder, encoder, *bias, logits)?;
+            beta = 1.0;
         }
         let [a, b, c] = [gathered, *weight, logits].map(Operand::of);
-        gemm.product(encoder, a, b.transposed(), if bias.is_some() { 1.0 } else { 0.0 }, c);
+        gemm.product(encoder, a, b.transposed(), beta, c);
         Ok(logits)
     }
 
@@ -155,13 +157,13 @@ impl<'c, 'a, 'l, O: Objective> Pass<'c, 'a, 'l, O> {
         dhidden: Matrix<'c>,
     ) -> Result<(), Error> {
         let LinearLoss { pipelines, weight, gemm, .. } = self.layer;
-        let narrow = self.in_scratch(Dtype::F32, chunk.len().max(1));
+        let in_f32 = self.in_scratch(Dtype::F32, chunk.len().max(1));
         if chunk.len() > 0 {
             let dlogits = self.logits.row_range(0..chunk.len());
-            let [dz, w, dh] = [dlogits, *weight, narrow].map(Operand::of);
+            let [dz, w, dh] = [dlogits, *weight, in_f32].map(Operand::of);
             gemm.product(encoder, dz, w, 0.0, dh);
         }
-        let rows = self.moved(chunk, dhidden, narrow);
+        let rows = self.moved(chunk, dhidden, in_f32);
         pipelines.kernels.scatter(&pipelines.loss.binder, encoder, rows)
     }
 

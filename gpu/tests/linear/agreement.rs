@@ -63,7 +63,7 @@ pub(crate) fn every_type() {
     types::<f32, bf16, f32>(1e-4);
     types::<bf16, f32, f32>(1e-4);
     types::<f16, f16, f32>(1e-4);
-    types::<bf16, bf16, bf16>(2.2e-3);
+    types::<bf16, bf16, bf16>(4.1e-3);
     types::<f16, bf16, f16>(6e-4);
 }
 

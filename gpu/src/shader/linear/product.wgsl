@@ -80,6 +80,25 @@ fn quad_of_tile(local: u32, along_depth: bool) -> vec2<u32> {
     return select(vec2<u32>(local % QUADS, local / QUADS), vec2<u32>(local / DEPTH, local % DEPTH), along_depth);
 }
 
+fn store(row: u32, column: u32, sum: f32) {
+    if row >= params.m || column >= params.n {
+        return;
+    }
+    let at = params.c_start + row * params.c_row + column * params.c_col;
+    if params.add != 0u {
+        c[at] += sum;
+    } else {
+        c[at] = sum;
+    }
+}
+
+fn store_quad(row: u32, column: u32, sums: vec4<f32>) {
+    store(row, column, sums.x);
+    store(row, column + 1u, sums.y);
+    store(row, column + 2u, sums.z);
+    store(row, column + 3u, sums.w);
+}
+
 @compute @workgroup_size(256)
 fn product(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -104,18 +123,10 @@ fn product(
         }
         workgroupBarrier();
     }
-    for (var i = 0u; i < 4u; i++) {
-        for (var j = 0u; j < 4u; j++) {
-            let row = first_row + quad_row * 4u + i;
-            let column = first_column + quad_column * 4u + j;
-            if row < params.m && column < params.n {
-                let at = params.c_start + row * params.c_row + column * params.c_col;
-                if params.add != 0u {
-                    c[at] += sums[i][j];
-                } else {
-                    c[at] = sums[i][j];
-                }
-            }
-        }
-    }
+    let row = first_row + quad_row * 4u;
+    let column = first_column + quad_column * 4u;
+    store_quad(row, column, sums[0]);
+    store_quad(row + 1u, column, sums[1]);
+    store_quad(row + 2u, column, sums[2]);
+    store_quad(row + 3u, column, sums[3]);
 }
