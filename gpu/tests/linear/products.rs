@@ -15,10 +15,11 @@ fn compiled() -> LinearPipelines<'static, Sft> {
     LinearPipelines::new(gpu().device(), Loss::new(Sft)).unwrap()
 }
 
-/// A matrix of numbers that its type has, or its transpose, somewhere in a buffer.
+/// A matrix of numbers that its type has, or its transpose, inside of a larger one.
 struct Factor {
     placed: Placed,
     transposed: bool,
+    inside: [u32; 2],
     values: Vec<f32>,
     cols: usize,
     dtype: Dtype,
@@ -31,16 +32,23 @@ impl Factor {
             .map(|value| T::round(value).widen())
             .collect();
         let (down, across) = if transposed { (cols, rows) } else { (rows, cols) };
-        let lying: Vec<f32> = (0..rows * cols)
-            .map(|i| if transposed { values[i % rows * cols + i / rows] } else { values[i] })
-            .collect();
+        // A border of NaN, which is never to be read.
+        let (tall, wide) = (down + 3, across + 5);
+        let mut lying = vec![f32::NAN; tall * wide];
+        for i in 0..rows * cols {
+            let (row, col) = if transposed { (i % cols, i / cols) } else { (i / cols, i % cols) };
+            lying[(row + 1) * wide + col + 2] = values[i];
+        }
         let layout = Layout { offset, padding: offset, limit: None };
-        let placed = Placed::new::<T>(&lying, down, across, (0, across), layout);
-        Self { placed, transposed, values, cols, dtype: T::DTYPE }
+        let placed = Placed::new::<T>(&lying, tall, wide, (0, wide), layout);
+        let inside = [down, across].map(|length| u32::try_from(length).unwrap());
+        Self { placed, transposed, inside, values, cols, dtype: T::DTYPE }
     }
 
     fn operand(&self) -> Operand<'_> {
+        let [down, across] = self.inside;
         let operand = Operand::of(self.placed.matrix(self.dtype));
+        let operand = operand.row_range(1..1 + down).col_range(2..2 + across);
         if self.transposed { operand.transposed() } else { operand }
     }
 
