@@ -35,9 +35,9 @@ impl Factor {
         // A border of NaN, which is never to be read.
         let (tall, wide) = (down + 3, across + 5);
         let mut lying = vec![f32::NAN; tall * wide];
-        for i in 0..rows * cols {
+        for (i, &value) in values.iter().enumerate() {
             let (row, col) = if transposed { (i % cols, i / cols) } else { (i / cols, i % cols) };
-            lying[(row + 1) * wide + col + 2] = values[i];
+            lying[(row + 1) * wide + col + 2] = value;
         }
         let layout = Layout { offset, padding: offset, limit: None };
         let placed = Placed::new::<T>(&lying, tall, wide, (0, wide), layout);
