@@ -76,7 +76,7 @@ impl Memory {
 
     /// Rows of a chunk beyond which a call gains little: 512, or less where the call or a buffer of the device has less.
     ///
-    /// [`Tiled`](crate::Tiled) multiplies by 64 rows at a time: where the bare products are 1, a call in chunks of 128 rows took 1.07, of 32 rows 2.15
+    /// [`Tiled`](crate::Tiled) multiplies by 64 rows at a time: where the bare products are 1, a call in chunks of 128 rows took 1.08, of 32 rows 2.55
     /// (software Vulkan, the command at [`LinearLoss`](crate::LinearLoss)).
     #[must_use]
     pub fn recommended_rows(&self) -> usize {
