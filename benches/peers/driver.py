@@ -66,7 +66,7 @@ def check_ours(ours: Process, task: str, group: Group) -> dict[str, float]:
     for way in WAYS[task]:
         check_our_loss(ours.ask("run", way)[1], way, group)
         if task != "ce-forward":
-            ours.ask("run", "save")
+            ours.ask("save")
             error = problem.gradient_error(task, data.read_gradient(problem))
             if not error <= 1:
                 raise WrongResult(f"{way} {group}: the gradient's error is {error:.3g} times what is allowed")
@@ -97,11 +97,19 @@ def take_turns(ours: Process, worker: Process | None, task: str, rounds: int, gr
 
 def warm_up(worker: Process, peer: Peer) -> tuple[float, float]:
     """Two calls, and some more where an allocator must find its arrangement. Time of the fastest, and the loss."""
-    calls = [worker.ask("run", "-") for _ in range(WARM_CALLS)]
+    calls = [worker.ask("run", peer.way) for _ in range(WARM_CALLS)]
     while peer.env is KEEP and len(calls) < WARM_CALLS_KEEP and min(calls)[0] < SLOW[0][0]:
-        calls.append(worker.ask("run", "-"))
+        calls.append(worker.ask("run", peer.way))
     ms, loss = min(calls)
     return ms, loss
+
+
+def affordable(rounds: int, ms: float, what: str) -> int:
+    """As many rounds of calls that take so long."""
+    fewer = min(rounds, next((few for slow, few in SLOW if ms > slow), rounds))
+    if fewer < rounds:
+        say(f"{what}: {ms / 1e3:.1f} s a call, {fewer} of {rounds} rounds")
+    return fewer
 
 
 def pair(ours: Process, worker: Process, peer: Peer, task: str, group: Group) -> tuple[Times, Line]:
@@ -112,9 +120,7 @@ def pair(ours: Process, worker: Process, peer: Peer, task: str, group: Group) ->
     want = problem.loss(task)
     if not abs(loss - want) <= TOLERANCE[problem.dtype] * abs(want):
         say(f"WRONG LOSS: {task}/{peer.name} {group}: {loss:.6g}, in float64 it is {want:.6g}")
-    rounds = next((few for slow, few in SLOW if ms > slow), group.rounds)
-    if rounds < group.rounds:
-        say(f"{task}/{peer.name} {group}: {ms / 1e3:.1f} s a call, {rounds} of {group.rounds} rounds")
+    rounds = affordable(group.rounds, ms, f"{task}/{peer.name} {group}")
     times = take_turns(ours, worker, task, rounds, group)
     # Last, for what it gives back to the system would be missing.
     [memory] = worker.ask("memory", "-")
@@ -131,7 +137,7 @@ def measure(
         ours.ask(*group.setup("ce"))
         memory = {way: need for task in tasks for way, need in check_ours(ours, task, group).items()}
         for peer, peer_tasks in plan:
-            if not fits(peer, group):
+            if not fits(peer, peer.memory * group.problem.bytes, group):
                 progress.advance(cost(group.problem.elements) * len(peer_tasks))
                 continue
             with Process(peer, group.threads) as worker:
@@ -154,9 +160,8 @@ def measure(
                 table.add(group.line(way, times[way], times["yardstick"], times[WAYS[task][-1]], memory[way]))
 
 
-def fits(peer: Peer, group: Group) -> bool:
-    need = peer.memory * group.problem.bytes + (1 << 30)
-    available = available_memory()
+def fits(peer: Peer, need: float, group: object) -> bool:
+    need, available = need + (1 << 30), available_memory()
     if need > available:
         say(f"left out: {peer.name} {group}: may need {need / 1e9:.1f} GB, {available / 1e9:.1f} GB are free")
     return need <= available
@@ -175,7 +180,7 @@ def cost(elements: int) -> float:
 def run(options: argparse.Namespace, peers: list[Peer]) -> int:
     """Measures what the options ask for. Returns the exit status."""
     try:
-        build(peers)
+        build([OURS, *peers])
     except (OSError, CalledProcessError) as error:
         say(f"the workers cannot be built: {error}")
         return 1
@@ -191,7 +196,7 @@ def run(options: argparse.Namespace, peers: list[Peer]) -> int:
     total = sum(cost(rows * vocab) * sum(pairings.values()) for rows, vocab in options.shape) * len(options.threads)
     progress = Progress(max(total, 1))
     with open(options.csv, "w") if options.csv else nullcontext() as copy:
-        table = Table(copy)
+        table = Table(Line, copy)
         try:
             for rows, vocab in options.shape:
                 for dtype in options.dtype:

@@ -2,36 +2,14 @@
 """The same work done by other libraries, measured beside ours: one command, one table. See README.md."""
 
 import argparse
-import hashlib
 import os
-import subprocess
 import sys
-import venv
-from pathlib import Path
 
+from environment import enter_venv
 from workers import DTYPES, PEERS, TASKS
-
-HERE = Path(__file__).resolve().parent
-VENV = HERE / ".venv"
 
 SHAPES = ["512x32000", "128x151936", "8192x32768", "4096x1000", "16x262144", "65536x256"]
 QUICK_SHAPES = ["64x4096", "37x1001"]
-
-
-def enter_venv() -> None:
-    """Goes on in an environment that has what `requirements.txt` names."""
-    if Path(sys.prefix) == VENV:
-        return
-    requirements = HERE / "requirements.txt"
-    stamp, wanted = VENV / "requirements.sha256", hashlib.sha256(requirements.read_bytes()).hexdigest()
-    python = VENV / "bin" / "python"
-    if not stamp.exists() or stamp.read_text() != wanted:
-        print(f"sets up {VENV} (several GB, once)", file=sys.stderr)
-        venv.create(VENV, with_pip=True, clear=True)
-        install = [str(python), "-m", "pip", "install", "--quiet", "-r", str(requirements)]
-        subprocess.run(install, check=True, stdout=sys.stderr)
-        stamp.write_text(wanted)
-    os.execv(python, [str(python), *sys.argv])
 
 
 def shape(text: str) -> tuple[int, int]:

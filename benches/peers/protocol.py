@@ -2,13 +2,14 @@
 
 A worker is a process that the driver asks, a line at a time, and that answers each line with one:
 
-    setup TASK DTYPE ROWS VOCAB THREADS FOLDER  ->  ok                loads FOLDER/logits and FOLDER/targets (u32)
-    run WHAT                                    ->  ok MS LOSS        a call
-    memory WHAT                                 ->  ok BYTES          another call: its peak memory beyond what was resident before
+    setup ARGUMENTS  ->  ok                    loads a problem; `read_setup` and `linear_data.read_setup` say which arguments
+    run WHAT         ->  ok MS LOSS            a call
+    save             ->  ok                    writes gradients of the last call into the problem's folder, for those whose are checked
+    memory WHAT      ->  ok BYTES [STATED]     another call: its peak memory beyond what was resident before, and what the library
+                                               says that it needs, if it does
     quit
 
-or `error MESSAGE`. Tasks are `ce`, `dft`, `ce-forward`; dtypes `f32`, `bf16`; WHAT names one of the ways that a worker can do it in, for
-those that have several.
+or `error MESSAGE`. WHAT names one of the ways that a worker can do it in, for those that have several.
 """
 
 import ctypes
@@ -50,8 +51,12 @@ class Worker(Protocol):
     def release(self) -> None:
         """Gives back memory that it keeps between calls, so that it counts as the next call's."""
 
+    def save(self) -> None:
+        """Writes what is to be checked."""
+        raise NotImplementedError
 
-def serve(make: Callable[[Setup], Worker]) -> None:
+
+def serve(make: Callable[..., Worker]) -> None:
     """Answers the driver until it says `quit`."""
     # Whatever a library prints goes to stderr: stdout is the driver's.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
@@ -64,10 +69,13 @@ def serve(make: Callable[[Setup], Worker]) -> None:
                     return
                 case ["setup", *arguments]:
                     worker = None  # before the next problem needs its memory
-                    worker = make(_read_setup(*arguments))
+                    worker = make(*arguments)
                     answer = ""
                 case ["run", _] if worker:
                     answer = _run(worker)
+                case ["save"] if worker:
+                    worker.save()
+                    answer = ""
                 case ["memory", _] if worker:
                     answer = _memory(worker)
                 case _:
@@ -104,7 +112,8 @@ def _status(field: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(field)) * 1024
 
 
-def _read_setup(task: str, dtype: str, rows: str, vocab: str, threads: str, folder: str) -> Setup:
+def read_setup(task: str, dtype: str, rows: str, vocab: str, threads: str, folder: str) -> Setup:
+    """FOLDER/logits and FOLDER/targets (u32). Tasks are `ce`, `dft`, `ce-forward`; dtypes `f32`, `bf16`."""
     logits = np.fromfile(Path(folder) / "logits", {"f32": np.float32, "bf16": np.uint16}[dtype])
     targets = np.fromfile(Path(folder) / "targets", np.uint32)
     shape = int(rows), int(vocab)

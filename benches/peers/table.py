@@ -19,20 +19,28 @@ class Line:
     times_ours: float
     extra_memory: float
 
+    COLUMNS = f"{'ms':>11}{'yardsticks':>12}{'times ours':>12}{'memory':>9}"
+
     def cells(self) -> list[str]:
         return [f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in astuple(self)]
 
+    def title(self) -> str:
+        """Of the block that it stands in."""
+        task = self.what.partition("/")[0]
+        return f"{task} {self.dtype} {self.rows}x{self.vocab} {self.threads} thread{'s' * (self.threads > 1)}"
 
-HEADER = [field.name for field in fields(Line)]
+    def shown(self) -> str:
+        """Under `COLUMNS`."""
+        return f"{self.median_ms:>11.2f}{self.ratio:>12.2f}{self.times_ours:>12.2f}{self.extra_memory:>9.2f}"
 
 
 class Table:
     """Writes every line as soon as it is known."""
 
-    def __init__(self, copy: TextIO | None) -> None:
-        self.lines: list[Line] = []
+    def __init__(self, kind: type, copy: TextIO | None) -> None:
+        self.kind, self.lines = kind, []
         self.files = [sys.stdout, *([copy] if copy else [])]
-        self._write(HEADER)
+        self._write([field.name for field in fields(kind)])
 
     def add(self, line: Line) -> None:
         self.lines.append(line)
@@ -44,20 +52,14 @@ class Table:
 
     def show(self) -> None:
         """All lines, aligned, one block for each thing that was measured, ours first and then the fastest."""
-        blocks: dict[tuple, list[Line]] = {}
+        blocks: dict[str, list] = {}
         for line in self.lines:
-            task = line.what.partition("/")[0]
-            blocks.setdefault((line.dtype, line.rows, line.vocab, line.threads, task), []).append(line)
-        for (dtype, rows, vocab, threads, task), lines in blocks.items():
-            title = f"{task} {dtype} {rows}x{vocab} {threads} thread{'s' * (threads > 1)}"
-            say(f"\n{title:<40}{'ms':>11}{'yardsticks':>12}{'times ours':>12}{'memory':>9}")
+            blocks.setdefault(line.title(), []).append(line)
+        for title, lines in blocks.items():
+            say(f"\n{title:<40}{self.kind.COLUMNS}")
             lines.sort(key=lambda line: ("surprisal" not in line.what, line.median_ms))
             for line in lines:
-                name = line.what.partition("/")[2]
-                say(
-                    f"  {name:<38}{line.median_ms:>11.2f}{line.ratio:>12.2f}"
-                    f"{line.times_ours:>12.2f}{line.extra_memory:>9.2f}"
-                )
+                say(f"  {line.what.partition('/')[2]:<38}{line.shown()}")
 
 
 class Progress:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import ml_dtypes
 
-from protocol import Setup, serve
+from protocol import Setup, read_setup, serve
 
 
 def log_p(logits: jax.Array, targets: jax.Array) -> jax.Array:
@@ -52,4 +52,4 @@ class Jax:
 
 
 if __name__ == "__main__":
-    serve(Jax)
+    serve(lambda *arguments: Jax(read_setup(*arguments)))

@@ -3,7 +3,7 @@
 import onnxruntime
 from onnx import TensorProto, helper
 
-from protocol import Setup, serve
+from protocol import Setup, read_setup, serve
 
 
 def model(rows: int, vocab: int) -> bytes:
@@ -45,4 +45,4 @@ class OnnxRuntime:
 
 
 if __name__ == "__main__":
-    serve(OnnxRuntime)
+    serve(lambda *arguments: OnnxRuntime(read_setup(*arguments)))

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from protocol import Setup, serve
+from protocol import Setup, read_setup, serve
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -69,4 +69,4 @@ class Torch:
 
 
 if __name__ == "__main__":
-    serve(lambda setup: Torch(setup, sys.argv[1]))
+    serve(lambda *arguments: Torch(read_setup(*arguments), sys.argv[1]))

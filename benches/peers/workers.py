@@ -37,14 +37,21 @@ class Peer:
     dtypes: tuple[str, ...] = DTYPES
     env: dict[str, str] = field(default_factory=dict)
     feature: str | None = None  # of the Rust package
+    way: str = "-"  # for a worker that has several
 
 
 def python(script: str, *arguments: str) -> tuple[str, ...]:
     return (sys.executable, str(HERE / script), *arguments)
 
 
-OURS = Peer("surprisal", (str(TARGET / "release" / "surprisal"),), 2)
-NATIVE = TARGET / "native" / "release"
+NATIVE = TARGET / "native"
+
+
+def rust(name: str, target: Path = NATIVE) -> tuple[str, ...]:
+    return (str(target / "release" / name),)
+
+
+OURS = Peer("surprisal", rust("surprisal", TARGET), 2)
 PEERS = [
     Peer("torch-eager", python("worker_torch.py", "eager"), 6),
     Peer("torch-eager-keep", python("worker_torch.py", "eager"), 15, env=KEEP),
@@ -57,24 +64,28 @@ PEERS = [
     Peer("jax", python("worker_jax.py"), 8),
     Peer("jax-keep", python("worker_jax.py"), 8, env=KEEP),
     Peer("onnxruntime", python("worker_onnxruntime.py"), 6, tasks=("ce-forward",), dtypes=("f32",)),
-    Peer("candle", (str(NATIVE / "candle"),), 12, feature="candle"),
-    Peer("candle-keep", (str(NATIVE / "candle"),), 12, env=KEEP, feature="candle"),
-    Peer("burn", (str(NATIVE / "burn"),), 12, feature="burn"),
-    Peer("burn-keep", (str(NATIVE / "burn"),), 12, env=KEEP, feature="burn"),
+    Peer("candle", rust("candle"), 12, feature="candle"),
+    Peer("candle-keep", rust("candle"), 12, env=KEEP, feature="candle"),
+    Peer("burn", rust("burn"), 12, feature="burn"),
+    Peer("burn-keep", rust("burn"), 12, env=KEEP, feature="burn"),
 ]
 
 
 def build(peers: list[Peer]) -> None:
     """Builds ours as a user would, and the Rust peers for this very machine: we choose our instructions at run time, they do not."""
-    cargo = ["cargo", "build", "--quiet", "--locked", "--release", "--manifest-path", str(HERE / "Cargo.toml")]
-    env = {name: value for name, value in os.environ.items() if name != "RUSTFLAGS"}
-    out = sys.stderr
-    subprocess.run([*cargo, "--target-dir", str(TARGET), "--bin", "surprisal"], env=env, check=True, stdout=out)
-    features = sorted({peer.feature for peer in peers if peer.feature})
-    if features:
-        bins = [word for feature in features for word in ("--features", feature, "--bin", feature)]
-        env["RUSTFLAGS"] = "-C target-cpu=native"
-        subprocess.run([*cargo, "--target-dir", str(TARGET / "native"), *bins], env=env, check=True, stdout=out)
+    programs: dict[Path, list[Peer]] = {}
+    for peer in peers:
+        program = Path(peer.command[0])
+        if program.is_relative_to(TARGET):
+            programs.setdefault(program.parents[1], []).append(peer)
+    for target, built in programs.items():
+        env = {name: value for name, value in os.environ.items() if name != "RUSTFLAGS"}
+        if target == NATIVE:
+            env["RUSTFLAGS"] = "-C target-cpu=native"
+        cargo = ["cargo", "build", "--quiet", "--locked", "--release", "--manifest-path", str(HERE / "Cargo.toml")]
+        words = [word for peer in built if peer.feature for word in ("--features", peer.feature)]
+        words += [word for peer in built for word in ("--bin", Path(peer.command[0]).name)]
+        subprocess.run([*cargo, "--target-dir", str(target), *words], env=env, check=True, stdout=sys.stderr)
 
 
 class WorkerError(Exception):

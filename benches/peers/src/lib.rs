@@ -9,6 +9,8 @@ use std::time::Instant;
 use bytemuck::Pod;
 use half::bf16;
 
+pub mod linear;
+
 pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// What is computed from the logits.
@@ -51,10 +53,20 @@ pub trait Worker {
 
     /// Gives back memory that it keeps between calls, so that it counts as the next call's.
     fn release(&mut self, _what: &str) {}
+
+    /// Writes gradients of the last call, to be checked.
+    fn save(&self) -> Result<()> {
+        Err("has nothing to save".into())
+    }
+
+    /// The bytes that the library says that a call needs.
+    fn stated(&self, _what: &str) -> Option<usize> {
+        None
+    }
 }
 
 /// Answers the driver until it says `quit`.
-pub fn serve(make: impl Fn(Setup, Logits) -> Result<Box<dyn Worker>>) -> Result<()> {
+pub fn serve(make: impl Fn(&[&str]) -> Result<Box<dyn Worker>>) -> Result<()> {
     let mut worker = None;
     for line in io::stdin().lock().lines() {
         let line = line?;
@@ -64,11 +76,11 @@ pub fn serve(make: impl Fn(Setup, Logits) -> Result<Box<dyn Worker>>) -> Result<
         }
         let answer = match (&words[..], &mut worker) {
             (["quit"], _) => return Ok(()),
-            (["setup", arguments @ ..], _) => read_setup(arguments)
-                .and_then(|(setup, logits)| make(setup, logits))
-                .map(|made| worker = Some(made))
-                .map(|()| String::new()),
+            (["setup", arguments @ ..], _) => {
+                make(arguments).map(|made| worker = Some(made)).map(|()| String::new())
+            }
             (["run", what], Some(worker)) => run(worker.as_mut(), what),
+            (["save"], Some(worker)) => worker.save().map(|()| String::new()),
             (["memory", what], Some(worker)) => memory(worker.as_mut(), what),
             _ => Err(format!("cannot do: {line}").into()),
         };
@@ -99,7 +111,8 @@ fn memory(worker: &mut dyn Worker, what: &str) -> Result<String> {
     fs::write("/proc/self/clear_refs", "5")?; // resets the peak
     worker.call(what)?;
     let peak = status("VmHWM:")?;
-    Ok(peak.saturating_sub(before).to_string())
+    let stated = worker.stated(what).map_or(String::new(), |bytes| bytes.to_string());
+    Ok(format!("{} {stated}", peak.saturating_sub(before)))
 }
 
 /// Makes the allocator return the memory that is free.
@@ -119,7 +132,8 @@ fn status(field: &str) -> Result<u64> {
     Ok(kib * 1024)
 }
 
-fn read_setup(arguments: &[&str]) -> Result<(Setup, Logits)> {
+/// Logits and targets out of the folder that the arguments name.
+pub fn read_setup(arguments: &[&str]) -> Result<(Setup, Logits)> {
     let &[task, dtype, rows, vocab, threads, folder] = arguments else {
         return Err("setup takes task, dtype, rows, vocab, threads, folder".into());
     };
@@ -145,4 +159,8 @@ fn read<T: Pod>(path: &Path, len: usize) -> Result<Vec<T>> {
     let mut values = vec![T::zeroed(); len];
     File::open(path)?.read_exact(bytemuck::cast_slice_mut(&mut values))?;
     Ok(values)
+}
+
+fn write<T: Pod>(path: &Path, values: &[T]) -> Result<()> {
+    Ok(fs::write(path, bytemuck::cast_slice(values))?)
 }

@@ -3,10 +3,11 @@
 use burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use surprisal_peers::{Logits, Result, Task, Worker, serve};
+use surprisal_peers::{Logits, Result, Task, Worker, read_setup, serve};
 
 fn main() -> Result<()> {
-    serve(|setup, logits| {
+    serve(|arguments| {
+        let (setup, logits) = read_setup(arguments)?;
         let shape = [setup.rows, setup.vocab];
         let (data, dtype) = match logits {
             Logits::F32(values) => (TensorData::new(values, shape), DType::F32),

@@ -3,10 +3,11 @@
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{loss, ops};
-use surprisal_peers::{Logits, Result, Task, Worker, serve};
+use surprisal_peers::{Logits, Result, Task, Worker, read_setup, serve};
 
 fn main() -> Result<()> {
-    serve(|setup, logits| {
+    serve(|arguments| {
+        let (setup, logits) = read_setup(arguments)?;
         let (shape, device) = ((setup.rows, setup.vocab), Device::Cpu);
         let logits = match logits {
             Logits::F32(values) => Tensor::from_vec(values, shape, &device)?,

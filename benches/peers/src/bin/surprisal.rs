@@ -1,7 +1,7 @@
 //! surprisal as a worker, and the yardsticks: what the machine needs to move the same bytes.
 //!
-//! Its ways are named as in the table, and one setup does for all tasks. Besides, `copy` and `read` are the yardsticks, `evict` clears the
-//! caches for a peer that runs next, and `save` writes rows of the last gradient to be checked.
+//! Its ways are named as in the table, and one setup does for all tasks. Besides, `copy` and `read` are the yardsticks, and `evict` clears the
+//! caches for a peer that runs next.
 
 use std::fs::{self, File};
 use std::hint::black_box;
@@ -12,10 +12,11 @@ use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use surprisal::objective::{Dft, Objective, Sft};
 use surprisal::{Batch, Element, Logits, LogitsMut, Loss, Outputs, Workspace};
-use surprisal_peers::{Logits as Data, Result, Setup, Worker, serve};
+use surprisal_peers::{Logits as Data, Result, Setup, Worker, read_setup, serve};
 
 fn main() -> Result<()> {
-    serve(|setup, logits| {
+    serve(|arguments| {
+        let (setup, logits) = read_setup(arguments)?;
         Ok(match logits {
             Data::F32(logits) => Box::new(Ours::new(setup, logits)?),
             Data::Bf16(logits) => Box::new(Ours::new(setup, logits)?),
@@ -95,16 +96,6 @@ impl<T: Element + Pod> Ours<T> {
         let parts = words.par_chunks(words.len().div_ceil(self.setup.threads));
         black_box(self.pool.install(|| parts.map(sum).max()));
     }
-
-    /// Three rows of the gradient: the first, the middle one, the last.
-    fn save(&self) -> Result<()> {
-        let Setup { rows, vocab, folder, .. } = &self.setup;
-        let mut file = File::create(folder.join("gradient"))?;
-        for row in [0, rows / 2, rows - 1] {
-            file.write_all(bytemuck::cast_slice(&self.second[row * vocab..][..*vocab]))?;
-        }
-        Ok(())
-    }
 }
 
 impl<T: Element + Pod> Worker for Ours<T> {
@@ -130,7 +121,6 @@ impl<T: Element + Pod> Worker for Ours<T> {
             "copy" => self.copy(),
             "read" => self.read(),
             "evict" => {}
-            "save" => self.save()?,
             _ => return Err(format!("cannot {what}").into()),
         }
         Ok(f64::NAN)
@@ -142,6 +132,16 @@ impl<T: Element + Pod> Worker for Ours<T> {
         if what.ends_with("separate") {
             self.second = Vec::new();
         }
+    }
+
+    /// Three rows of the gradient: the first, the middle one, the last.
+    fn save(&self) -> Result<()> {
+        let Setup { rows, vocab, folder, .. } = &self.setup;
+        let mut file = File::create(folder.join("gradient"))?;
+        for row in [0, rows / 2, rows - 1] {
+            file.write_all(bytemuck::cast_slice(&self.second[row * vocab..][..*vocab]))?;
+        }
+        Ok(())
     }
 }
 
