@@ -89,8 +89,8 @@ def run(options: argparse.Namespace, _: list[Peer]) -> int:
 PALETTE = ["#0072b2", "#d55e00", "#009e73", "#cc79a7"]
 INK = "#4b5563"
 WIDTH, HEIGHT = 720, 440
-LEFT, RIGHT, TOP, BOTTOM = 64, 24, 96, 56
-TICKS = [1, 1.1, 1.2, 1.5, 2, 3, 5, 7, 10, 20]
+LEFT, RIGHT, TOP, BOTTOM = 64, 40, 96, 56
+TICKS = [0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.5, 2, 3, 5, 7, 10, 20]
 
 
 def draw(lines: list[Line]) -> str:
@@ -101,7 +101,8 @@ def draw(lines: list[Line]) -> str:
         curves.setdefault(name, []).append(line)
     least, most = (pick(line.workspace_mib for line in lines) for pick in (min, max))
     first, last = log2(least) - 0.3, log2(most) + 0.3
-    low, high = 0.97, 1.1 * max(1.2, *(line.over_products for line in lines))
+    ratios = [line.over_products for line in lines]
+    low, high = min(1, *ratios) / 1.04, max(1.2, *ratios) * 1.1
 
     def x(mib: float) -> float:
         return LEFT + (WIDTH - LEFT - RIGHT) * (log2(mib) - first) / (last - first)
@@ -114,7 +115,7 @@ def draw(lines: list[Line]) -> str:
         text(LEFT, 48, "by size of the workspace; beside the marks, rows of a chunk. Lower is better. Logarithmic."),
         text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 14, "workspace, MiB", anchor="middle"),
     ]
-    for tick in (tick for tick in TICKS if tick < high):
+    for tick in (tick for tick in TICKS if low < tick < high):
         width = 2 if tick == 1 else 0.5
         parts.append(f'<path d="M{LEFT} {y(tick):.1f}H{WIDTH - RIGHT}" stroke="{INK}" stroke-width="{width}"/>')
         parts.append(text(LEFT - 8, y(tick) + 4, f"{tick:g}", anchor="end"))
