@@ -104,9 +104,9 @@ def warm_up(worker: Process, peer: Peer) -> tuple[float, float]:
     return ms, loss
 
 
-def affordable(rounds: int, ms: float, what: str) -> int:
+def affordable(rounds: int, ms: float, what: str, least: int = 1) -> int:
     """As many rounds of calls that take so long."""
-    fewer = min(rounds, next((few for slow, few in SLOW if ms > slow), rounds))
+    fewer = min(rounds, next((max(few, least) for slow, few in SLOW if ms > slow), rounds))
     if fewer < rounds:
         say(f"{what}: {ms / 1e3:.1f} s a call, {fewer} of {rounds} rounds")
     return fewer

@@ -59,7 +59,7 @@ def measure(group: Group) -> Iterator[Line]:
         check_ours(ours, group)
         ways = [str(rows) for rows in chunks(group)]
         memory = {way: ours.ask("memory", way) for way in ways}
-        rounds = affordable(group.rounds, ours.ask("run", "products")[0], str(group))
+        rounds = affordable(group.rounds, ours.ask("run", "products")[0], str(group), least=3)
         times = take_turns(ours, {way: (ours, way) for way in ways}, rounds)
         for way in ways:
             peak, stated = memory[way]

@@ -130,7 +130,7 @@ def pair(ours: Process, peer: Peer, group: Group) -> tuple[Times, Line]:
         errors = group.errors(worker, loss)
         if not errors[0] <= TOLERANCE[problem.dtype]:
             say(f"WRONG LOSS: {peer.name} {group}: {loss:.6g}, in float64 it is {problem.loss:.6g}")
-        rounds = affordable(group.rounds, ms, f"{peer.name} {group}")
+        rounds = affordable(group.rounds, ms, f"{peer.name} {group}", least=3)
         times = take_turns(ours, {peer.name: (worker, peer.way)}, rounds)
         # Last, for what it gives back to the system would be missing. Ours writes gradients into memory that is there.
         memory = worker.ask("memory", peer.way)
