@@ -56,7 +56,9 @@ class Liger(torch.autograd.Function):
     def backward(ctx, upstream: Tensor) -> tuple[Tensor | None, ...]:
         # As the last function of a graph it is given 1, and Liger does not multiply either.
         assert upstream.item() == 1
-        return (*ctx.gradients, None, None)
+        dhidden, dweight = ctx.gradients
+        del ctx.gradients  # whoever holds it too makes autograd copy it
+        return dhidden, dweight, None, None
 
 
 def liger_rows(rows: int, d: int, vocab: int) -> int:
