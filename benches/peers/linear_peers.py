@@ -6,11 +6,11 @@ from workers import KEEP, TARGET, Peer, python, rust
 RETURN = {"MALLOC_MMAP_THRESHOLD_": str(1 << 17)}
 
 # The way is the rows of a chunk, 0 for as many as the library recommends.
-OURS = Peer("surprisal", rust("linear", TARGET), 1, way="0")
+OURS = Peer("surprisal", rust("linear", TARGET / "avx512"), 1, feature="avx512", way="0")
 PEERS = [
-    Peer("surprisal-128", OURS.command, 1, way="128"),
-    Peer("surprisal-avx512", rust("linear", TARGET / "avx512"), 1, feature="avx512", way="0"),
-    Peer("surprisal-return", OURS.command, 1, env=RETURN, way="0"),
+    Peer("surprisal-128", OURS.command, 1, feature="avx512", way="128"),
+    Peer("surprisal-avx2", rust("linear", TARGET), 1, way="0"),
+    Peer("surprisal-return", OURS.command, 1, feature="avx512", env=RETURN, way="0"),
     Peer("torch", python("worker_linear_torch.py", "eager"), 6),
     Peer("torch-keep", python("worker_linear_torch.py", "eager"), 15, env=KEEP),
     Peer("torch-upcast", python("worker_linear_torch.py", "upcast"), 10, dtypes=("bf16",)),
