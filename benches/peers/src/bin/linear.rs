@@ -58,7 +58,7 @@ impl<T: Scalar + Pod> Ours<T> {
         Ok(Self { setup, hidden, weight, dhidden, dweight, workspace, len: None, bare, pool })
     }
 
-    fn layer(&self) -> Result<LinearLoss<'_, Sft, T>> {
+    fn layer(&self) -> Result<LinearLoss<'_, Sft>> {
         let Setup { d, vocab, .. } = self.setup;
         Ok(LinearLoss::new(Loss::new(Sft), Matrix::new(&self.weight, vocab, d)?))
     }
