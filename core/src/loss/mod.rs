@@ -98,6 +98,13 @@ impl<'a, O: Objective> Loss<'a, O> {
         self
     }
 
+    /// The same loss, whose objective is borrowed: for callers that want one of their own.
+    #[must_use]
+    pub fn by_ref(&self) -> Loss<'a, &O> {
+        let Self { ref objective, reduction, extras, level } = *self;
+        Loss { objective, reduction, extras, level }
+    }
+
     /// The SIMD level of the kernels.
     #[must_use]
     pub fn simd_level(&self) -> Level {
