@@ -19,8 +19,10 @@ fn fused(
     }
     reduce_lanes(part, local);
     if inside && lane == 0u {
-        row_outputs[params.first_row + row] = finished(row_inputs[params.first_row + row], shared_parts[local]);
-        shared_rows[slot] = row_grad(row);
+        let output = finished(row_inputs[params.first_row + row], shared_parts[local]);
+        row_outputs[params.first_row + row] = output;
+        // The barrier orders workgroup memory alone: what the others need of the row goes through it.
+        shared_rows[slot] = grad_of(output);
     }
     workgroupBarrier();
     if !inside {
@@ -33,7 +35,7 @@ fn fused(
         if (packet + 1u) * size <= params.vocab {
             store_packet(first + packet, whole_packet(grad, row, packet * size));
         } else {
-            store_packet(first + packet, mixed_packet(first + packet));
+            store_packet(first + packet, last_packet(first + packet, grad, row, packet * size));
         }
     }
 }

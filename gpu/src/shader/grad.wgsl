@@ -11,16 +11,19 @@ struct RowGrad {
     column: u32,
 }
 
-fn row_grad(row: u32) -> RowGrad {
-    let index = params.first_row + row;
+fn grad_of(output: RowOutput) -> RowGrad {
     return RowGrad(
-        row_outputs[index].state,
-        row_outputs[index].stats.max,
-        row_outputs[index].factor,
-        row_outputs[index].uniform,
-        row_outputs[index].target_entry,
-        row_outputs[index].target_id - params.vocab_start,
+        output.state,
+        output.stats.max,
+        output.factor,
+        output.uniform,
+        output.target_entry,
+        output.target_id - params.vocab_start,
     );
+}
+
+fn row_grad(row: u32) -> RowGrad {
+    return grad_of(row_outputs[params.first_row + row]);
 }
 
 // Entries of the gradient at four columns with these logits, rounded.
@@ -52,6 +55,21 @@ fn whole_packet(grad: RowGrad, row: u32, column: u32) -> vec4<u32> {
     return packed(low, gradient(grad, columns + vec4<u32>(4u), logit_quad(source + 4u)));
 }
 
+// A packet with one entry more in a lane.
+fn with_entry(packet: vec4<u32>, lane: u32, grad: RowGrad, row: u32, column: u32) -> vec4<u32> {
+    let bits = logit(params.logits_start + row * params.logits_stride + column);
+    return with_element(packet, lane, gradient(grad, vec4<u32>(column), vec4<u32>(bits)).x);
+}
+
+// The results of a row's last packet, from a column on: padding keeps what it had.
+fn last_packet(packet: u32, grad: RowGrad, row: u32, column: u32) -> vec4<u32> {
+    var words = result_packet(packet);
+    for (var i = 0u; column + i < params.vocab; i++) {
+        words = with_entry(words, i, grad, row, column + i);
+    }
+    return words;
+}
+
 // Element by element: padding and the elements of other chunks keep what they had.
 fn mixed_packet(packet: u32) -> vec4<u32> {
     let size = packet_size(RESULT);
@@ -64,8 +82,7 @@ fn mixed_packet(packet: u32) -> vec4<u32> {
         let row = (index - params.result_start) / params.result_stride;
         let column = (index - params.result_start) % params.result_stride;
         if row < params.rows && column < params.vocab {
-            let z = logit(params.logits_start + row * params.logits_stride + column);
-            words = with_element(words, i, gradient(row_grad(row), vec4<u32>(column), vec4<u32>(z)).x);
+            words = with_entry(words, i, row_grad(row), row, column);
         }
     }
     return words;

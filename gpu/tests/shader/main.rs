@@ -5,7 +5,7 @@ mod generated;
 use std::collections::HashMap;
 
 use naga::back::pipeline_constants::process_overrides;
-use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::valid::{Capabilities, GlobalUse, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, GlobalVariable, Module};
 use surprisal::objective::{Input, Objective, Real, Token};
 use surprisal_gpu::{Destination, linear_shader_sources, shader_source};
@@ -133,6 +133,28 @@ fn every_pipeline_is_valid_and_within_the_limits_of_webgpu() {
                     .unwrap_or_else(|error| panic!("{name}: {error}"));
                 validate(&name, &pipeline);
                 assert_small(&name, &pipeline);
+            }
+        }
+    }
+}
+
+/// A barrier in a workgroup orders its own memory: what one invocation leaves in a buffer, another must not read before the next dispatch.
+#[test]
+fn no_stage_reads_what_it_writes() {
+    for destination in Destination::ALL {
+        let source = shader_source(&Everything, destination);
+        let module = parse(&Variant { name: format!("{destination:?}"), source });
+        let info = validate("Everything", &module);
+        for (index, entry) in module.entry_points.iter().enumerate() {
+            for (handle, global) in module.global_variables.iter() {
+                let name = global.name.as_deref().unwrap_or_default();
+                let is_matrix = matches!(name, "logits" | "results");
+                let is_storage = matches!(global.space, AddressSpace::Storage { .. });
+                // Packets of a matrix are read and written by one invocation.
+                let both = GlobalUse::READ | GlobalUse::WRITE;
+                let uses = info.get_entry_point(index)[handle];
+                let is_passed = is_storage && !is_matrix && uses.contains(both);
+                assert!(!is_passed, "{destination:?}: {} reads and writes {name}", entry.name);
             }
         }
     }
