@@ -36,6 +36,7 @@ pub(crate) struct Params {
     pub(crate) smoothing_per_class: f32,
     pub(crate) class_weight_sum: f32,
     pub(crate) z_loss: f32,
+    pub(crate) zero: u32,
 }
 
 /// What stage 2 is given of a row.
@@ -242,6 +243,7 @@ mod tests {
                 smoothing_per_class,
                 class_weight_sum,
                 z_loss,
+                zero,
             }),
             layout!(RowInput {
                 target_id,

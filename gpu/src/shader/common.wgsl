@@ -4,7 +4,9 @@
 // Logits are read in packets of 16 bytes: 4 f32, or 8 elements of 16 bits. A row may begin anywhere in a packet. Statistics belong to a row, so a
 // packet with a row boundary is read twice; the gradient belongs to a packet, which one invocation writes, so no two rows meet in a word.
 //
-// WGSL may assume that there is neither NaN nor infinity. So both are told by their bits, and "nothing yet" is a finite number.
+// WGSL may assume that there is neither NaN nor infinity, take subnormals for 0, round to either neighbour, and reorder sums. So NaN and infinity are
+// told by their bits, "nothing yet" is a finite number, what is stored in 16 bits is rounded by integers, and a difference that must be taken as it
+// is written is `kept`.
 
 // Elements: 0 f32, 1 bf16, 2 f16.
 override LOGITS: u32 = 0u;
@@ -54,6 +56,8 @@ struct Params {
     smoothing_per_class: f32,
     class_weight_sum: f32,
     z_loss: f32,
+    // 0, which no compiler knows.
+    zero: u32,
 }
 
 // Layout of `RowInput` in layout.rs.

@@ -35,22 +35,39 @@ fn are_invalid(bits: vec4<u32>) -> vec4<bool> {
     return are_nan | ((bits == vec4<u32>(INFINITY_BITS)) & vec4<bool>(params.softcap == 0.0));
 }
 
-// Where logits stand: differences of levels times `params.spread` are exponents, without an offset's digits.
-fn level(bits: vec4<u32>) -> vec4<f32> {
-    let z = bitcast<vec4<f32>>(bits);
-    if params.softcap > 0.0 {
-        // Beyond 15 the hyperbolic tangent is 1 in f32.
-        let argument = params.logit_scale * z / params.softcap;
-        return params.softcap * tanh(clamp(argument, vec4<f32>(-15.0), vec4<f32>(15.0)));
-    }
-    return clamp(z, vec4<f32>(LOWEST), vec4<f32>(LARGEST));
+// Logits within the range of finite numbers.
+fn finite(bits: vec4<u32>) -> vec4<f32> {
+    let magnitude = min(bits & vec4<u32>(0x7fffffffu), bitcast<vec4<u32>>(vec4<f32>(LARGEST)));
+    return bitcast<vec4<f32>>(magnitude | (bits & vec4<u32>(0x80000000u)));
 }
 
-// The derivative of the soft-cap, relative to the logit scale: 4e / (1+e)^2 without cancellation.
-fn slope(bits: vec4<u32>) -> vec4<f32> {
-    let argument = abs(params.logit_scale * bitcast<vec4<f32>>(bits) / params.softcap);
-    let decay = exp(-2.0 * min(argument, vec4<f32>(60.0)));
-    return 4.0 * decay / ((1.0 + decay) * (1.0 + decay));
+// Logits as everything else sees them.
+struct Mapped {
+    // Where they stand: differences of levels times `params.spread` are exponents, without an offset's digits.
+    level: vec4<f32>,
+    // The derivative of the soft-cap, relative to the logit scale.
+    slope: vec4<f32>,
+}
+
+fn mapped(bits: vec4<u32>) -> Mapped {
+    if params.softcap > 0.0 {
+        return capped(params.logit_scale * finite(bits) / params.softcap);
+    }
+    return Mapped(finite(bits), vec4<f32>(1.0));
+}
+
+// cap * tanh u, and the derivative of tanh without cancellation. WGSL's own tangent may be off by 1e-5. From e = e^(-2|u|) they are (1-e) / (1+e), near
+// 0 a series in u^2 (the CPU's minimax fit), and 4e / (1+e)^2.
+fn capped(argument: vec4<f32>) -> Mapped {
+    // Beyond, nothing changes any more.
+    let u = clamp(argument, vec4<f32>(-60.0), vec4<f32>(60.0));
+    let e = exp(-2.0 * abs(u));
+    let inverse = 1.0 / (1.0 + e);
+    let square = u * u;
+    let series = -0.3333328 + square * (0.13331442 + square * (-0.053739656 + square * (0.020638833 + square * -0.0057047494)));
+    let large = sign(u) * ((1.0 - e) * inverse);
+    let tangent = select(large, u + u * (square * series), abs(u) < vec4<f32>(0.625));
+    return Mapped(params.softcap * tangent, 4.0 * e * (inverse * inverse));
 }
 
 // Weights of the classes of four columns.

@@ -31,17 +31,14 @@ fn gradient(row: RowGrad, columns: vec4<u32>, bits: vec4<u32>) -> vec4<u32> {
     if row.state == ZERO {
         return vec4<u32>();
     }
-    let levels = level(bits);
-    let x = clamp((levels - row.max) * params.spread, vec4<f32>(VANISHED), vec4<f32>(0.0));
-    var entries = select(vec4<f32>(0.0), exp(x) * row.factor, levels > vec4<f32>(LOWEST));
+    let z = mapped(bits);
+    let x = clamp((z.level - row.max) * params.spread, vec4<f32>(VANISHED), vec4<f32>(0.0));
+    var entries = select(vec4<f32>(0.0), exp(x) * row.factor, z.level > vec4<f32>(LOWEST));
     if row.uniform != 0.0 {
         entries -= row.uniform * class_weights_of(columns);
     }
     entries = select(entries, vec4<f32>(row.target_entry), columns == vec4<u32>(row.column));
-    if params.softcap > 0.0 {
-        entries *= slope(bits);
-    }
-    return rounded(RESULT, entries, row.state == INVALID);
+    return rounded(RESULT, entries * z.slope, row.state == INVALID);
 }
 
 // The results of a packet that lies in one row, from a column on.

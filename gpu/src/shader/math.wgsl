@@ -1,5 +1,19 @@
 // Functions that what is generated from Rust uses, finite everywhere.
 
+// The value, whose origin is hidden from a compiler that reorders sums.
+fn kept(x: f32) -> f32 {
+    return bitcast<f32>(bitcast<u32>(x) ^ params.zero);
+}
+
+fn is_nan(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7fffffffu) > INFINITY_BITS;
+}
+
+// A factor of what may be 0: finite, or NaN.
+fn limited(x: f32) -> f32 {
+    return select(clamp(x, LOWEST, LARGEST), x, is_nan(x));
+}
+
 fn exponential(x: f32) -> f32 {
     return exp(min(x, 88.0));
 }

@@ -69,7 +69,7 @@ fn with_quad(before: Growing, bits: vec4<u32>, first: u32, target_column: u32) -
     if any(inside & are_invalid(bits)) {
         part.invalid = 1u;
     }
-    let levels = select(vec4<f32>(LOWEST), level(bits), inside);
+    let levels = select(vec4<f32>(LOWEST), mapped(bits).level, inside);
     let largest = max(max(levels.x, levels.y), max(levels.z, levels.w));
     if largest > part.max {
         part = rebased(part, largest);
@@ -86,8 +86,8 @@ fn with_quad(before: Growing, bits: vec4<u32>, first: u32, target_column: u32) -
     let x = max(distances, vec4<f32>(VANISHED));
     let e = select(vec4<f32>(0.0), exp(x), counted);
     let more = sum_of(e) - lost;
-    let others = part.others + more;
-    lost = (others - part.others) - more;
+    let others = kept(part.others + more);
+    lost = kept(others - part.others) - more;
     part.others = others;
     if params.moments != 0u {
         let leader = columns + vec4<u32>(params.vocab_start) == vec4<u32>(part.argmax);

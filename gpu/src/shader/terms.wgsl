@@ -13,7 +13,7 @@ struct Softmax {
 
 fn softmax_of(stats: Part) -> Softmax {
     let leads = stats.target_logit == stats.max;
-    let x = clamp((stats.target_logit - stats.max) * params.spread, LOWEST, 0.0);
+    let x = clamp(kept(stats.target_logit - stats.max) * params.spread, LOWEST, 0.0);
     let decayed = select(0.0, exp(max(x, VANISHED)), stats.target_logit > LOWEST);
     let at_target = select(decayed, 1.0, leads);
     let sum = stats.others + at_target;
@@ -86,9 +86,9 @@ fn finished(input: RowInput, stats: Part) -> RowOutput {
     }
     let coefs = coefs_of(term, values);
     row.state = ACTIVE;
-    row.factor = coefs.prob / softmax.sum * params.logit_scale;
-    row.uniform = coefs.uniform * params.logit_scale;
-    row.target_entry = coefs.at_target * params.logit_scale;
+    row.factor = limited(coefs.prob / softmax.sum * params.logit_scale);
+    row.uniform = limited(coefs.uniform * params.logit_scale);
+    row.target_entry = limited(coefs.at_target * params.logit_scale);
     return row;
 }
 

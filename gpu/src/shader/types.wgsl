@@ -14,32 +14,41 @@ fn widened(kind: u32, halves: vec4<u32>) -> vec4<u32> {
     if kind == 1u {
         return halves << vec4<u32>(16u);
     }
-    // binary16: exponent and mantissa in the places that f32 has for them; the product moves the bias.
-    let magnitude = (halves & vec4<u32>(0x7fffu)) << vec4<u32>(13u);
+    // binary16: exponent and mantissa in the places that f32 has for them, with its bias; subnormals are multiples of 2^-24.
+    let magnitude = halves & vec4<u32>(0x7fffu);
     let sign = (halves & vec4<u32>(0x8000u)) << vec4<u32>(16u);
-    let finite = bitcast<vec4<u32>>(bitcast<vec4<f32>>(magnitude) * 5.192296858534828e33);
-    let special = magnitude | vec4<u32>(INFINITY_BITS);
-    return select(finite, special, magnitude >= vec4<u32>(0x0f800000u)) | sign;
+    let moved = magnitude << vec4<u32>(13u);
+    let subnormal = bitcast<vec4<u32>>(vec4<f32>(magnitude) * 5.9604644775390625e-8);
+    let finite = select(moved + 0x38000000u, subnormal, magnitude < vec4<u32>(0x400u));
+    return select(finite, moved | vec4<u32>(INFINITY_BITS), magnitude >= vec4<u32>(0x7c00u)) | sign;
 }
 
-// Numbers rounded once, to nearest, ties to even; in the low bits.
+// Bits without the last `shift`, to nearest, ties to even.
+fn shifted(bits: vec4<u32>, shift: vec4<u32>) -> vec4<u32> {
+    let odd = (bits >> shift) & vec4<u32>(1u);
+    return (bits + odd + (vec4<u32>(1u) << (shift - 1u)) - 1u) >> shift;
+}
+
+// Numbers rounded once, to nearest, ties to even; in the low bits. Every NaN becomes the same one.
 fn rounded(kind: u32, values: vec4<f32>, invalid: bool) -> vec4<u32> {
     let bits = bitcast<vec4<u32>>(values);
+    let magnitude = bits & vec4<u32>(0x7fffffffu);
+    let are_nan = vec4<bool>(invalid) | (magnitude > vec4<u32>(INFINITY_BITS));
     if kind == 0u {
-        return select(bits, vec4<u32>(NAN_BITS), invalid);
+        return select(bits, vec4<u32>(NAN_BITS), are_nan);
     }
     if kind == 1u {
-        let odd = (bits >> vec4<u32>(16u)) & vec4<u32>(1u);
-        return select((bits + odd + 0x7fffu) >> vec4<u32>(16u), vec4<u32>(0x7fc0u), invalid);
+        return select(shifted(bits, vec4<u32>(16u)), vec4<u32>(NAN_BITS >> 16u), are_nan);
     }
     let sign = (bits & vec4<u32>(0x80000000u)) >> vec4<u32>(16u);
-    let magnitude = bits & vec4<u32>(0x7fffffffu);
-    let odd = (magnitude >> vec4<u32>(13u)) & vec4<u32>(1u);
-    let normal = (magnitude + odd + 0xc8000fffu) >> vec4<u32>(13u);
-    let subnormal = bitcast<vec4<u32>>(bitcast<vec4<f32>>(magnitude) + 0.5) - 0x3f000000u;
-    let finite = select(normal, subnormal, magnitude < vec4<u32>(0x38800000u));
-    let limited = select(vec4<u32>(0x7c00u), finite, magnitude < vec4<u32>(0x477ff000u));
-    return select(limited | sign, vec4<u32>(0x7e00u), invalid);
+    let normal = shifted(magnitude - 0x38000000u, vec4<u32>(13u));
+    // A multiple of 2^-24, from the significand with its leading bit; below half of one it is 0.
+    let significand = (magnitude & vec4<u32>(0x7fffffu)) | vec4<u32>(0x800000u);
+    let exponent = clamp(magnitude >> vec4<u32>(23u), vec4<u32>(101u), vec4<u32>(112u));
+    let subnormal = shifted(significand, 126u - exponent);
+    let within = select(normal, subnormal, magnitude < vec4<u32>(0x38800000u));
+    let limited = select(vec4<u32>(0x7c00u), within, magnitude < vec4<u32>(0x477ff000u));
+    return select(limited | sign, vec4<u32>(0x7e00u), are_nan);
 }
 
 // A word with another element of 16 bits in its low half or, if `odd` is 1, its high one.

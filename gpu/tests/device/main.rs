@@ -4,6 +4,7 @@ mod agreement;
 #[path = "../common/mod.rs"]
 mod common;
 mod degenerate;
+mod hazards;
 mod oracle;
 mod refusals;
 mod vectors;
@@ -36,6 +37,11 @@ fn main() {
         ),
         ("ignored_rows_are_not_read", degenerate::ignored_rows_are_not_read),
         ("no_rows_are_a_report_of_zeros", degenerate::no_rows_are_a_report_of_zeros),
+        ("nan_has_one_pattern", hazards::nan_has_one_pattern),
+        ("subnormal_logits_of_f16", hazards::subnormal_logits_of_f16),
+        ("results_are_rounded_to_nearest", hazards::results_are_rounded_to_nearest),
+        ("a_soft_cap_costs_no_digits", hazards::a_soft_cap_costs_no_digits),
+        ("infinity_times_nothing_is_nothing", hazards::infinity_times_nothing_is_nothing),
         ("few_long_rows", agreement::few_long_rows),
         ("more_than_one_binding", agreement::more_than_one_binding),
         ("an_objective_of_ones_own", agreement::an_objective_of_ones_own),

@@ -9,7 +9,11 @@ use surprisal_tests::problem::Problem;
 use surprisal_tests::storage::Storage;
 use surprisal_tests::tolerance::{BF16, F16, F32, Rounding, assert_outcome};
 
-fn check<T: HostElement + Storage>(problem: &Problem, rounding: Rounding, layout: Layout) {
+pub(crate) fn check<T: HostElement + Storage>(
+    problem: &Problem,
+    rounding: Rounding,
+    layout: Layout,
+) {
     let problem = problem.clone().rounded::<T>();
     let oracle = problem.oracle();
     for way in WAYS {
