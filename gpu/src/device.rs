@@ -24,6 +24,18 @@ pub struct Gpu {
     queue: wgpu::Queue,
 }
 
+/// What is opened first.
+fn rank(device: wgpu::DeviceType) -> u8 {
+    match device {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        // A part of a GPU somewhere, which is usually a large one.
+        wgpu::DeviceType::VirtualGpu => 1,
+        wgpu::DeviceType::IntegratedGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    }
+}
+
 fn name_of(adapter: &wgpu::Adapter) -> AdapterName {
     let info = adapter.get_info();
     let is_software = info.device_type == wgpu::DeviceType::Cpu;
@@ -34,8 +46,8 @@ fn adapters() -> Vec<wgpu::Adapter> {
     let descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
     let instance = wgpu::Instance::new(descriptor);
     let mut all = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
-    // A GPU before software; stable, so that an index means the same from call to call.
-    all.sort_by_key(|adapter| name_of(adapter).is_software);
+    // Stable, so that an index means the same from call to call.
+    all.sort_by_key(|adapter| rank(adapter.get_info().device_type));
     all
 }
 
@@ -55,13 +67,13 @@ fn end_inside(buffer: &wgpu::Buffer, offset: u64, len: usize) -> Result<u64, Err
 }
 
 impl Gpu {
-    /// Every adapter of this machine, the real ones first.
+    /// Every adapter of this machine: GPUs of their own, then those within a processor, then software.
     #[must_use]
     pub fn list() -> Vec<AdapterName> {
         adapters().iter().map(name_of).collect()
     }
 
-    /// The first adapter.
+    /// The first adapter of [`Gpu::list`].
     ///
     /// # Errors
     /// [`Error::NoAdapter`], [`Error::Device`].
@@ -238,5 +250,17 @@ impl Gpu {
     /// An encoder of this device.
     pub(crate) fn encoder(&self) -> wgpu::CommandEncoder {
         self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wgpu::DeviceType::{Cpu, DiscreteGpu, IntegratedGpu, Other, VirtualGpu};
+
+    #[test]
+    fn gpus_of_their_own_come_first_and_software_last() {
+        let mut all = [Cpu, Other, IntegratedGpu, DiscreteGpu, VirtualGpu];
+        all.sort_by_key(|&device| super::rank(device));
+        assert_eq!(all, [DiscreteGpu, VirtualGpu, IntegratedGpu, Other, Cpu]);
     }
 }

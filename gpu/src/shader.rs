@@ -1,10 +1,12 @@
 //! The shader: its fixed parts, where results go, and what is generated from definitions in Rust: the objective, and the arithmetic from its
 //! value and slope to the coefficients of the gradient.
 
+use std::sync::LazyLock;
+
 use surprisal::backend::{Coefs, Options, RowValues, Term};
 use surprisal::objective::{Objective, Token};
 
-use crate::sym::{Sym, body};
+use crate::sym::{Sym, body, on_new_graph};
 
 /// What all shaders share.
 pub(crate) const TYPES: &str = include_str!("shader/types.wgsl");
@@ -51,7 +53,8 @@ impl Destination {
 #[must_use]
 pub fn shader_source(objective: &impl Objective, destination: Destination) -> String {
     let mut source = FIXED.join("\n");
-    for part in [destination.bindings(), &objective_source(objective), &arithmetic_source()] {
+    let objective = on_new_graph(|| objective_source(objective));
+    for part in [destination.bindings(), &objective, &ARITHMETIC] {
         source.push('\n');
         source.push_str(part);
     }
@@ -93,6 +96,9 @@ fn objective(token: Token) -> vec2<f32> {{
 "
     )
 }
+
+/// What all objectives share, printed once.
+static ARITHMETIC: LazyLock<String> = LazyLock::new(|| on_new_graph(arithmetic_source));
 
 /// The functions of `surprisal::backend` from an objective's value and weight to the coefficients of a row.
 fn arithmetic_source() -> String {

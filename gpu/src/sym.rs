@@ -9,8 +9,8 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 
 use surprisal::objective::Real;
 
-pub(crate) use graph::body;
 use graph::{Expr, add, call, call2, chain, div, input, literal, mul, select, sub, weigh};
+pub(crate) use graph::{body, on_new_graph};
 
 /// A value and its derivative with respect to ln p of the target, as expressions.
 #[derive(Clone, Copy, Debug)]

@@ -1,4 +1,4 @@
-//! The expression graph of a thread: what is equal is one node, what is known is computed at once.
+//! The expression graph of a function: what is equal is one node, what is known is computed at once.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -43,6 +43,14 @@ struct Graph {
 
 thread_local! {
     static GRAPH: RefCell<Graph> = RefCell::default();
+}
+
+/// Runs what prints functions on a graph of its own, which is gone afterwards.
+pub(crate) fn on_new_graph<R>(print: impl FnOnce() -> R) -> R {
+    let outer = GRAPH.take();
+    let printed = print();
+    GRAPH.set(outer);
+    printed
 }
 
 fn node(node: Node) -> Expr {
@@ -194,4 +202,18 @@ fn number(value: f64) -> String {
     #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
     let value = f64::from(value as f32);
     format!("f32({value:e})")
+}
+
+#[cfg(test)]
+mod tests {
+    use surprisal::objective::Dft;
+
+    use super::GRAPH;
+    use crate::shader::{Destination, shader_source};
+
+    #[test]
+    fn nothing_is_left_of_a_function() {
+        drop(shader_source(&Dft, Destination::Separate));
+        assert_eq!(GRAPH.with_borrow(|graph| (graph.nodes.len(), graph.known.len())), (0, 0));
+    }
 }

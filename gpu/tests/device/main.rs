@@ -5,6 +5,7 @@ mod agreement;
 mod common;
 mod degenerate;
 mod hazards;
+mod limits;
 mod oracle;
 mod refusals;
 mod vectors;
@@ -42,6 +43,7 @@ fn main() {
         ("results_are_rounded_to_nearest", hazards::results_are_rounded_to_nearest),
         ("a_soft_cap_costs_no_digits", hazards::a_soft_cap_costs_no_digits),
         ("infinity_times_nothing_is_nothing", hazards::infinity_times_nothing_is_nothing),
+        ("the_limits_of_webgpu_suffice", limits::the_limits_of_webgpu_suffice),
         ("few_long_rows", agreement::few_long_rows),
         ("more_than_one_binding", agreement::more_than_one_binding),
         ("an_objective_of_ones_own", agreement::an_objective_of_ones_own),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use surprisal::backend::{Coefs, Options, RowValues, Term};
-use surprisal::objective::{Builtin, Dual, Objective, Token};
+use surprisal::objective::{Builtin, Dual, Objective, Real, Token};
 use surprisal_gpu::{Destination, shader_source};
 use surprisal_tests::cases::objectives;
 
@@ -227,4 +227,22 @@ fn a_function_has_one_text() {
     let first = shader_source(&Everything, Destination::Separate);
     objectives().iter().for_each(|objective| drop(shader_source(objective, Destination::InPlace)));
     assert_eq!(shader_source(&Everything, Destination::Separate), first);
+    // Names come from the text alone: the same in another thread, and for an objective that computes more than it returns.
+    let elsewhere =
+        std::thread::spawn(|| shader_source(&Everything, Destination::Separate)).join().unwrap();
+    assert_eq!(elsewhere, first);
+    let source = |objective| shader_source(&objective, Destination::Separate);
+    assert_eq!(source(Verbose { asides: 3 }), source(Verbose { asides: 0 }));
+}
+
+/// ln p, after other things that nobody asked for.
+struct Verbose {
+    asides: u32,
+}
+
+impl Objective for Verbose {
+    fn loss<R: Real>(&self, t: &Token<R>) -> R {
+        (0..self.asides).for_each(|aside| drop((t.log_p * f64::from(aside)).exp()));
+        -(t.log_p * 0.5).exp() * t.log_p
+    }
 }
