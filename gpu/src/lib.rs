@@ -98,6 +98,8 @@ mod call;
 mod device;
 mod dispatch;
 mod error;
+#[cfg(test)]
+mod export;
 mod host;
 mod layout;
 mod linear;

@@ -195,13 +195,20 @@ pub(crate) fn check_known(
 
 /// The uniforms of a call. Where its rows lie is told chunk by chunk.
 fn params(logits: &Matrix<'_>, options: &PlanOptions<'_>) -> Params {
-    let extras = options.extras;
     Params {
         rows: logits.rows,
         vocab: logits.vocab,
         splits: if is_short(logits.vocab) { 1 } else { splits(logits) },
         logits_stride: logits.row_stride,
         vocab_start: logits.vocab_start,
+        ..of_options(options)
+    }
+}
+
+/// The options among the uniforms.
+pub(crate) fn of_options(options: &PlanOptions<'_>) -> Params {
+    let extras = options.extras;
+    Params {
         class_weights: u32::from(options.class_weights.is_some()),
         extras_scale: u32::from(options.extras_scale == ExtrasScale::Objective),
         moments: u32::from(options.moments),
