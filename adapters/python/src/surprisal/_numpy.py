@@ -49,7 +49,7 @@ def matrix(name, value, writable=False):
     np = numpy()
     if not isinstance(value, np.ndarray) or value.ndim < 2 or value.shape[-1] == 0:
         refuse(name, "is no numpy array [..., vocab] of two dimensions or more")
-    if any(stride == 0 and size > 1 for stride, size in zip(value.strides, value.shape)):
+    if value.size > 0 and any(stride == 0 and size > 1 for stride, size in zip(value.strides, value.shape)):
         refuse(name, "is broadcast: its rows share memory (numpy.ascontiguousarray makes an array of its own)")
     rows = value.reshape(value.size // value.shape[-1], value.shape[-1])
     if not is_row_major(rows.shape, array(rows).strides):
