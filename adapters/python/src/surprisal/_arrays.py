@@ -31,7 +31,7 @@ class Array:
 def is_row_major(shape, strides):
     """Whether a matrix has rows of adjacent entries that do not overlap."""
     (rows, columns), (row, column) = shape, strides
-    return (columns <= 1 or column == 1) and (rows <= 1 or row >= columns)
+    return rows == 0 or (columns <= 1 or column == 1) and (rows == 1 or row >= columns)
 
 
 def check_matrix(name, array):

@@ -1,5 +1,7 @@
 """A loss and a batch from keywords: the fields of the C structs by their names."""
 
+from numbers import Real
+
 from . import _abi
 from ._library import checked, main, new, refuse
 
@@ -9,9 +11,12 @@ INPUTS = PER_ROW | {"cu_seqlens": "i64", "pairs": "u64", "keep": "u8", "class_we
 
 
 def split(options):
-    """Keywords that are inputs, and those that are options of the loss; None is the default of any."""
+    """Keywords that are inputs, and those that are options of the loss; None is the default of any.
+
+    A number is an option: `keep` is rft's flags or rho1's share.
+    """
     given = {name: value for name, value in options.items() if value is not None}
-    return {name: given.pop(name) for name in INPUTS if name in given}, given
+    return {name: given.pop(name) for name in INPUTS if name in given and not isinstance(given[name], Real)}, given
 
 
 def loss(objective, options):
