@@ -16,7 +16,7 @@ use surprisal_tests::storage::Storage;
 use crate::host::HostElement;
 use crate::layout::{Params, Part, RowInput, RowOutput};
 use crate::matrix::Dtype;
-use crate::pipelines::GROUP;
+use crate::binder::GROUP;
 use crate::record::of_options;
 use crate::rows::Rows;
 use crate::shader::{Destination, shader_source};
