@@ -47,6 +47,11 @@ class Linear(unittest.TestCase):
         hidden, weight, bias = self.tensors
         self.agrees([hidden, weight.t().contiguous().t(), bias], 1e-5)
 
+    def test_autocast_does_not_round_the_products(self):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            value = linear_loss(*self.tensors[:2], self.targets, chunk_rows=7)
+        self.assertEqual(value.item(), linear_loss(*self.tensors[:2], self.targets, chunk_rows=7).item())
+
     def test_only_what_requires_a_gradient_gets_one(self):
         hidden, weight, _ = self.tensors
         for wanted in ((True, False), (False, True)):

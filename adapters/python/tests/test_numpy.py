@@ -1,5 +1,7 @@
 """The functions over numpy arrays: against PyTorch's vectors in float64 and against the oracle."""
 
+import os
+import signal
 import unittest
 
 import numpy
@@ -75,6 +77,15 @@ class Layouts(unittest.TestCase):
                 many = surprisal.forward_backward(self.logits, self.targets, objective, outputs=("losses",), threads=threads, **self.inputs)
                 self.assertTrue((many.dlogits == one.dlogits).all() and (many.outputs["losses"] == one.outputs["losses"]).all())
                 self.assertAlmostEqual(many.loss, one.loss, places=12)
+
+    def test_a_fork_has_threads_of_its_own(self):
+        surprisal.forward(self.logits, self.targets, threads=2)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)  # ends a child that waits for threads of its parent
+            surprisal.forward(self.logits, self.targets, threads=2)
+            os._exit(0)
+        self.assertEqual(os.waitpid(child, 0)[1], 0)
 
     def test_in_place_and_other_types(self):
         z = self.logits.copy()
