@@ -47,6 +47,20 @@ class Linear(unittest.TestCase):
         hidden, weight, bias = self.tensors
         self.agrees([hidden, weight.t().contiguous().t(), bias], 1e-5)
 
+    def test_threads_share_what_lies_between_the_products(self):
+        from surprisal.torch import _product
+
+        hidden, weight, targets = torch.randn(300, 8), torch.randn(1000, 8), torch.randint(0, 1000, (300,))
+        lanes, kept = [], _product.each
+        _product.each = lambda count, work: (lanes.append(count), kept(count, work))[1]
+        try:
+            runs = [run(lambda h, w: linear_loss(h, w, targets, threads=threads), (hidden, weight)) for threads in (1, 2)]
+        finally:
+            _product.each = kept
+        self.assertEqual(set(lanes), {1, 2})
+        self.assertEqual(runs[0][0], runs[1][0])
+        self.assertTrue(all((one == two).all() for one, two in zip(runs[0][1], runs[1][1])))
+
     def test_autocast_does_not_round_the_products(self):
         with torch.autocast("cpu", dtype=torch.bfloat16):
             value = linear_loss(*self.tensors[:2], self.targets, chunk_rows=7)

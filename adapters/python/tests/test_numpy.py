@@ -64,6 +64,10 @@ class Values(unittest.TestCase):
             self.assertGreater(reference.check_gradient(lambda z: reference.surrogate(z, logits, targets, objective, **inputs), logits,
                                                         1.01 * gradient), 1e-3)
 
+    def test_an_exception_in_a_checked_function_arrives(self):
+        with self.assertRaises(ZeroDivisionError):
+            reference.check_gradient(lambda x: 1 / 0, numpy.ones(2), numpy.ones(2))
+
 
 class Layouts(unittest.TestCase):
     def setUp(self):
