@@ -194,7 +194,7 @@ class InPlace(unittest.TestCase):
         with self.assertRaisesRegex(surprisal.Error, "leaf"):
             loss(self.leaf, self.targets, in_place=True)
         with self.assertRaisesRegex(surprisal.Error, "contiguous"):
-            loss((1.0 * self.leaf).t(), self.targets[:30] if len(self.targets) >= 30 else torch.zeros(30, dtype=torch.int64), in_place=True)
+            loss((1.0 * self.leaf).t(), torch.zeros(30, dtype=torch.int64), in_place=True)
         with self.assertRaisesRegex(RuntimeError, "modified by an inplace operation"):
             loss(torch.tanh(self.leaf), self.targets, in_place=True).backward()
         z = 1.0 * self.leaf
