@@ -87,7 +87,8 @@
 //! Shading languages may assume that there are neither NaN nor infinities, so both are told by their bits, and rows are as on the CPU: ignored ones
 //! have a gradient of 0, those without a softmax are NaN, an impossible target costs +∞ or nothing. Besides: losses beyond 1e12 count as infinite,
 //! logits below −3e38 as −∞, ties that a soft-cap makes in f32 count as correct, and ln p of an impossible token is −1e18, so that weights which
-//! grow with it stay finite.
+//! grow with it stay finite. Every NaN of a gradient is the quiet one without a payload (0x7fc00000, 0x7fc0, 0x7e00); coefficients beyond the range of
+//! f32 are limited to ±3e38.
 //!
 //! # Limits
 //! Matrices of any size: rows are bound in parts where the device binds less (2 GiB, or 128 MiB on software). A row must fit one binding.
