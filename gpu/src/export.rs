@@ -13,10 +13,10 @@ use surprisal_tests::cases::{Content, objectives, problem};
 use surprisal_tests::problem::Problem;
 use surprisal_tests::storage::Storage;
 
+use crate::binder::GROUP;
 use crate::host::HostElement;
 use crate::layout::{Params, Part, RowInput, RowOutput};
 use crate::matrix::Dtype;
-use crate::binder::GROUP;
 use crate::record::of_options;
 use crate::rows::Rows;
 use crate::shader::{Destination, shader_source};
