@@ -61,7 +61,8 @@ impl<M: Gemm> Gemm for &M {
 /// The `gemm` crate (with feature `gemm`): on this thread, or with feature `rayon` on the current pool.
 ///
 /// It packs operands into memory of its own: of f32 operands at most [`BLOCK`](Self::BLOCK) rows of a block of the inner dimension during a
-/// product, and more for each thread, which it keeps. Chunks of 256 rows with d = 48 and 20 000 classes took 1.4 MB at the most.
+/// product, and more for each thread. That is 3 to 5 MiB in the shapes of `benches/record/2026-11-22`; but it is allocated for every product anew, and
+/// glibc's heap grows by ten times as much around it, unless `MALLOC_MMAP_THRESHOLD_` is set.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DefaultGemm;
 
