@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes the source of the C library as one archive that builds without a network: surprisal-VERSION.tar.gz in OUT_DIR, with the crates it
-# needs. Of the workspace it has the crates `core` and `capi`, without what only their tests use and without the GPU.
+# needs. Of the workspace it has the crates `core`, `linear` and `capi`, without what only their tests use, the gemm crate and the GPU.
 #
 #     capi/source_tarball.sh OUT_DIR
 set -eu
@@ -20,7 +20,7 @@ mkdir "$work/$name"
 tree=$work/$name
 
 (cd "$root" && tar -cf - CMakeLists.txt Cargo.toml Cargo.lock CHANGELOG.md LICENSE-APACHE LICENSE-MIT README.md cmake core docs/embedding \
-    include capi/Cargo.toml capi/cut.sh capi/src) | (cd "$tree" && tar -xf -)
+    include linear/Cargo.toml linear/src capi/Cargo.toml capi/cut.sh capi/src) | (cd "$tree" && tar -xf -)
 rm -rf "$tree/capi/src/gpu" "$tree/include/surprisal_gpu.h"
 
 # edit FILE AWK_PROGRAM
@@ -29,13 +29,17 @@ edit() {
     cp "$work/edited" "$tree/$1"
 }
 edit Cargo.toml '/^default-members/ { next } /^exclude/ { next }
-    /^members/ { $0 = "members = [\"core\", \"capi\"]" }
+    /^members/ { $0 = "members = [\"core\", \"linear\", \"capi\"]" }
     /^\[/ { skip = /^\[profile\.dev/ }
     !skip'
-for crate in core capi; do
+for crate in core linear capi; do
     edit $crate/Cargo.toml '/^surprisal-gpu/ { next }
         /^gpu = / { $0 = "gpu = []" }
-        /^\[/ { skip = /^\[dev-dependencies/ }
+        /^default = \["gemm"/ { $0 = "default = []" }
+        /^gemm = { version/ { next }
+        /^(gemm|avx512) = / { $0 = $1 " = []" }
+        { sub(/"gemm\?\/rayon", /, "") }
+        /^\[/ { skip = /^\[dev-dependencies|^\[\[(bench|test)\]\]/ }
         !skip'
 done
 
