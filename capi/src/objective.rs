@@ -89,7 +89,7 @@ pub(crate) fn builtin(objective: objective_value) -> Result<Builtin, Failure> {
 #[unsafe(no_mangle)]
 #[must_use]
 pub extern "C" fn surprisal_objective_scope(objective: objective_value) -> i32 {
-    match builtin(objective).map(|objective| objective.group_pass().is_some()) {
+    match builtin(objective).map(|objective| objective.group_plan().is_some()) {
         Ok(false) => surprisal_scope::SURPRISAL_SCOPE_TOKEN as i32,
         Ok(true) => surprisal_scope::SURPRISAL_SCOPE_GROUP as i32,
         Err(failure) => failure.status as i32,

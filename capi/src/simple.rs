@@ -31,7 +31,7 @@ pub unsafe extern "C" fn surprisal_simple_f32(
 ) -> surprisal_status {
     let call = |mut memory: Memory| {
         let objective = builtin(objective)?;
-        if objective.group_pass().is_some() {
+        if objective.group_plan().is_some() {
             let message = "is of group scope: use surprisal_forward_backward, with a workspace";
             return Err(Failure::option("objective", message));
         }

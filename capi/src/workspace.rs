@@ -101,7 +101,7 @@ impl Layout {
     /// Of a call on logits.
     fn new(loss: &LossInput<'_>, rows: usize, vocab: usize) -> Result<Self, Failure> {
         let (rows, scratch) =
-            if loss.objective.group_pass().is_some() { (rows, 0) } else { (0, vocab) };
+            if loss.objective.group_plan().is_some() { (rows, 0) } else { (0, vocab) };
         Self::of(rows, scratch)
     }
 

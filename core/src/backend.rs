@@ -7,7 +7,7 @@ pub use crate::grad::{Coefs, Options, RowValues, Term};
 use crate::loss::context::Context;
 use crate::loss::{ExtrasScale, Loss};
 use crate::objective::{EXTRA_INPUTS, Objective, Real, TokenTerm};
-use crate::reduction::{Denominator, DivisorCursor};
+use crate::reduction::{Denominator, DivisorCursor, Reduction};
 use crate::report::{LossReport, Totals, over};
 use crate::rows::sum_rows;
 use crate::stats::{RowStats, Softmax};
@@ -60,6 +60,10 @@ pub struct PlanOptions<'a> {
     pub extras: Options<f64>,
     /// Whether the objective, or [`Loss::with_moments`], wants the sums for entropy and Σp².
     pub moments: bool,
+    /// What losses are divided by.
+    pub reduction: Reduction,
+    /// [`Loss::grad_scale`].
+    pub grad_scale: f32,
 }
 
 /// Coefficients of a gradient row: `dz[j] = (factor·exp(z'[j] − max) − uniform·w[j])·∂z'/∂z / logit_scale`, and in its place for the target
@@ -92,7 +96,7 @@ impl<'a, O: Objective> Loss<'a, O> {
         vocab_total: usize,
     ) -> Result<Plan<'c, O>, Error> {
         let context = self.check_batch(batch, batch.range().len(), vocab_total)?;
-        let grouped = self.objective().group_pass().is_some();
+        let grouped = self.objective().group_plan().is_some();
         let denominator = if grouped { None } else { Some(context.denominator()?) };
         Ok(Plan { context, denominator })
     }
@@ -110,6 +114,8 @@ impl<O: Objective> Plan<'_, O> {
             extras_scale: extras.scale,
             extras: *options,
             moments: self.context.sums_moments(),
+            reduction: self.context.reduction,
+            grad_scale: extras.grad_scale,
         }
     }
 

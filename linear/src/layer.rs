@@ -236,7 +236,7 @@ impl<'a, O: Objective, M: Gemm> LinearLoss<'a, O, M> {
     }
 
     fn is_grouped(&self) -> bool {
-        self.loss.objective().group_pass().is_some()
+        self.loss.objective().group_plan().is_some()
     }
 
     fn vocab_total(&self) -> usize {

@@ -120,7 +120,7 @@ fn moves(problem: &Problem, rows: &[Option<Row>], exact: &[RowStats]) -> Vec<Vec
     let each = active
         .flat_map(|(index, row)| row.moved(moments).into_iter().map(move |both| (index, both)))
         .map(|(index, both)| both.map(|moved| alone(index, moved)).to_vec());
-    let grouped = problem.objective.group_pass().is_some();
+    let grouped = problem.objective.group_plan().is_some();
     each.chain(grouped.then(|| vec![pattern(&|_| true), pattern(&|_| false)])).collect()
 }
 

@@ -125,7 +125,7 @@ fn in_ranges(problem: &Problem, size: usize) -> (LossReport, Vec<f64>) {
         let part = &problem.logits[range.start * vocab..range.end * vocab];
         Logits::new(part, range.len(), vocab).unwrap()
     };
-    let of_tokens = problem.objective.group_pass().is_none();
+    let of_tokens = problem.objective.group_plan().is_none();
     let denominator = loss.denominator(&batch, &mut sequence_tokens).unwrap();
     let batch = batch.denominator(denominator);
     for range in &ranges {

@@ -366,7 +366,7 @@ fn missing_workspace_is_named() {
     let z = [0.5_f32; ROWS * VOCAB];
     let mut dz = [9.0_f32; ROWS * VOCAB];
     let batch = full(&Batch::new(&[0, 1, 2, 3]));
-    for objective in Builtin::all().filter(|o| o.group_pass().is_some()) {
+    for objective in Builtin::all().filter(|o| o.group_plan().is_some()) {
         let loss = Loss::new(objective).reduction(Reduction::Sum);
         let mut terms = [NINES; ROWS];
         let mut call = |workspace: Workspace<'_>| {

@@ -146,7 +146,7 @@ fn per_token_outputs() {
                 assert!(close(f64::from(weights[row]), p[row], 1e-6));
             }
         }
-        assert!(objective.group_pass().is_none() || report.tokens > 0);
+        assert!(objective.group_plan().is_none() || report.tokens > 0);
     }
 }
 

@@ -2,8 +2,8 @@
 //! every objective against the oracle in all of them at once.
 
 use surprisal::objective::{
-    Group, GroupPass, Grpo, Input, Normalize, Objective, Ppo, Real, Scalars, Sft, TalrAuto,
-    TauFrom, Token, TokenTerm,
+    GroupPlan, Grpo, Input, Normalize, Objective, Over, Ppo, Real, Selection, Sft, Statistic,
+    TalrAuto, TauFrom, Token, TokenTerm,
 };
 use surprisal::{
     Argument, Batch, Element, Error, ExtrasScale, Logits, LogitsMut, Loss, LossReport, Outputs,
@@ -412,34 +412,43 @@ fn extra_inputs() {
     assert_eq!(loss.forward(logits(), &full), Err(Error::ExtraInputs { name: "fifth" }));
 }
 
-/// A user's own group pass decides what takes part; the temperature that it finds is in the report.
+/// A user's own plan decides what takes part; the temperature that it finds is in the report.
 #[test]
-fn group_passes_of_ones_own() {
+fn plans_of_ones_own() {
+    /// −2·ln p on the half of the tokens with the largest `score`.
     #[derive(Clone, Copy, Debug)]
-    struct Alternate;
-    impl Objective for Alternate {
+    struct BestHalf;
+    impl Objective for BestHalf {
         fn loss<R: Real>(&self, t: &Token<R>) -> R {
-            -(t.shared[0] * t.log_p)
+            -(t.shared[0] * t.log_p * 2.0)
         }
 
-        fn group_pass(&self) -> Option<&dyn GroupPass> {
-            Some(self)
+        fn inputs(&self) -> &'static [Input] {
+            &[Input::Extra("score")]
+        }
+
+        fn group_plan(&self) -> Option<GroupPlan> {
+            let steps = [Statistic::Top(0.5).over(Over::Batch), Statistic::Sum.over(Over::Batch)];
+            Some(GroupPlan::of(steps).select(Selection::Step(0)))
+        }
+
+        fn step<R: Real>(&self, index: usize, t: &Token<R>) -> R {
+            if index == 0 { t.extra[0] } else { t.shared[0] * t.extra[0] }
+        }
+
+        fn temperature<R: Real>(&self, t: &Token<R>) -> Option<R> {
+            Some(t.shared[1])
         }
     }
-    impl GroupPass for Alternate {
-        fn run(&self, group: &Group<'_>, scalars: &mut [Scalars]) -> Option<f64> {
-            for row in group.active_rows().filter(|row| row % 2 == 0) {
-                scalars[row] = Scalars::of([2.0, 0.0]);
-            }
-            Some(3.5)
-        }
-    }
-    let z = [0.0_f32; 8];
+    let z = [0.0_f32; 10];
     let mut workspace = OwnedWorkspace::new();
-    let logits = Logits::new(&z, 4, 2).unwrap();
-    let (loss, batch) = (Loss::new(Alternate), Batch::new(&[0, 1, 0, 1]));
+    let logits = Logits::new(&z, 5, 2).unwrap();
+    let scores = [0.5, -1.0, 3.0, 9.0, 0.5];
+    let batch = Batch::new(&[0, 1, 0, -1, 1]).ignore_index(-1).extra("score", &scores);
+    let loss = Loss::new(BestHalf);
     assert_eq!(loss.forward(logits, &batch), Err(Error::Missing(Argument::Workspace)));
-    let report = loss.forward_with(logits, &batch, Outputs::new(), workspace.lend(4, 2)).unwrap();
+    let report = loss.forward_with(logits, &batch, Outputs::new(), workspace.lend(5, 2)).unwrap();
+    // Of four tokens the third and, of two equal ones, the first.
     assert_eq!((report.tokens, report.tau), (2, Some(3.5)));
     assert!((report.loss - 2.0 * 2.0_f64.ln()).abs() < 1e-6);
 }

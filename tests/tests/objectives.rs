@@ -63,7 +63,7 @@ fn gradient_is_the_finite_difference() {
 /// The derivative that the library takes of an objective is that of its own definition, with `stop` held fixed.
 #[test]
 fn dual_is_the_finite_difference_of_the_definition() {
-    for objective in objectives().into_iter().filter(|o| o.group_pass().is_none()) {
+    for objective in objectives().into_iter().filter(|o| o.group_plan().is_none()) {
         for log_p in [-0.001, -0.1, -0.7, -1.0, -2.5, -9.0] {
             for (old, advantage) in [(-0.3, 1.3), (-1.2, -0.8), (-2.4, 2.0)] {
                 let slope = surprisal_tests_slope(&objective, log_p, old, advantage);
@@ -85,7 +85,7 @@ fn filled<R: Real>(mut token: Token<R>, old: f64, advantage: f64) -> Token<R> {
     (token.ref_log_p, token.old_log_p) = (R::lit(old - 0.2), R::lit(old));
     (token.advantage, token.entropy, token.sum_squares) =
         (R::lit(advantage), R::lit(1.7), R::lit(0.4));
-    token.shared = [R::lit(1.0); 2];
+    token.shared = [R::lit(1.0); 4];
     token
 }
 
@@ -147,6 +147,10 @@ impl Real for Frozen {
 
     fn ln(self) -> Self {
         self.each(f64::ln)
+    }
+
+    fn ln_1p(self) -> Self {
+        self.each(f64::ln_1p)
     }
 
     fn powf(self, exponent: f64) -> Self {

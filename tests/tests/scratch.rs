@@ -206,7 +206,7 @@ fn same_bits<G: Copy + Storage>(
 fn all_types(problem: &Problem) {
     let linear = problem.extras.softcap.is_none();
     // Shorter rows have room on the stack.
-    let is_of_use = linear && problem.objective.group_pass().is_none() && problem.vocab > 4096;
+    let is_of_use = linear && problem.objective.group_plan().is_none() && problem.vocab > 4096;
     same_bits(problem, separate::<f32, f32>, false);
     same_bits(problem, in_place::<f32>, false);
     same_bits(problem, separate::<f32, bf16>, is_of_use);

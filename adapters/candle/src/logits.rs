@@ -40,7 +40,7 @@ pub(crate) struct Call<'c, 'a, O> {
 impl<O: Objective> Call<'_, '_, O> {
     /// Whether the rows can be told in so many blocks: an objective that must see the whole batch takes one.
     pub(crate) fn takes(&self, blocks: usize) -> bool {
-        blocks == 1 || self.loss.objective().group_pass().is_none()
+        blocks == 1 || self.loss.objective().group_plan().is_none()
     }
 
     /// The loss alone.

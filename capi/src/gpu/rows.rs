@@ -18,7 +18,7 @@ fn fill<T>(output: Option<Output<'_, T>>, checked: &Checked, values: impl IntoIt
 impl OutputsInput<'_> {
     /// Refuses what a device cannot tell.
     pub(super) fn check_for(&self, loss: &Loss<'_, Builtin>) -> Result<(), Failure> {
-        if self.weights.is_some() && loss.objective().group_pass().is_some() {
+        if self.weights.is_some() && loss.objective().group_plan().is_some() {
             let message = "are not known on a device for objectives of group scope";
             return Err(Failure::option("weights", message));
         }

@@ -47,7 +47,7 @@ pub unsafe extern "C" fn surprisal_linear_workspace_size(
 
 /// What a call on so many rows wants; `all_stages`: of an objective of group scope more than of one of token scope.
 fn needs(loss: &LossInput<'_>, weight: &Operand, rows: usize, all_stages: bool) -> Needs {
-    let grouped = all_stages && loss.objective.group_pass().is_some();
+    let grouped = all_stages && loss.objective.group_plan().is_some();
     Needs::new(rows, weight.shape, weight.is_16_bit(), grouped)
 }
 

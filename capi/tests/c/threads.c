@@ -33,7 +33,7 @@ struct work {
     surprisal_report report;
     surprisal_status status;
     /* Enough for a row of the vocabulary, and for all rows of an objective of a group. */
-    double workspace[2 * VOCAB];
+    double workspace[20 * ROWS];
 };
 
 static void *work_on(void *argument)
@@ -124,7 +124,7 @@ static void staged(size_t threads, const struct result *expected)
         snprintf(subject, sizeof subject, "talr-auto, %zu threads, in place %d", threads, in_place);
         fill(&result, in_place);
         surprisal_report report = SURPRISAL_REPORT_INIT;
-        static double memory[ROWS * 12];
+        static double memory[ROWS * 15];
         surprisal_workspace workspace = {sizeof workspace, memory, sizeof memory};
         run(STATS, in_place, threads, &result, 0);
         CHECK_OK(surprisal_token_terms(&loss, &batch, VOCAB, 0, ROWS, result.stats, result.terms, &workspace, &report,

@@ -137,6 +137,32 @@ impl<'a, O: Objective> Context<'a, O> {
         }
     }
 
+    /// Entropy and Σp² of a row, where a token wants to know them.
+    #[inline]
+    pub(crate) fn moments_of(&self, softmax: &Softmax) -> [f64; 2] {
+        if self.moments { [softmax.entropy(), softmax.sum_squares()] } else { [0.0; 2] }
+    }
+
+    /// A token as the objective sees it.
+    #[inline(always)]
+    pub(crate) fn token<R: Real>(
+        &self,
+        row: usize,
+        log_p: R,
+        [entropy, sum_squares]: [f64; 2],
+        scalars: &Scalars,
+    ) -> Token<R> {
+        let mut token = Token::new(log_p);
+        token.ref_log_p = R::lit(self.batch.ref_log_p(row));
+        token.old_log_p = R::lit(self.batch.old_log_p(row));
+        token.advantage = R::lit(self.advantage(row));
+        token.entropy = R::lit(entropy);
+        token.sum_squares = R::lit(sum_squares);
+        token.extra = self.extra(row).map(R::lit);
+        token.shared = scalars.shared.map(R::lit);
+        token
+    }
+
     /// The term of an active row, and the objective's own weight.
     #[inline(always)]
     pub(crate) fn term(
@@ -151,21 +177,9 @@ impl<'a, O: Objective> Context<'a, O> {
             let nan = f64::NAN;
             return (TokenTerm { loss: nan, coef: nan, dense: nan }, nan);
         }
-        let batch = self.batch;
-        let (mut entropy, mut sum_squares) = (0.0, 0.0);
-        if self.moments {
-            (entropy, sum_squares) = (softmax.entropy(), softmax.sum_squares());
-        }
-        let Dual { value, slope } = self.objective.loss(&Token {
-            log_p: Dual::variable(floor_log_p(softmax.log_prob())),
-            ref_log_p: Dual::lit(batch.ref_log_p(row)),
-            old_log_p: Dual::lit(batch.old_log_p(row)),
-            advantage: Dual::lit(self.advantage(row)),
-            entropy: Dual::lit(entropy),
-            sum_squares: Dual::lit(sum_squares),
-            extra: self.extra(row).map(Dual::lit),
-            shared: scalars.values().map(Dual::lit),
-        });
+        let log_p = Dual::variable(floor_log_p(softmax.log_prob()));
+        let token = self.token(row, log_p, self.moments_of(softmax), scalars);
+        let Dual { value, slope } = self.objective.loss(&token);
         let mut limit = INFINITE_LOSS;
         if softmax.nll == f64::INFINITY && slope != 0.0 {
             limit = limit.min(INFINITE_NLL * libm::fabs(slope));

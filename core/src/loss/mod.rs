@@ -2,6 +2,8 @@
 
 pub(crate) mod context;
 mod extras;
+mod group;
+mod order;
 mod outputs;
 mod passes;
 mod workspace;
@@ -340,7 +342,7 @@ impl<'a, O: Objective> Loss<'a, O> {
         check_len(Argument::Terms, terms.len(), stats.len())?;
         outputs.check(stats.len())?;
         let Workspace { scalars, .. } = workspace;
-        if self.objective.group_pass().is_some() {
+        if self.objective.group_plan().is_some() {
             batch.check_whole()?;
             if scalars.len() < stats.len() {
                 return Err(Error::Missing(Argument::Workspace));
@@ -411,7 +413,7 @@ impl<'a, O: Objective> Loss<'a, O> {
         vocab_total: usize,
     ) -> Result<Denominator<'b>, Error> {
         let context = self.check_batch(batch, rows, vocab_total)?;
-        if self.objective.group_pass().is_some() {
+        if self.objective.group_plan().is_some() {
             batch.check_whole()?;
         }
         if batch.is_whole() {
@@ -492,7 +494,7 @@ impl<'a, O: Objective> Loss<'a, O> {
         shape.check_whole()?;
         let context = self.check_batch(batch, shape.rows, shape.vocab_total)?;
         outputs.check(shape.rows)?;
-        let grouped = self.objective.group_pass().is_some();
+        let grouped = self.objective.group_plan().is_some();
         workspace.check(shape.rows, shape.vocab, grouped)?;
         if grouped {
             batch.check_whole()?;

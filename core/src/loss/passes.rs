@@ -1,13 +1,14 @@
 //! The passes over a batch's rows: one for per-token objectives, three for those with a group pass.
 
 use super::context::Context;
+use super::group::GroupPass;
 use super::outputs::Outputs;
 use super::workspace::Workspace;
 use crate::entry;
 use crate::error::Error;
 use crate::kernel::TOGETHER;
 use crate::matrix::Matrix;
-use crate::objective::{Group, Objective, Scalars, TokenTerm};
+use crate::objective::{GroupPlan, Objective, Scalars, Token, TokenTerm, floor_log_p};
 use crate::reduction::DivisorCursor;
 use crate::report::{LossReport, Totals};
 use crate::rows::{First, Halves, Item, Rows, Scratch, sum_rows};
@@ -121,25 +122,15 @@ pub(crate) fn terms<O: Objective>(
     mut weights: Option<&mut [f32]>,
 ) -> Result<LossReport, Error> {
     let (batch, first) = (context.batch, context.batch.range().start);
-    let pass = context.objective.group_pass();
-    let tau = pass.and_then(|pass| {
-        scalars.fill(Scalars::DROPPED);
-        // Until the terms are known, their slots hold ln p.
-        for (stats, terms) in stats.chunks(TOGETHER).zip(terms.chunks_mut(TOGETHER)) {
-            for (term, softmax) in terms.iter_mut().zip(Softmax::of_rows(context.level, stats)) {
-                term.loss = softmax.log_prob();
-            }
-        }
-        pass.run(&Group { log_p: terms, batch }, scalars)
-    });
-    let none = Scalars::of([0.0; 2]);
-    let scalars_of = |row: usize| match pass {
+    let plan = context.objective.group_plan();
+    let tau = plan.and_then(|plan| run_plan(context, plan, stats, terms, scalars));
+    let scalars_of = |row: usize| match plan {
         Some(_) => scalars.get(row).unwrap_or(&Scalars::DROPPED),
-        None => &none,
+        None => &Scalars::UNPLANNED,
     };
     let counts = |row: usize| context.counts(row) && scalars_of(row).counts();
     let denominator =
-        if pass.is_some() { context.denominator_of(&counts) } else { context.denominator()? };
+        if plan.is_some() { context.denominator_of(&counts) } else { context.denominator()? };
     let mut cursor = DivisorCursor::new(denominator);
     let totals = sum_rows(0..stats.len(), context.band, &mut |rows| {
         let mut totals = Totals::default();
@@ -164,6 +155,30 @@ pub(crate) fn terms<O: Objective>(
         totals
     });
     Ok(LossReport { tau, ..denominator.finish(totals) })
+}
+
+/// Runs the plan of a group objective; the temperature that it found. Until the terms are known, their slots hold what a token is made of.
+fn run_plan<O: Objective>(
+    context: &Context<'_, O>,
+    plan: GroupPlan,
+    stats: &[RowStats],
+    terms: &mut [TokenTerm],
+    scalars: &mut [Scalars],
+) -> Option<f64> {
+    for (stats, terms) in stats.chunks(TOGETHER).zip(terms.chunks_mut(TOGETHER)) {
+        for (term, softmax) in terms.iter_mut().zip(Softmax::of_rows(context.level, stats)) {
+            let [coef, dense] = context.moments_of(&softmax);
+            *term = TokenTerm { loss: floor_log_p(softmax.log_prob()), coef, dense };
+        }
+    }
+    let token = |row: usize, scalars: &Scalars| {
+        let TokenTerm { loss, coef, dense } = terms.get(row).copied().unwrap_or_default();
+        context.token(row, loss, [coef, dense], scalars)
+    };
+    let value = |index: usize, token: &Token<f64>| context.objective.step(index, token);
+    GroupPass { plan, batch: context.batch, token: &token, value: &value }.run(scalars);
+    let (row, scalars) = scalars.iter().enumerate().find(|(_, scalars)| scalars.counts())?;
+    context.objective.temperature(&token(row, scalars))
 }
 
 /// Stage 3: the gradient of every row, or of the part of it that the logits hold.

@@ -1,7 +1,7 @@
 //! The list of the library's objectives, by name: for command lines, the C ABI and tests that must see every one.
 
 use super::{
-    Cispo, Dapo, Deft, Dft, DftSequence, Dpo, Eaft, Flow, Focal, FocalDetached, GroupPass, Grpo,
+    Cispo, Dapo, Deft, Dft, DftSequence, Dpo, Eaft, Flow, Focal, FocalDetached, GroupPlan, Grpo,
     Gspo, InfoSft, Input, IwSequence, IwToken, Kl, Normalize, Objective, Power, Ppo, Psft, Real,
     Rft, Rho1, Sft, SftGo, Talr, TalrAuto, TauFrom, Token,
 };
@@ -166,8 +166,16 @@ macro_rules! builtins {
                 match self { $(Self::$objective(o) => o.check(),)* }
             }
 
-            fn group_pass(&self) -> Option<&dyn GroupPass> {
-                match self { $(Self::$objective(o) => o.group_pass(),)* }
+            fn group_plan(&self) -> Option<GroupPlan> {
+                match self { $(Self::$objective(o) => o.group_plan(),)* }
+            }
+
+            fn step<R: Real>(&self, index: usize, token: &Token<R>) -> R {
+                match self { $(Self::$objective(o) => o.step(index, token),)* }
+            }
+
+            fn temperature<R: Real>(&self, token: &Token<R>) -> Option<R> {
+                match self { $(Self::$objective(o) => o.temperature(token),)* }
             }
         }
 

@@ -1,8 +1,11 @@
 //! Objectives weighted by an importance: a ratio of two models, or a frozen model's own judgement of a sample.
 
 use super::policy::LOG_RATIO_MAX;
-use super::{Group, GroupPass, Input, Objective, Real, Scalars, Token};
+use super::{GroupPlan, Input, Objective, Over, Real, Statistic, Token};
 use crate::error::{Error, check_parameter};
+
+/// The smallest τ, also in f32: a reference that is certain of every sample must not divide by 0.
+const TAU_MIN: f64 = 1e-30;
 
 /// iw-SFT per token: −stop(clamp((p/p_ref)^temperature, low, high)) · ln p. arXiv 2507.12856 (`sum_over_time=False`).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,10 +47,7 @@ impl Objective for IwToken {
     }
 }
 
-/// One weight for a whole sequence, from the group pass: −W · ln p.
-fn weighted_by_sequence<R: Real>(t: &Token<R>) -> R {
-    -(t.shared[0].stop() * t.log_p)
-}
+const MEAN_OF_SEQUENCE: GroupPlan = GroupPlan::of([Statistic::Mean.over(Over::Sequence)]);
 
 /// iw-SFT per sequence: W = clamp(exp(temperature · mean(ln p − ln p_ref)), 0, max), detached. arXiv 2507.12856.
 ///
@@ -69,7 +69,8 @@ impl Default for IwSequence {
 
 impl Objective for IwSequence {
     fn loss<R: Real>(&self, t: &Token<R>) -> R {
-        weighted_by_sequence(t)
+        let log_ratio = (t.shared[0] * self.temperature).min(R::lit(LOG_RATIO_MAX));
+        -(log_ratio.exp().min(R::lit(self.max)).stop() * t.log_p)
     }
 
     fn inputs(&self) -> &'static [Input] {
@@ -81,25 +82,19 @@ impl Objective for IwSequence {
         check_parameter("max", self.max, self.max > 0.0, "a number > 0")
     }
 
-    fn group_pass(&self) -> Option<&dyn GroupPass> {
-        Some(self)
+    fn group_plan(&self) -> Option<GroupPlan> {
+        Some(MEAN_OF_SEQUENCE)
     }
-}
 
-impl GroupPass for IwSequence {
-    fn run(&self, group: &Group<'_>, scalars: &mut [Scalars]) -> Option<f64> {
-        group.per_sequence(scalars, |rows| {
-            let mean = group.mean(rows, |row| group.log_p(row) - group.ref_log_p(row));
-            let log_ratio = Real::min(mean.unwrap_or(0.0) * self.temperature, LOG_RATIO_MAX);
-            Scalars::of([Real::min(Real::exp(log_ratio), self.max), 0.0])
-        });
-        None
+    fn step<R: Real>(&self, _: usize, t: &Token<R>) -> R {
+        t.log_p - t.ref_log_p
     }
 }
 
 /// FLOW: W = exp(−f/τ), f the sequence's mean nll under the frozen pre-trained model. arXiv 2502.02797.
 ///
-/// The method fixes τ once, as the median of f over the whole data set: give that. Without it, τ is the (lower) median over this batch.
+/// The method fixes τ once, as the median of f over the whole data set: give that. Without it, τ is the (lower) median over this batch. It is at
+/// least 1e-30.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Flow {
     /// Temperature τ > 0, or `None` for the batch's own median.
@@ -108,7 +103,8 @@ pub struct Flow {
 
 impl Objective for Flow {
     fn loss<R: Real>(&self, t: &Token<R>) -> R {
-        weighted_by_sequence(t)
+        let tau = self.temperature(t).unwrap_or(R::lit(1.0));
+        -((-t.shared[0] / tau).exp().stop() * t.log_p)
     }
 
     fn inputs(&self) -> &'static [Input] {
@@ -120,23 +116,21 @@ impl Objective for Flow {
         check_parameter("tau", tau, tau > 0.0, "a number > 0")
     }
 
-    fn group_pass(&self) -> Option<&dyn GroupPass> {
-        Some(self)
+    fn group_plan(&self) -> Option<GroupPlan> {
+        let median = Statistic::LowerMedian.over(Over::Sequences);
+        let own = GroupPlan::of([Statistic::Mean.over(Over::Sequence), median]);
+        Some(if self.tau.is_some() { MEAN_OF_SEQUENCE } else { own })
     }
-}
 
-impl GroupPass for Flow {
-    fn run(&self, group: &Group<'_>, scalars: &mut [Scalars]) -> Option<f64> {
+    fn step<R: Real>(&self, index: usize, t: &Token<R>) -> R {
         // Never negative, also where rounding left a log-probability above 0.
-        let nll = |row| Real::max(-group.ref_log_p(row), 0.0);
-        let mean_nll = |rows| group.mean(rows, nll);
-        let median = || group.lower_median(scalars, group.sequences().filter_map(mean_nll));
+        if index == 0 { (-t.ref_log_p).max(R::lit(0.0)) } else { t.shared[0] }
+    }
+
+    fn temperature<R: Real>(&self, t: &Token<R>) -> Option<R> {
+        let tau = self.tau.map_or(t.shared[1], R::lit);
         // A reference that is certain of every sample has median 0: then every weight is 1 or 0, never NaN.
-        let tau = self.tau.or_else(median)?.max(f64::MIN_POSITIVE);
-        group.per_sequence(scalars, |rows| {
-            Scalars::of([Real::exp(-mean_nll(rows).unwrap_or(0.0) / tau), 0.0])
-        });
-        Some(tau)
+        Some(tau.max(R::lit(TAU_MIN)))
     }
 }
 
@@ -148,24 +142,18 @@ pub struct DftSequence;
 
 impl Objective for DftSequence {
     fn loss<R: Real>(&self, t: &Token<R>) -> R {
-        weighted_by_sequence(t)
+        -(t.shared[0].exp().stop() * t.log_p)
     }
 
     fn inputs(&self) -> &'static [Input] {
         &[Input::Sequences]
     }
 
-    fn group_pass(&self) -> Option<&dyn GroupPass> {
-        Some(self)
+    fn group_plan(&self) -> Option<GroupPlan> {
+        Some(MEAN_OF_SEQUENCE)
     }
-}
 
-impl GroupPass for DftSequence {
-    fn run(&self, group: &Group<'_>, scalars: &mut [Scalars]) -> Option<f64> {
-        group.per_sequence(scalars, |rows| {
-            let mean = group.mean(rows, |row| group.log_p(row)).unwrap_or(0.0);
-            Scalars::of([Real::exp(mean), 0.0])
-        });
-        None
+    fn step<R: Real>(&self, _: usize, t: &Token<R>) -> R {
+        t.log_p
     }
 }

@@ -25,9 +25,8 @@
 
 mod builtin;
 mod confidence;
-mod group;
 mod importance;
-mod order;
+mod plan;
 mod policy;
 mod preference;
 mod real;
@@ -37,9 +36,9 @@ mod weighted;
 
 pub use builtin::{Builtin, Value};
 pub use confidence::{Deft, Eaft};
-pub(crate) use group::floor_log_p;
-pub use group::{Group, GroupPass, Scalars};
 pub use importance::{DftSequence, Flow, IwSequence, IwToken};
+pub(crate) use plan::NO_ROW;
+pub use plan::{GroupPlan, Over, STEPS, Scalars, Selection, Statistic, Step};
 pub use policy::{Cispo, Dapo, Grpo, Gspo, Kl, Ppo, Psft};
 pub use preference::Dpo;
 pub use real::{Dual, Real};
@@ -117,8 +116,12 @@ pub struct Token<R> {
     pub sum_squares: R,
     /// The extra inputs, in the order in which [`Objective::inputs`] asks for them.
     pub extra: [R; EXTRA_INPUTS],
-    /// What a group pass left for the token ([`Scalars::of`]); 0 without one.
-    pub shared: [R; 2],
+    /// What the steps of the objective's plan left for the token; 0 before that, and without one.
+    pub shared: [R; STEPS],
+    /// In a step over pairs: what the steps before left for the partner.
+    pub partner: [R; STEPS],
+    /// In a step over pairs: 1 for the chosen sequence, −1 for the rejected one.
+    pub side: R,
 }
 
 impl<R: Real> Token<R> {
@@ -133,7 +136,9 @@ impl<R: Real> Token<R> {
             entropy: zero,
             sum_squares: zero,
             extra: [zero; EXTRA_INPUTS],
-            shared: [zero; 2],
+            shared: [zero; STEPS],
+            partner: [zero; STEPS],
+            side: zero,
         }
     }
 }
@@ -152,7 +157,29 @@ pub struct TokenTerm {
 
 /// An objective: what a token's surprisal costs.
 ///
-/// One function of the token is enough. Objectives that must know the sequence or the batch first give a [`GroupPass`] as well.
+/// One function of the token is enough. Objectives that must know the sequence or the batch first declare a [`GroupPlan`], with the value of each of
+/// its steps: three functions, and it runs on CPU and GPU.
+///
+/// ```
+/// use surprisal::objective::{GroupPlan, Input, Objective, Over, Real, Statistic, Token};
+///
+/// /// DFT with one weight per sequence: its mean probability.
+/// struct MeanProbability;
+/// impl Objective for MeanProbability {
+///     fn loss<R: Real>(&self, t: &Token<R>) -> R {
+///         -(t.shared[0].stop() * t.log_p)
+///     }
+///     fn inputs(&self) -> &'static [Input] {
+///         &[Input::Sequences]
+///     }
+///     fn group_plan(&self) -> Option<GroupPlan> {
+///         Some(GroupPlan::of([Statistic::Mean.over(Over::Sequence)]))
+///     }
+///     fn step<R: Real>(&self, _: usize, t: &Token<R>) -> R {
+///         t.log_p.exp()
+///     }
+/// }
+/// ```
 pub trait Objective: Sync {
     /// Loss of one token, before token weights, dense extras and reduction.
     fn loss<R: Real>(&self, token: &Token<R>) -> R;
@@ -176,9 +203,26 @@ pub trait Objective: Sync {
     }
 
     /// What has to be found out of a whole sequence or batch before a token can be weighed; nothing for per-token objectives.
-    fn group_pass(&self) -> Option<&dyn GroupPass> {
+    fn group_plan(&self) -> Option<GroupPlan> {
         None
     }
+
+    /// The value of a step of the plan, by its index: what the statistic is taken of.
+    fn step<R: Real>(&self, _index: usize, _token: &Token<R>) -> R {
+        R::lit(0.0)
+    }
+
+    /// The temperature that the plan found, for the report, from any token of the batch.
+    fn temperature<R: Real>(&self, _token: &Token<R>) -> Option<R> {
+        None
+    }
+}
+
+/// The least ln p that an objective sees: finite, so that weights which vanish there win over it.
+pub(crate) const LOG_P_MIN: f64 = -1e300;
+
+pub(crate) fn floor_log_p(log_p: f64) -> f64 {
+    if log_p < LOG_P_MIN { LOG_P_MIN } else { log_p }
 }
 
 impl<O: Objective> Objective for &O {
@@ -198,7 +242,15 @@ impl<O: Objective> Objective for &O {
         (**self).check()
     }
 
-    fn group_pass(&self) -> Option<&dyn GroupPass> {
-        (**self).group_pass()
+    fn group_plan(&self) -> Option<GroupPlan> {
+        (**self).group_plan()
+    }
+
+    fn step<R: Real>(&self, index: usize, token: &Token<R>) -> R {
+        (**self).step(index, token)
+    }
+
+    fn temperature<R: Real>(&self, token: &Token<R>) -> Option<R> {
+        (**self).temperature(token)
     }
 }

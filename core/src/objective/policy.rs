@@ -1,6 +1,6 @@
 //! Policy-gradient objectives: a ratio to the policy that sampled the token, clipped, times an advantage.
 
-use super::{Group, GroupPass, Input, Objective, Real, Scalars, Token};
+use super::{GroupPlan, Input, Objective, Over, Real, Statistic, Token};
 use crate::error::{Error, check_parameter};
 
 /// Largest ln r: e^600 is finite in f64, also times any f32, so that a factor of 0 silences any ratio.
@@ -297,17 +297,11 @@ impl Objective for Gspo {
         check_clip(self.clip_low, self.clip_high)
     }
 
-    fn group_pass(&self) -> Option<&dyn GroupPass> {
-        Some(self)
+    fn group_plan(&self) -> Option<GroupPlan> {
+        Some(GroupPlan::of([Statistic::Mean.over(Over::Sequence)]))
     }
-}
 
-impl GroupPass for Gspo {
-    fn run(&self, group: &Group<'_>, scalars: &mut [Scalars]) -> Option<f64> {
-        group.per_sequence(scalars, |rows| {
-            let mean = group.mean(rows, |row| group.log_p(row) - group.old_log_p(row));
-            Scalars::of([mean.unwrap_or(0.0), 0.0])
-        });
-        None
+    fn step<R: Real>(&self, _: usize, t: &Token<R>) -> R {
+        t.log_p - t.old_log_p
     }
 }

@@ -1,6 +1,6 @@
 //! Preference objectives over pairs of sequences.
 
-use super::{Group, GroupPass, Input, Objective, Real, Scalars, Token};
+use super::{GroupPlan, Input, Objective, Over, Real, Selection, Statistic, Token};
 use crate::error::{Error, check_parameter};
 use crate::reduction::Reduction;
 
@@ -21,13 +21,14 @@ impl Default for Dpo {
 }
 
 /// ln(1 + e^x), without overflow.
-fn softplus(x: f64) -> f64 {
-    Real::max(x, 0.0) + libm::log1p(libm::exp(-libm::fabs(x)))
+fn softplus<R: Real>(x: R) -> R {
+    let below = x.if_negative(x, -x);
+    x.max(R::lit(0.0)) + below.exp().ln_1p()
 }
 
 impl Objective for Dpo {
     fn loss<R: Real>(&self, t: &Token<R>) -> R {
-        let [value, coef] = t.shared;
+        let [.., value, coef] = t.shared;
         value + (t.log_p.stop() - t.log_p) * coef
     }
 
@@ -44,34 +45,23 @@ impl Objective for Dpo {
         check_parameter("beta", self.beta, allowed, "a finite number > 0")
     }
 
-    fn group_pass(&self) -> Option<&dyn GroupPass> {
-        Some(self)
+    fn group_plan(&self) -> Option<GroupPlan> {
+        let (of_sequence, of_pairs) =
+            (Statistic::Sum.over(Over::Sequence), Statistic::Sum.over(Over::Pairs));
+        let plan = GroupPlan::of([of_sequence, of_sequence, of_pairs, of_pairs]);
+        Some(plan.select(Selection::Paired))
     }
-}
 
-impl GroupPass for Dpo {
-    fn run(&self, group: &Group<'_>, scalars: &mut [Scalars]) -> Option<f64> {
-        let log_ratio = |sequence| {
-            let rows = group.active_in(group.sequence(sequence));
-            rows.fold((0_usize, 0.0), |(n, sum), row| {
-                // The difference first: where both models call a token impossible, the sum would drown between them.
-                (n + 1, sum + (group.log_p(row) - group.ref_log_p(row)))
-            })
-        };
-        for pair in group.pairs() {
-            let (n_chosen, chosen) = log_ratio(pair.chosen);
-            let (n_rejected, rejected) = log_ratio(pair.rejected);
-            let margin = self.beta * (chosen - rejected);
-            let value = softplus(-margin) / (n_chosen + n_rejected) as f64;
-            let coef = self.beta / (1.0 + libm::exp(margin));
-            for (sequence, coef) in [(pair.chosen, coef), (pair.rejected, -coef)] {
-                for token in scalars.get_mut(group.sequence(sequence)).unwrap_or_default() {
-                    // Tokens that no pair has stay dropped.
-                    let [values, coefs] = token.values();
-                    *token = Scalars::of([values + value, coefs + coef]);
-                }
-            }
+    fn step<R: Real>(&self, index: usize, t: &Token<R>) -> R {
+        let ([log_ratio, tokens, ..], [other_log_ratio, other_tokens, ..]) = (t.shared, t.partner);
+        // β·D, from either side.
+        let margin = (log_ratio - other_log_ratio) * t.side * self.beta;
+        match index {
+            // The difference first: where both models call a token impossible, the sum would drown between them.
+            0 => t.log_p - t.ref_log_p,
+            1 => R::lit(1.0),
+            2 => softplus(-margin) / (tokens + other_tokens),
+            _ => t.side * self.beta / (margin.exp() + 1.0),
         }
-        None
     }
 }

@@ -29,6 +29,9 @@ pub trait Real:
     /// Natural logarithm.
     #[must_use]
     fn ln(self) -> Self;
+    /// ln(1 + self), exact near 0.
+    #[must_use]
+    fn ln_1p(self) -> Self;
     /// self^exponent for self ≥ 0. Where self is 0 its derivative counts as 0, unless the exponent is 1.
     #[must_use]
     fn powf(self, exponent: f64) -> Self;
@@ -97,6 +100,10 @@ impl Real for f64 {
 
     fn ln(self) -> Self {
         libm::log(self)
+    }
+
+    fn ln_1p(self) -> Self {
+        libm::log1p(self)
     }
 
     fn powf(self, exponent: f64) -> Self {
@@ -218,6 +225,10 @@ impl Real for Dual {
 
     fn ln(self) -> Self {
         self.chain(libm::log(self.value), 1.0 / self.value)
+    }
+
+    fn ln_1p(self) -> Self {
+        self.chain(libm::log1p(self.value), 1.0 / (1.0 + self.value))
     }
 
     fn powf(self, exponent: f64) -> Self {

@@ -1,8 +1,6 @@
 //! TALR: token-adaptive loss reweighting, with a given or an automatic temperature.
 
-use core::ops::Range;
-
-use super::{Group, GroupPass, Input, Objective, Real, Scalars, Token};
+use super::{GroupPlan, Input, Objective, Over, Real, Statistic, Token};
 use crate::error::{Error, check_parameter};
 
 /// The smallest automatic τ: a batch that is already learned must not divide by 0.
@@ -90,24 +88,28 @@ impl Default for TalrAuto {
 }
 
 impl TalrAuto {
-    /// The temperature of this batch; none without tokens. Uses `scratch` (one entry a row).
-    fn tau(&self, group: &Group<'_>, scratch: &mut [Scalars]) -> Option<f64> {
-        let nll = |row: usize| -group.log_p(row);
-        let median = match self.tau_from {
-            TauFrom::TokenMedian => group.lower_median(scratch, group.active_rows().map(nll)),
-            TauFrom::SequenceMedian => {
-                let means = group.sequences().filter_map(|rows| group.mean(rows, nll));
-                group.lower_median(scratch, means)
-            }
-        };
-        median.map(|median| median.max(TAU_MIN))
+    /// The step that finds the median; a normaliser is the next one.
+    fn median(&self) -> usize {
+        match self.tau_from {
+            TauFrom::SequenceMedian => 1,
+            TauFrom::TokenMedian => 0,
+        }
+    }
+
+    fn tau<R: Real>(&self, t: &Token<R>) -> R {
+        t.shared[self.median()].max(R::lit(TAU_MIN))
+    }
+
+    fn log_weight<R: Real>(&self, t: &Token<R>) -> R {
+        log_weight(t.log_p, self.tau(t), self.floor)
     }
 }
 
 impl Objective for TalrAuto {
     fn loss<R: Real>(&self, t: &Token<R>) -> R {
-        let [tau, log_norm] = t.shared;
-        -((log_weight(t.log_p, tau, self.floor) - log_norm).exp().stop() * t.log_p)
+        // 0 without a normaliser.
+        let log_norm = t.shared[self.median() + 1];
+        -((self.log_weight(t) - log_norm).exp().stop() * t.log_p)
     }
 
     fn inputs(&self) -> &'static [Input] {
@@ -121,33 +123,36 @@ impl Objective for TalrAuto {
         check_floor(self.floor)
     }
 
-    fn group_pass(&self) -> Option<&dyn GroupPass> {
-        Some(self)
-    }
-}
-
-impl GroupPass for TalrAuto {
-    fn run(&self, group: &Group<'_>, scalars: &mut [Scalars]) -> Option<f64> {
-        let tau = self.tau(group, scalars)?;
-        let log_weight = |row: usize| log_weight(group.log_p(row), tau, self.floor);
-        let log_sum = |rows: Range<usize>| log_sum_exp(group.active_in(rows).map(log_weight));
-        let all = 0..scalars.len();
-        let log_norm = match self.normalize {
-            Normalize::None => 0.0,
-            Normalize::Sum1Batch => log_sum(all),
-            Normalize::Mean1Batch => log_sum(all) - libm::log(group.active_rows().count() as f64),
-            Normalize::Sum1Sequence => {
-                group.per_sequence(scalars, |rows| Scalars::of([tau, log_sum(rows)]));
-                return Some(tau);
-            }
+    fn group_plan(&self) -> Option<GroupPlan> {
+        use Over::{Batch, Sequence, Sequences};
+        use Statistic::{LogMeanExp, LogSumExp, LowerMedian, Mean};
+        let norm = match self.normalize {
+            Normalize::None => None,
+            Normalize::Sum1Sequence => Some(LogSumExp.over(Sequence)),
+            Normalize::Sum1Batch => Some(LogSumExp.over(Batch)),
+            Normalize::Mean1Batch => Some(LogMeanExp.over(Batch)),
         };
-        scalars.fill(Scalars::of([tau, log_norm]));
-        Some(tau)
+        let (mean, of_sequences) = (Mean.over(Sequence), LowerMedian.over(Sequences));
+        let of_tokens = LowerMedian.over(Batch);
+        Some(match (self.tau_from, norm) {
+            (TauFrom::SequenceMedian, None) => GroupPlan::of([mean, of_sequences]),
+            (TauFrom::SequenceMedian, Some(norm)) => GroupPlan::of([mean, of_sequences, norm]),
+            (TauFrom::TokenMedian, None) => GroupPlan::of([of_tokens]),
+            (TauFrom::TokenMedian, Some(norm)) => GroupPlan::of([of_tokens, norm]),
+        })
     }
-}
 
-/// ln Σ e^x: a normaliser that does not underflow where every weight does.
-fn log_sum_exp(values: impl Iterator<Item = f64> + Clone) -> f64 {
-    let max = values.clone().fold(f64::MIN, Real::max);
-    max + libm::log(values.map(|x| Real::exp(x - max)).sum())
+    fn step<R: Real>(&self, index: usize, t: &Token<R>) -> R {
+        if index > self.median() {
+            self.log_weight(t)
+        } else if index == 0 {
+            -t.log_p
+        } else {
+            t.shared[0]
+        }
+    }
+
+    fn temperature<R: Real>(&self, t: &Token<R>) -> Option<R> {
+        Some(self.tau(t))
+    }
 }

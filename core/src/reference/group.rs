@@ -57,8 +57,7 @@ impl Shared {
     pub(super) fn found_tau(&self, at: &Model<'_>) -> Option<f64> {
         let any = (0..at.problem.rows).any(|row| at.problem.target(row).is_some());
         let known = match at.problem.objective {
-            Builtin::TalrAuto(_) => any,
-            Builtin::Flow(o) => any || o.tau.is_some(),
+            Builtin::TalrAuto(_) | Builtin::Flow(_) => any,
             _ => false,
         };
         known.then_some(self.tau)
@@ -190,7 +189,7 @@ fn flow_tau(at: &Model<'_>, o: &Flow) -> f64 {
             problem.mean(problem.sequence(i), |row| flow_nll(problem, row))
         })
     };
-    at_least(f64::MIN_POSITIVE, o.tau.or_else(median).unwrap_or(1.0))
+    at_least(1e-30, o.tau.or_else(median).unwrap_or(1.0))
 }
 
 /// −ln p under the reference, which rounding may have left above 0.
