@@ -1,11 +1,14 @@
 //! `Binder`: a device as every kernel uses it: compiled, bound in parts, dispatched.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytemuck::Pod;
 use wgpu::util::DeviceExt;
 
 use crate::error::Error;
+use crate::layout::Totals;
 use crate::matrix::Matrix;
 
 /// Invocations of a workgroup.
@@ -21,12 +24,21 @@ pub(crate) struct Binder {
     pub(crate) device: wgpu::Device,
     /// Bytes of a binding.
     pub(crate) limit: u64,
+    /// Totals of rows whose inputs hold their scale already.
+    pub(crate) totals: wgpu::Buffer,
+    /// Uniforms of late, by their content: a steady step makes none.
+    uniforms: Arc<Mutex<VecDeque<(Vec<u8>, wgpu::Buffer)>>>,
 }
+
+/// Uniforms that are kept.
+const KEPT: usize = 64;
 
 impl Binder {
     pub(crate) fn new(device: &wgpu::Device) -> Self {
         let limit = device.limits().max_storage_buffer_binding_size;
-        Self { device: device.clone(), limit }
+        let totals =
+            filled(device, bytemuck::bytes_of(&Totals::of_host()), wgpu::BufferUsages::STORAGE);
+        Self { device: device.clone(), limit, totals, uniforms: Arc::default() }
     }
 
     pub(crate) fn module(&self, source: String) -> wgpu::ShaderModule {
@@ -75,16 +87,24 @@ impl Binder {
         })
     }
 
+    /// A buffer that holds these uniforms, and is never written.
     pub(crate) fn uniform<P: Pod>(&self, params: P) -> wgpu::Buffer {
-        self.filled(bytemuck::bytes_of(&params), wgpu::BufferUsages::UNIFORM)
+        let bytes = bytemuck::bytes_of(&params);
+        // A thread that panicked leaves what it had.
+        let mut kept = self.uniforms.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, buffer)) = kept.iter().find(|(known, _)| known == bytes) {
+            return buffer.clone();
+        }
+        if kept.len() == KEPT {
+            kept.pop_front();
+        }
+        let buffer = self.filled(bytes, wgpu::BufferUsages::UNIFORM);
+        kept.push_back((bytes.to_vec(), buffer.clone()));
+        buffer
     }
 
     pub(crate) fn filled(&self, contents: &[u8], usage: wgpu::BufferUsages) -> wgpu::Buffer {
-        self.device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
-            label: Some("surprisal"),
-            contents,
-            usage,
-        })
+        filled(&self.device, contents, usage)
     }
 
     /// Ranges of rows that a binding can hold, of one matrix or of several.
@@ -97,6 +117,14 @@ impl Binder {
         let starts = (0..rows).step_by(most as usize);
         Ok(starts.map(|first| (first, first.saturating_add(most).min(rows))).collect())
     }
+}
+
+fn filled(device: &wgpu::Device, contents: &[u8], usage: wgpu::BufferUsages) -> wgpu::Buffer {
+    device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
+        label: Some("surprisal"),
+        contents,
+        usage,
+    })
 }
 
 pub(crate) fn begin_pass(encoder: &mut wgpu::CommandEncoder) -> wgpu::ComputePass<'_> {

@@ -2,6 +2,8 @@
 
 use wgpu::util::DeviceExt;
 
+use crate::batch::Workspace;
+use crate::binder::Binder;
 use crate::error::Error;
 use crate::layout::{Params, Part, RowInput, RowOutput};
 use crate::results::RowResults;
@@ -14,6 +16,7 @@ pub struct Call {
     pub(crate) inputs: wgpu::Buffer,
     pub(crate) parts: wgpu::Buffer,
     pub(crate) outputs: wgpu::Buffer,
+    pub(crate) totals: wgpu::Buffer,
     picked: Option<Picked>,
 }
 
@@ -25,7 +28,8 @@ struct Picked {
 }
 
 impl Call {
-    pub(crate) fn new(device: &wgpu::Device, params: Params, rows: &Rows) -> Result<Self, Error> {
+    pub(crate) fn new(binder: &Binder, params: Params, rows: &Rows) -> Result<Self, Error> {
+        let device = &binder.device;
         let count = rows.len().max(1) as u64;
         let sizes = [
             count * size_of::<RowOutput>() as u64,
@@ -62,20 +66,33 @@ impl Call {
             }
             _ => (empty(least), empty(sizes[0])),
         };
-        Ok(Self { params, inputs, outputs, parts: empty(sizes[1]), picked: None })
+        let (parts, totals) = (empty(sizes[1]), binder.totals.clone());
+        Ok(Self { params, inputs, outputs, parts, totals, picked: None })
     }
 
     /// A call about some rows of a batch alone.
     pub(crate) fn of_active(
-        device: &wgpu::Device,
+        binder: &Binder,
         params: Params,
         rows: &Rows,
         active: Vec<u32>,
     ) -> Result<Self, Error> {
         let (of, rows) = (rows.len(), rows.pick(&active));
         let params = Params { rows: u32::try_from(active.len()).unwrap_or(u32::MAX), ..params };
-        let call = Self::new(device, params, &rows)?;
+        let call = Self::new(binder, params, &rows)?;
         Ok(Self { picked: Some(Picked { of, rows: active }), ..call })
+    }
+
+    /// A call over memory of the caller's.
+    pub(crate) fn of_workspace(params: Params, workspace: &Workspace) -> Self {
+        Self {
+            params,
+            inputs: workspace.inputs.clone(),
+            parts: workspace.parts.clone(),
+            outputs: workspace.outputs.clone(),
+            totals: workspace.totals.clone(),
+            picked: None,
+        }
     }
 
     /// Waits for the device and reads what the call left of every row. The only function here that blocks; the encoder must have been submitted.
@@ -86,7 +103,8 @@ impl Call {
         let params = self.params;
         let mut rows = Vec::new();
         if params.rows > 0 {
-            let bytes = read_buffer(device, queue, &self.outputs, 0, self.outputs.size())?;
+            let size = u64::from(params.rows) * size_of::<RowOutput>() as u64;
+            let bytes = read_buffer(device, queue, &self.outputs, 0, size)?;
             rows = bytemuck::pod_collect_to_vec::<u8, RowOutput>(&bytes);
         }
         if let Some(picked) = &self.picked {

@@ -61,6 +61,7 @@ impl<O: Objective> Pipelines<'_, O> {
                 (3, call.inputs.as_entire_binding()),
                 (4, call.parts.as_entire_binding()),
                 (5, call.outputs.as_entire_binding()),
+                (7, call.totals.as_entire_binding()),
             ],
         );
         dispatch(&mut begin_pass(encoder), pipeline, &group, rows.div_ceil(GROUP));
@@ -95,10 +96,7 @@ impl<O: Objective> Pipelines<'_, O> {
         fused: bool,
     ) -> Result<(), Error> {
         let result = gradient.of(logits);
-        let pipelines = match gradient {
-            Gradient::InPlace => self.in_place.as_ref().ok_or(Error::Types)?,
-            Gradient::To(_) => &self.separate,
-        };
+        let pipelines = self.gradients(gradient.destination(&logits));
         let (fused_pipeline, lanes) = pipelines.fused.of(is_short(logits.vocab));
         let pipeline = if fused { fused_pipeline } else { &pipelines.logits_grad };
         let parts = self.binder.parts(&[&logits, &result])?;
@@ -122,6 +120,7 @@ impl<O: Objective> Pipelines<'_, O> {
                 (1, wgpu::BindingResource::Buffer(source)),
                 (5, call.outputs.as_entire_binding()),
                 (6, self.class_weights.as_entire_binding()),
+                (7, call.totals.as_entire_binding()),
             ];
             if let Gradient::To(_) = gradient {
                 entries.push((2, wgpu::BindingResource::Buffer(target)));

@@ -45,6 +45,13 @@ pub enum Error {
     Types,
     /// The objective is not the one that the pipelines were compiled for.
     Objective,
+    /// An entry of a batch in buffers of the device is out of its range: the first such, a row, an offset or a pair. The gradient was not written.
+    Refused {
+        /// What holds the entry.
+        argument: surprisal::Argument,
+        /// Its index.
+        index: usize,
+    },
     /// The results cannot be read back: what the device says.
     Readback(String),
 }
@@ -73,6 +80,9 @@ impl fmt::Display for Error {
             ),
             Self::Types => f.write_str("the matrices have other element types than the pipelines"),
             Self::Objective => f.write_str("the pipelines were compiled for another objective"),
+            Self::Refused { argument, index } => {
+                write!(f, "{}[{index}] is out of range; nothing was written", argument.name())
+            }
             Self::Readback(why) => write!(f, "the results cannot be read back: {why}"),
         }
     }

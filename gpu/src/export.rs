@@ -266,7 +266,7 @@ fn cases() -> Export {
         export.add::<bf16, bf16>(&broken, way);
         export.add::<f16, f16>(&broken, way);
     }
-    let per_token = |objective: &Builtin| objective.group_pass().is_none();
+    let per_token = |objective: &Builtin| objective.group_plan().is_none();
     for objective in objectives().into_iter().filter(per_token).step_by(4) {
         export.add::<f32, f32>(&Problem::random(8, 37, 25).objective(objective), short);
     }

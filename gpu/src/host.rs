@@ -94,7 +94,7 @@ impl Gpu {
         batch: &Batch<'_>,
     ) -> Result<DeviceOutcome, Error> {
         self.checked(|| {
-            if pipelines.loss().objective().group_pass().is_none() {
+            if pipelines.loss().objective().group_plan().is_none() {
                 let rows = self.run(|encoder| pipelines.forward(encoder, logits, batch))?;
                 self.of_token(pipelines, logits, batch, rows)
             } else {
@@ -115,7 +115,7 @@ impl Gpu {
         gradient: Gradient<'_>,
     ) -> Result<DeviceOutcome, Error> {
         self.checked(|| {
-            if pipelines.loss().objective().group_pass().is_none() {
+            if pipelines.loss().objective().group_plan().is_none() {
                 let rows = self
                     .run(|encoder| pipelines.forward_backward(encoder, logits, batch, gradient))?;
                 return self.of_token(pipelines, logits, batch, rows);

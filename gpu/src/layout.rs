@@ -1,7 +1,7 @@
 //! The structs that the shader and the host share, field by field. A test compares them with what naga makes of the shader.
 
 use bytemuck::{Pod, Zeroable};
-use surprisal::objective::EXTRA_INPUTS;
+use surprisal::objective::{EXTRA_INPUTS, STEPS};
 
 /// A target that is ignored.
 pub(crate) const IGNORED: u32 = u32::MAX;
@@ -94,6 +94,90 @@ impl RowOutput {
         let stats = Part { max: LOWEST, argmax: IGNORED, ..zero.stats };
         Self { stats, state: ZERO, target_id: IGNORED, ..zero }
     }
+}
+
+/// Uniforms of what checks and counts a batch.
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct BatchParams {
+    pub(crate) rows: u32,
+    pub(crate) start: u32,
+    pub(crate) words: u32,
+    pub(crate) field: u32,
+    pub(crate) rule: u32,
+    pub(crate) slot: u32,
+    pub(crate) vocab: u32,
+    pub(crate) ignore_low: u32,
+    pub(crate) ignore_high: u32,
+    pub(crate) ignores: u32,
+    pub(crate) has_class_weights: u32,
+    pub(crate) sequences: u32,
+    pub(crate) pairs: u32,
+    pub(crate) pairs_start: u32,
+    pub(crate) selection: u32,
+    pub(crate) step: u32,
+    pub(crate) reduction: u32,
+    pub(crate) grouped: u32,
+    pub(crate) reduction_by: f32,
+    pub(crate) grad_scale: f32,
+    pub(crate) zero: u32,
+}
+
+/// Arguments that may be refused on the device.
+pub(crate) const SLOTS: usize = 16;
+
+/// What is known of a batch as a whole. Rows are negated bit by bit: the largest is the first row, and 0 none.
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Totals {
+    pub(crate) refused: u32,
+    pub(crate) factor: f32,
+    pub(crate) divisor: f32,
+    pub(crate) loss: f32,
+    pub(crate) tokens: u32,
+    pub(crate) correct: u32,
+    pub(crate) invalid: u32,
+    pub(crate) infinite: u32,
+    pub(crate) tau: f32,
+    pub(crate) sequences: u32,
+    /// Sums, and what their rounding lost.
+    pub(crate) loss_sum: [f32; 2],
+    pub(crate) nll_sum: [f32; 2],
+    pub(crate) weight_sum: [f32; 2],
+    pub(crate) scaled: [f32; 2],
+    pub(crate) bad: [u32; SLOTS],
+}
+
+impl Totals {
+    /// Of rows whose inputs hold their scale already.
+    pub(crate) fn of_host() -> Self {
+        Self { factor: 1.0, ..Self::default() }
+    }
+}
+
+/// Uniforms of a step of a plan.
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Step {
+    pub(crate) index: u32,
+    pub(crate) statistic: u32,
+    pub(crate) over: u32,
+    pub(crate) share: f32,
+    pub(crate) rows: u32,
+    pub(crate) sequences: u32,
+    pub(crate) pairs: u32,
+    pub(crate) sequences_start: u32,
+    pub(crate) sequences_words: u32,
+    pub(crate) groups_start: u32,
+    pub(crate) pairs_start: u32,
+}
+
+/// What a plan leaves for a token, as bits.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Shared {
+    pub(crate) values: [u32; STEPS],
+    pub(crate) tau: u32,
 }
 
 /// Uniforms of a product.

@@ -94,6 +94,7 @@
 //! Matrices of any size: rows are bound in parts where the device binds less (2 GiB, or 128 MiB on software). A row must fit one binding.
 #![forbid(unsafe_code)]
 
+mod batch;
 mod binder;
 mod call;
 mod device;
@@ -112,6 +113,7 @@ mod rows;
 mod shader;
 mod sym;
 
+pub use batch::{Column, DeviceBatch, DeviceCall, PendingReport, Workspace};
 pub use call::{Call, read_buffer};
 pub use device::{AdapterName, Gpu};
 pub use error::Error;

@@ -152,6 +152,16 @@ impl<'a> Matrix<'a> {
         (start(first), start(end.saturating_sub(1)) + u64::from(self.vocab) * size)
     }
 
+    /// Whether two matrices share a packet.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        let packets = |matrix: &Self| {
+            let (start, end) = matrix.bytes(0, matrix.rows);
+            (start / PACKET, end.div_ceil(PACKET))
+        };
+        let ((start, end), (other_start, other_end)) = (packets(self), packets(other));
+        self.buffer == other.buffer && start < other_end && other_start < end
+    }
+
     /// Whether every row begins with a packet and shares none with another row.
     pub(crate) fn rows_are_apart(&self) -> bool {
         let stride = u64::from(self.row_stride) * self.dtype.size();

@@ -1,8 +1,11 @@
 //! `Pipelines`: a loss, compiled for a device.
 
+use std::sync::{Arc, OnceLock};
+
 use surprisal::Loss;
 use surprisal::objective::Objective;
 
+use crate::batch::PlanPipelines;
 use crate::binder::{Binder, GROUP, MOST_GROUPS};
 use crate::error::Error;
 use crate::layout::{Part, RowInput, RowOutput};
@@ -22,6 +25,18 @@ pub(crate) struct ByLength {
 }
 
 impl ByLength {
+    fn new(
+        binder: &Binder,
+        module: &wgpu::ShaderModule,
+        entry_point: &str,
+        types: (Dtype, Dtype),
+    ) -> Self {
+        Self {
+            long: pipeline(binder, module, entry_point, types, GROUP),
+            short: pipeline(binder, module, entry_point, types, GROUP / SHARING),
+        }
+    }
+
     /// The pipeline for rows of this length, and its invocations a row.
     pub(crate) fn of(&self, short: bool) -> (&wgpu::ComputePipeline, u32) {
         if short { (&self.short, GROUP / SHARING) } else { (&self.long, GROUP) }
@@ -46,9 +61,10 @@ pub struct Pipelines<'l, O> {
     pub(crate) result: Dtype,
     pub(crate) row_stats: ByLength,
     pub(crate) token_terms: wgpu::ComputePipeline,
-    pub(crate) separate: GradientPipelines,
-    /// Where logits and gradient have one type.
-    pub(crate) in_place: Option<GradientPipelines>,
+    /// By destination, compiled on first use; shared by all that [`Pipelines::with_loss`] made.
+    gradients: Arc<[OnceLock<GradientPipelines>; Destination::ALL.len()]>,
+    /// What runs the plan of a group objective, compiled on first use.
+    plan: Arc<OnceLock<PlanPipelines>>,
     pub(crate) class_weights: wgpu::Buffer,
 }
 
@@ -67,9 +83,10 @@ impl<O: Objective + PartialEq> Pipelines<'_, O> {
             binder: self.binder.clone(),
             row_stats: self.row_stats.clone(),
             token_terms: self.token_terms.clone(),
-            separate: self.separate.clone(),
-            in_place: self.in_place.clone(),
-            ..*self
+            gradients: Arc::clone(&self.gradients),
+            plan: Arc::clone(&self.plan),
+            logits: self.logits,
+            result: self.result,
         })
     }
 }
@@ -96,35 +113,41 @@ impl<'l, O: Objective> Pipelines<'l, O> {
         check_limits(&device.limits())?;
         loss.objective().check()?;
         let binder = Binder::new(device);
-        let module = |destination| binder.module(shader_source(loss.objective(), destination));
-        let pipeline = |module: &wgpu::ShaderModule, entry_point: &str, lanes: u32| {
-            let constants = [
-                ("LOGITS", f64::from(logits.number())),
-                ("RESULT", f64::from(result.number())),
-                ("LANES", f64::from(lanes)),
-            ];
-            binder.pipeline(module, entry_point, &constants)
-        };
-        let by_length = |module: &wgpu::ShaderModule, entry_point: &str| ByLength {
-            long: pipeline(module, entry_point, GROUP),
-            short: pipeline(module, entry_point, GROUP / SHARING),
-        };
-        let gradients = |module: &wgpu::ShaderModule| GradientPipelines {
-            logits_grad: pipeline(module, "logits_grad", GROUP),
-            fused: by_length(module, "fused"),
-        };
-        let separate = module(Destination::Separate);
+        let module = module(&binder, &loss, Destination::Separate);
+        let types = (logits, result);
         Ok(Self {
-            row_stats: by_length(&separate, "row_stats"),
-            token_terms: pipeline(&separate, "token_terms", GROUP),
-            separate: gradients(&separate),
-            in_place: (logits == result).then(|| gradients(&module(Destination::InPlace))),
+            row_stats: ByLength::new(&binder, &module, "row_stats", types),
+            token_terms: pipeline(&binder, &module, "token_terms", types, GROUP),
+            gradients: Arc::default(),
+            plan: Arc::default(),
             class_weights: class_weights(&binder, &loss),
             binder,
             loss,
             logits,
             result,
         })
+    }
+
+    /// The pipelines that write a gradient there.
+    pub(crate) fn gradients(&self, destination: Destination) -> &GradientPipelines {
+        let compile = || {
+            let module = module(&self.binder, &self.loss, destination);
+            let types = (self.logits, self.result);
+            GradientPipelines {
+                logits_grad: pipeline(&self.binder, &module, "logits_grad", types, GROUP),
+                fused: ByLength::new(&self.binder, &module, "fused", types),
+            }
+        };
+        self.gradients[destination as usize].get_or_init(compile)
+    }
+
+    /// What runs the plan of the objective, which has one.
+    pub(crate) fn plan_pipelines(&self) -> &PlanPipelines {
+        let compile = || {
+            let module = module(&self.binder, &self.loss, Destination::Separate);
+            PlanPipelines::new(&self.binder, &module)
+        };
+        self.plan.get_or_init(compile)
     }
 
     /// Binds at most so many bytes of a matrix at once, where the device would allow more (tests).
@@ -138,6 +161,30 @@ impl<'l, O: Objective> Pipelines<'l, O> {
     pub fn loss(&self) -> &Loss<'l, O> {
         &self.loss
     }
+}
+
+fn module<O: Objective>(
+    binder: &Binder,
+    loss: &Loss<'_, O>,
+    destination: Destination,
+) -> wgpu::ShaderModule {
+    binder.module(shader_source(loss.objective(), destination))
+}
+
+/// A stage for logits and results of these types, with so many invocations a row.
+fn pipeline(
+    binder: &Binder,
+    module: &wgpu::ShaderModule,
+    entry_point: &str,
+    (logits, result): (Dtype, Dtype),
+    lanes: u32,
+) -> wgpu::ComputePipeline {
+    let constants = [
+        ("LOGITS", f64::from(logits.number())),
+        ("RESULT", f64::from(result.number())),
+        ("LANES", f64::from(lanes)),
+    ];
+    binder.pipeline(module, entry_point, &constants)
 }
 
 /// The class weights on the device.

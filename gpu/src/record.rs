@@ -11,9 +11,10 @@ use crate::layout::Params;
 use crate::matrix::Matrix;
 use crate::pipelines::Pipelines;
 use crate::rows::{Rows, narrow};
+use crate::shader::Destination;
 
 /// Workgroups that keep a large device busy; it does not tell how many it can run.
-const BUSY: u32 = 512;
+pub(crate) const BUSY: u32 = 512;
 /// Columns up to which rows share a workgroup.
 const SHORT_ROW: u32 = 2048;
 
@@ -22,7 +23,8 @@ const SHORT_ROW: u32 = 2048;
 pub enum Gradient<'a> {
     /// Over the logits.
     InPlace,
-    /// To another matrix of the same rows and columns, of any type.
+    /// To another matrix of the same rows and columns, of any type. It may lie in the logits' buffer, where it shares no packet of 16 bytes with
+    /// them.
     To(Matrix<'a>),
 }
 
@@ -32,6 +34,14 @@ impl<'a> Gradient<'a> {
         match *self {
             Self::InPlace => logits,
             Self::To(result) => result,
+        }
+    }
+
+    pub(crate) fn destination(&self, logits: &Matrix<'_>) -> Destination {
+        match self {
+            Self::InPlace => Destination::InPlace,
+            Self::To(result) if result.buffer == logits.buffer => Destination::SameBuffer,
+            Self::To(_) => Destination::Separate,
         }
     }
 }
@@ -107,7 +117,7 @@ impl<O: Objective> Pipelines<'_, O> {
     }
 
     pub(crate) fn check_whole(&self, logits: &Matrix<'_>) -> Result<(), Error> {
-        if self.loss.objective().group_pass().is_some() {
+        if self.loss.objective().group_plan().is_some() {
             return Err(Error::NeedsTerms);
         }
         if logits.vocab != logits.vocab_total {
@@ -116,7 +126,11 @@ impl<O: Objective> Pipelines<'_, O> {
         Ok(())
     }
 
-    fn check_gradient(&self, logits: &Matrix<'_>, gradient: &Gradient<'_>) -> Result<(), Error> {
+    pub(crate) fn check_gradient(
+        &self,
+        logits: &Matrix<'_>,
+        gradient: &Gradient<'_>,
+    ) -> Result<(), Error> {
         let result = match gradient {
             Gradient::InPlace if self.result != self.logits => return Err(Error::Types),
             Gradient::InPlace => return Ok(()),
@@ -134,8 +148,8 @@ impl<O: Objective> Pipelines<'_, O> {
             let argument = Argument::Dlogits;
             return Err(LossError::OtherShard { argument, vocab_start, vocab_total }.into());
         }
-        if result.buffer == logits.buffer {
-            let message = "lies in the logits' buffer: use Gradient::InPlace or another buffer";
+        if result.overlaps(logits) {
+            let message = "shares packets with the logits: use Gradient::InPlace or another place";
             return Err(Error::Buffer { name: "dlogits", message });
         }
         Ok(())
@@ -156,7 +170,7 @@ impl<O: Objective> Pipelines<'_, O> {
             return Err(Error::Types);
         }
         let (params, rows) = self.rows_of(&logits, batch, logits.rows, rows)?;
-        Call::new(&self.binder.device, params, &rows)
+        Call::new(&self.binder, params, &rows)
     }
 
     /// Checks a batch of so many rows, all of which or a chunk of which have these logits, and says what the device needs of each.
@@ -194,7 +208,7 @@ pub(crate) fn check_known(
 }
 
 /// The uniforms of a call. Where its rows lie is told chunk by chunk.
-fn params(logits: &Matrix<'_>, options: &PlanOptions<'_>) -> Params {
+pub(crate) fn params(logits: &Matrix<'_>, options: &PlanOptions<'_>) -> Params {
     Params {
         rows: logits.rows,
         vocab: logits.vocab,

@@ -4,9 +4,9 @@
 use std::sync::LazyLock;
 
 use surprisal::backend::{Coefs, Options, RowValues, Term};
-use surprisal::objective::{Objective, Token};
+use surprisal::objective::{GroupPlan, Objective, Real, STEPS, Token};
 
-use crate::sym::{Sym, body, on_new_graph};
+use crate::sym::{Expr, Sym, body, inputs, on_new_graph};
 
 /// What all shaders share.
 pub(crate) const TYPES: &str = include_str!("shader/types.wgsl");
@@ -15,6 +15,11 @@ pub(crate) const TYPES: &str = include_str!("shader/types.wgsl");
 pub(crate) const PRODUCT: &str = include_str!("shader/linear/product.wgsl");
 pub(crate) const ROWS: &str = include_str!("shader/linear/rows.wgsl");
 pub(crate) const BIAS: &str = include_str!("shader/linear/bias.wgsl");
+
+/// What checks and counts batches of the device, a shader with [`TYPES`].
+pub(crate) const BATCH: &str = include_str!("shader/batch.wgsl");
+/// What runs the plan of a group objective, after the stages.
+const PLAN: &str = include_str!("shader/group.wgsl");
 
 /// The fixed parts, in the order of the stages.
 const FIXED: [&str; 8] = [
@@ -33,50 +38,81 @@ const FIXED: [&str; 8] = [
 pub enum Destination {
     /// To a second buffer.
     Separate,
+    /// To another range of the logits' buffer, which is then bound twice, both times as one that is written.
+    SameBuffer,
     /// Over the logits.
     InPlace,
 }
 
 impl Destination {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Separate, Self::InPlace];
+    /// Each of them.
+    pub const ALL: [Self; 3] = [Self::Separate, Self::SameBuffer, Self::InPlace];
 
     const fn bindings(self) -> &'static str {
         match self {
             Self::Separate => include_str!("shader/separate.wgsl"),
+            Self::SameBuffer => include_str!("shader/same_buffer.wgsl"),
             Self::InPlace => include_str!("shader/in_place.wgsl"),
         }
     }
 }
 
-/// The WGSL of all stages with this objective. Group objectives get their terms from the host: their function is not called.
+/// The WGSL of all stages with this objective and, of a group objective, of its plan.
 #[must_use]
 pub fn shader_source(objective: &impl Objective, destination: Destination) -> String {
     let mut source = FIXED.join("\n");
-    let objective = on_new_graph(|| objective_source(objective));
-    for part in [destination.bindings(), &objective, &ARITHMETIC] {
+    let generated = on_new_graph(|| objective_source(objective));
+    let plan = if objective.group_plan().is_some() { PLAN } else { "" };
+    for part in [destination.bindings(), &generated, &ARITHMETIC, plan] {
         source.push('\n');
         source.push_str(part);
     }
     source
 }
 
-/// The function of a token that an objective is, with its derivative.
-fn objective_source(objective: &impl Objective) -> String {
-    let body = if objective.group_pass().is_none() {
-        let mut token = Token::new(Sym::variable("token.log_p"));
-        token.ref_log_p = Sym::input("token.ref_log_p");
-        token.old_log_p = Sym::input("token.old_log_p");
-        token.advantage = Sym::input("token.advantage");
-        token.entropy = Sym::input("token.entropy");
-        token.sum_squares = Sym::input("token.sum_squares");
-        token.extra = ["token.extra[0]", "token.extra[1]", "token.extra[2]", "token.extra[3]"]
-            .map(Sym::input);
-        let loss = objective.loss(&token);
-        body("vec2<f32>", &[loss.value(), loss.slope()])
-    } else {
-        "    return vec2<f32>(0.0, 0.0);\n".to_owned()
+/// A token whose every field is a name of the shader; ln p is what is differentiated for.
+fn token() -> Token<Sym> {
+    let mut token = Token::new(Sym::variable("token.log_p"));
+    token.ref_log_p = Sym::input("token.ref_log_p");
+    token.old_log_p = Sym::input("token.old_log_p");
+    token.advantage = Sym::input("token.advantage");
+    token.entropy = Sym::input("token.entropy");
+    token.sum_squares = Sym::input("token.sum_squares");
+    token.extra =
+        ["token.extra[0]", "token.extra[1]", "token.extra[2]", "token.extra[3]"].map(Sym::input);
+    token.shared = PLANNED.map(Sym::input);
+    token.partner = PARTNER.map(Sym::input);
+    token.side = Sym::input("token.side");
+    token
+}
+
+const PLANNED: [&str; STEPS] =
+    ["token.planned[0]", "token.planned[1]", "token.planned[2]", "token.planned[3]"];
+const PARTNER: [&str; STEPS] =
+    ["token.partner[0]", "token.partner[1]", "token.partner[2]", "token.partner[3]"];
+
+/// Which facts of a token an expression is made of, as the bits that the plan's shader has for them.
+fn uses(values: &[Expr]) -> u32 {
+    let bit = |input: &str| {
+        let of = |names: [&str; STEPS], first: u32| {
+            names.iter().position(|&name| name == input).map_or(0, |step| first << step)
+        };
+        let of_softmax = ["token.log_p", "token.entropy", "token.sum_squares"].contains(&input);
+        u32::from(of_softmax) | of(PLANNED, 2) | of(PARTNER, 32)
     };
+    inputs(values).into_iter().fold(0, |bits, input| bits | bit(input))
+}
+
+/// The function of a token that an objective is, with its derivative; of a group objective also the values of its steps, and its temperature.
+fn objective_source(objective: &impl Objective) -> String {
+    let token = token();
+    let loss = objective.loss(&token);
+    let loss = [loss.value(), loss.slope()];
+    let body = body("vec2<f32>", &loss);
+    let plan = objective.group_plan().map_or_else(String::new, |plan| {
+        plan_source(objective, &token, plan)
+            + &format!("const LOSS_USES: u32 = {}u;\n", uses(&loss))
+    });
     format!(
         "// Generated from the objective's definition.
 
@@ -88,11 +124,48 @@ struct Token {{
     entropy: f32,
     sum_squares: f32,
     extra: array<f32, 4>,
+    planned: array<f32, 4>,
+    partner: array<f32, 4>,
+    side: f32,
 }}
 
 // Loss, and its derivative with respect to ln p.
 fn objective(token: Token) -> vec2<f32> {{
 {body}}}
+{plan}"
+    )
+}
+
+fn plan_source(objective: &impl Objective, token: &Token<Sym>, plan: GroupPlan) -> String {
+    let (mut functions, mut values, mut masks) = (String::new(), String::new(), String::new());
+    for (index, _) in plan.steps() {
+        let value = [objective.step(index, token).value()];
+        let (body, mask) = (body("f32", &value), uses(&value));
+        functions += &format!("\nfn step_{index}(token: Token) -> f32 {{\n{body}}}\n");
+        values += &format!("        case {index}u: {{ return step_{index}(token); }}\n");
+        masks += &format!("        case {index}u: {{ return {mask}u; }}\n");
+    }
+    let tau = [objective.temperature(token).unwrap_or(Sym::lit(0.0)).value()];
+    let (tau, tau_uses) = (body("f32", &tau), uses(&tau));
+    format!(
+        "{functions}
+// The value of a step of the plan, and which facts of a token it is made of.
+fn step_value(index: u32, token: Token) -> f32 {{
+    switch index {{
+{values}        default: {{ return 0.0; }}
+    }}
+}}
+
+fn step_uses(index: u32) -> u32 {{
+    switch index {{
+{masks}        default: {{ return 0u; }}
+    }}
+}}
+
+fn temperature(token: Token) -> f32 {{
+{tau}}}
+
+const TEMPERATURE_USES: u32 = {tau_uses}u;
 "
     )
 }

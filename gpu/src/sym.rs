@@ -9,8 +9,8 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 
 use surprisal::objective::Real;
 
-use graph::{Expr, add, call, call2, chain, div, input, literal, mul, select, sub, weigh};
-pub(crate) use graph::{body, on_new_graph};
+pub(crate) use graph::{Expr, body, inputs, on_new_graph};
+use graph::{add, call, call2, chain, div, input, literal, mul, select, sub, weigh};
 
 /// A value and its derivative with respect to ln p of the target, as expressions.
 #[derive(Clone, Copy, Debug)]
@@ -118,6 +118,11 @@ impl Real for Sym {
 
     fn ln(self) -> Self {
         self.of(call("logarithm", self.value), div(literal(1.0), self.value))
+    }
+
+    fn ln_1p(self) -> Self {
+        let derivative = div(literal(1.0), add(self.value, literal(1.0)));
+        self.of(call("logarithm_plus_1", self.value), derivative)
     }
 
     fn powf(self, exponent: f64) -> Self {

@@ -50,7 +50,7 @@ impl<'c, 'a, 'l, O: Objective> Pass<'c, 'a, 'l, O> {
         }
         let slots = loss.binder.filled(bytemuck::cast_slice(&slots), wgpu::BufferUsages::STORAGE);
         let chunks = chunks(hidden.rows, &active, logits.rows);
-        let call = Call::of_active(&loss.binder.device, params, &rows, active)?;
+        let call = Call::of_active(&loss.binder, params, &rows, active)?;
         Ok(Self { layer, hidden, scratch, logits, chunks, slots, call })
     }
 

@@ -63,6 +63,7 @@ struct Params {
 // Layout of `RowInput` in layout.rs.
 struct RowInput {
     target_id: u32,
+    // Negative for a token that a plan has dropped.
     token_weight: f32,
     // Of the gradient: over the reduction's denominator.
     scale: f32,
@@ -114,8 +115,17 @@ struct RowOutput {
     infinite: u32,
 }
 
+// What is known of the batch: the first words of `Totals` in layout.rs.
+struct Totals {
+    // Whether an entry of it was refused: then nothing is written.
+    refused: u32,
+    // What the scales of all rows are multiplied by.
+    factor: f32,
+}
+
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(3) var<storage, read> row_inputs: array<RowInput>;
 @group(0) @binding(4) var<storage, read_write> parts: array<Part>;
 @group(0) @binding(5) var<storage, read_write> row_outputs: array<RowOutput>;
 @group(0) @binding(6) var<storage, read> class_weights: array<f32>;
+@group(0) @binding(7) var<storage, read> totals: Totals;

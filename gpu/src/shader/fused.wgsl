@@ -9,6 +9,9 @@ fn fused(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
+    if totals.refused != 0u {
+        return;
+    }
     let lane = local % LANES;
     let slot = local / LANES;
     let row = workgroup_of(group, groups) * (GROUP / LANES) + slot;
@@ -19,7 +22,7 @@ fn fused(
     }
     reduce_lanes(part, local);
     if inside && lane == 0u {
-        let output = finished(row_inputs[params.first_row + row], shared_parts[local]);
+        let output = finished(row_inputs[params.first_row + row], shared_parts[local], array<f32, 4>());
         row_outputs[params.first_row + row] = output;
         // The barrier orders workgroup memory alone: what the others need of the row goes through it.
         shared_rows[slot] = grad_of(output);

@@ -93,7 +93,7 @@ fn logits_grad(
 ) {
     let size = packet_size(RESULT);
     let packet = params.result_start / size + workgroup_of(group, groups) * GROUP + local;
-    if packet >= params.packets {
+    if packet >= params.packets || totals.refused != 0u {
         return;
     }
     let index = packet * size;

@@ -27,12 +27,12 @@ fn logarithm(x: f32) -> f32 {
     return log(clamp(x, 1.1754944e-38, LARGEST));
 }
 
-// ln(1 + x) for x >= 0.
+// ln(1 + x) for x >= -0.5.
 fn logarithm_plus_1(x: f32) -> f32 {
     let s = x / (2.0 + x);
     let q = s * s;
     let series = 2.0 * s * (1.0 + q * (0.33333334 + q * (0.2 + q * (0.14285715 + q * (0.11111111 + q * 0.09090909)))));
-    return select(log(1.0 + x), series, x < 0.5);
+    return select(log(1.0 + x), series, abs(x) < 0.5);
 }
 
 fn power(x: f32, exponent: f32) -> f32 {

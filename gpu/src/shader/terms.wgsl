@@ -28,7 +28,12 @@ fn softmax_of(stats: Part) -> Softmax {
 
 fn token_of(input: RowInput, stats: Part, softmax: Softmax) -> Token {
     let log_p = max(-softmax.nll, IMPOSSIBLE);
-    var token = Token(log_p, input.ref_log_p, input.old_log_p, input.advantage, 0.0, 0.0, input.extra);
+    var token = Token();
+    token.log_p = log_p;
+    token.ref_log_p = input.ref_log_p;
+    token.old_log_p = input.old_log_p;
+    token.advantage = input.advantage;
+    token.extra = input.extra;
     if params.moments != 0u {
         let sum_exp_logits = stats.sum_exp_logits + softmax.at_target * max(softmax.exponent, VANISHED);
         let sum_exp_squared = stats.sum_exp_squared + softmax.at_target * softmax.at_target;
@@ -46,7 +51,7 @@ fn values_of(input: RowInput, stats: Part, softmax: Softmax) -> RowValues {
         params.class_weight_sum * softmax.ln_sum + stats.below_max,
         input.token_weight,
         input.class_weight,
-        input.scale,
+        input.scale * totals.factor,
     );
 }
 
@@ -57,7 +62,7 @@ fn is_infinite(value: f32, extras: f32, row: RowValues) -> bool {
     return row.token_weight != 0.0 && (of_objective || of_smoothing);
 }
 
-fn finished(input: RowInput, stats: Part) -> RowOutput {
+fn finished(input: RowInput, stats: Part, planned: array<f32, 4>) -> RowOutput {
     var row: RowOutput;
     row.stats = stats;
     row.target_id = input.target_id;
@@ -71,7 +76,13 @@ fn finished(input: RowInput, stats: Part) -> RowOutput {
     }
     let softmax = softmax_of(stats);
     row.nll = softmax.nll;
-    let outcome = objective(token_of(input, stats, softmax));
+    if input.token_weight < 0.0 {
+        // It takes no part.
+        return row;
+    }
+    var token = token_of(input, stats, softmax);
+    token.planned = planned;
+    let outcome = objective(token);
     // Not -0, where the slope is 0.
     row.weight = 0.0 - outcome.y;
     let extras = select(1.0, row.weight, params.extras_scale == 1u);
@@ -92,6 +103,14 @@ fn finished(input: RowInput, stats: Part) -> RowOutput {
     return row;
 }
 
+fn merged_parts(index: u32) -> Part {
+    var stats = parts[index * params.splits];
+    for (var split = 1u; split < params.splits; split++) {
+        stats = merged(stats, parts[index * params.splits + split]);
+    }
+    return stats;
+}
+
 @compute @workgroup_size(256)
 fn token_terms(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -103,9 +122,5 @@ fn token_terms(
         return;
     }
     let index = params.first_row + row;
-    var stats = parts[index * params.splits];
-    for (var split = 1u; split < params.splits; split++) {
-        stats = merged(stats, parts[index * params.splits + split]);
-    }
-    row_outputs[index] = finished(row_inputs[index], stats);
+    row_outputs[index] = finished(row_inputs[index], merged_parts(index), array<f32, 4>());
 }

@@ -167,6 +167,19 @@ pub(crate) fn body(returns: &str, values: &[Expr]) -> String {
     })
 }
 
+/// The names that these values are made of.
+pub(crate) fn inputs(values: &[Expr]) -> Vec<&'static str> {
+    GRAPH.with_borrow(|graph| {
+        let mut order = Vec::new();
+        values.iter().for_each(|&expr| visit(&graph.nodes, expr, &mut order));
+        let input = |&expr: &Expr| match graph.nodes.get(expr) {
+            Some(&Node::Input(name)) => Some(name),
+            _ => None,
+        };
+        order.iter().filter_map(input).collect()
+    })
+}
+
 /// Adds an expression after all that it uses: an order that does not depend on what else the graph holds.
 fn visit(nodes: &[Node], expr: Expr, order: &mut Vec<Expr>) {
     if order.contains(&expr) {

@@ -57,6 +57,8 @@ const CANARY: f32 = 1536.0;
 /// The columns of a matrix from `start` on, somewhere in a larger buffer, the rest of which must be left alone.
 pub(crate) struct Placed {
     buffer: wgpu::Buffer,
+    /// Elements before it, which are another's.
+    start: usize,
     len: usize,
     rows: usize,
     vocab: usize,
@@ -72,20 +74,34 @@ impl Placed {
         layout: Layout,
     ) -> Self {
         let vocab = end - start;
-        let stride = vocab + layout.padding;
-        let mut data = vec![T::round(CANARY); layout.offset + rows * stride + 1];
-        for row in 0..rows {
-            for column in 0..vocab {
-                let value = values[row * all + start + column];
-                data[layout.offset + row * stride + column] = T::round(value);
-            }
-        }
+        let data = laid_out::<T>(values, all, (start, end), rows, layout);
         let buffer = gpu().upload(&data).unwrap();
-        Self { buffer, len: data.len(), rows, vocab, layout }
+        Self { buffer, start: 0, len: data.len(), rows, vocab, layout }
+    }
+
+    /// Two matrices of the same shape in one buffer, the second from the next packet on.
+    #[allow(dead_code, reason = "the tests of layers have no use for it")]
+    pub(crate) fn beside<T: HostElement + Storage>(
+        [first, second]: [&[f32]; 2],
+        (rows, vocab): (usize, usize),
+        layouts: [Layout; 2],
+    ) -> [Self; 2] {
+        let data = |values, layout| laid_out::<T>(values, vocab, (0, vocab), rows, layout);
+        let mut both = data(first, layouts[0]);
+        let first_len = both.len().next_multiple_of(8);
+        both.resize(first_len, T::round(CANARY));
+        let second = data(second, layouts[1]);
+        both.extend_from_slice(&second);
+        let buffer = gpu().upload(&both).unwrap();
+        let placed = |start, len, layout| {
+            let buffer = buffer.clone();
+            Self { buffer, start, len, rows, vocab, layout }
+        };
+        [placed(0, first_len, layouts[0]), placed(first_len, second.len(), layouts[1])]
     }
 
     pub(crate) fn matrix(&self, dtype: Dtype) -> Matrix<'_> {
-        let offset = self.layout.offset as u64 * dtype.size();
+        let offset = (self.start + self.layout.offset) as u64 * dtype.size();
         let stride = self.vocab + self.layout.padding;
         Matrix::strided(&self.buffer, dtype, offset, self.rows, self.vocab, stride).unwrap()
     }
@@ -93,7 +109,8 @@ impl Placed {
     /// The rows. Everything around them must be as it was.
     pub(crate) fn values<T: HostElement + Storage>(&self) -> Vec<f64> {
         let mut data = vec![T::round(0.0); self.len];
-        gpu().download(&self.buffer, &mut data).unwrap();
+        let start = (self.start * size_of::<T>()) as u64;
+        gpu().read(&self.buffer, start, bytemuck::cast_slice_mut(&mut data)).unwrap();
         let stride = self.vocab + self.layout.padding;
         let mut values = Vec::with_capacity(self.rows * self.vocab);
         for (index, value) in data.iter().enumerate() {
@@ -108,6 +125,25 @@ impl Placed {
         }
         values
     }
+}
+
+/// Columns of a matrix with canaries around its rows.
+fn laid_out<T: HostElement + Storage>(
+    values: &[f32],
+    all: usize,
+    (start, end): (usize, usize),
+    rows: usize,
+    layout: Layout,
+) -> Vec<T> {
+    let stride = end - start + layout.padding;
+    let mut data = vec![T::round(CANARY); layout.offset + rows * stride + 1];
+    for row in 0..rows {
+        for column in start..end {
+            let value = values[row * all + column];
+            data[layout.offset + row * stride + column - start] = T::round(value);
+        }
+    }
+    data
 }
 
 pub(crate) fn submit(record: impl FnOnce(&mut wgpu::CommandEncoder)) {

@@ -1,6 +1,7 @@
 //! The tests that need a device. Without an adapter they show as ignored, unless `SURPRISAL_REQUIRE_GPU=1` makes its absence a failure.
 
 mod agreement;
+mod batches;
 #[path = "../common/mod.rs"]
 mod common;
 mod degenerate;
@@ -52,5 +53,11 @@ fn main() {
         ("a_range_of_rows", agreement::a_range_of_rows),
         ("two_calls_of_one_submission", agreement::two_calls_of_one_submission),
         ("refusals", refusals::refusals),
+        ("every_objective_on_the_device", batches::every_objective_on_the_device),
+        ("every_reduction_on_the_device", batches::every_reduction_on_the_device),
+        ("options_on_the_device", batches::options_on_the_device),
+        ("entries_that_are_refused", batches::entries_that_are_refused),
+        ("reports_come_by_themselves", batches::reports_come_by_themselves),
+        ("batches_that_do_not_fit", batches::batches_that_do_not_fit),
     ]);
 }

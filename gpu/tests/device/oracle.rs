@@ -17,7 +17,7 @@ pub(crate) fn check<T: HostElement + Storage>(
     let problem = problem.clone().rounded::<T>();
     let oracle = problem.oracle();
     for way in WAYS {
-        if problem.objective.group_pass().is_some() && way.is_fused() {
+        if problem.objective.group_plan().is_some() && way.is_fused() {
             continue;
         }
         let rounding = if way == Way::SeparateF32 { F32 } else { rounding };

@@ -36,6 +36,10 @@ pub(crate) fn refusals() {
         assert_eq!(refused(bf16, &batch, Gradient::InPlace), Error::Types);
         let same = refused(f32, &batch, Gradient::To(f32));
         assert!(matches!(same, Error::Buffer { .. }), "{same:?}");
+        let row = |bytes| Matrix::strided(&buffer, Dtype::F32, bytes, 1, 6, 6).unwrap();
+        let one = Batch::new(&[0]);
+        let touching = refused(row(0), &one, Gradient::To(row(24)));
+        assert!(matches!(touching, Error::Buffer { .. }), "{touching:?}");
         let small = Matrix::new(&other, Dtype::F32, 2, 4).unwrap();
         let shape = refused(f32, &batch, Gradient::To(small));
         assert!(matches!(shape, Error::Loss(LossError::Shape { .. })), "{shape:?}");

@@ -35,7 +35,7 @@ fn check(file: &VectorFile) {
     let rounding = if is_exact(file) { F32 } else { F32_VECTORS };
     for case in &file.cases {
         let problem = Problem::from(case);
-        let is_grouped = problem.objective.group_pass().is_some();
+        let is_grouped = problem.objective.group_plan().is_some();
         for way in WAYS.into_iter().filter(|way| !(is_grouped && way.is_fused())) {
             let (actual, mut expected) = (run::<f32>(&problem, way, Layout::PLAIN), expected(case));
             if rounding == F32_VECTORS {

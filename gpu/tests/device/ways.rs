@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
+use crate::batches::on_device;
 pub(crate) use crate::common::{Layout, Placed, gpu, submit};
 use surprisal::objective::{Builtin, TokenTerm};
 use surprisal::{Loss, OwnedWorkspace, RowStats};
@@ -17,27 +18,33 @@ pub(crate) enum Way {
     Separate,
     /// `forward_backward` into f32.
     SeparateF32,
+    /// `forward_backward` into a matrix in the logits' buffer.
+    SameBuffer,
     /// `forward_backward` over the logits.
     InPlace,
+    /// `forward_backward_with`, over the logits, of a batch in buffers of the device.
+    OnDevice,
     /// Statistics and gradient on the device, terms on the host, over this many vocabulary shards.
     Staged(usize),
     /// The same, in place.
     StagedInPlace,
 }
 
-pub(crate) const WAYS: [Way; 6] = [
+pub(crate) const WAYS: [Way; 8] = [
     Way::Separate,
     Way::SeparateF32,
+    Way::SameBuffer,
     Way::InPlace,
+    Way::OnDevice,
     Way::Staged(1),
     Way::Staged(3),
     Way::StagedInPlace,
 ];
 
 impl Way {
-    /// Whether the device forms the terms.
+    /// Whether it takes per-token objectives alone.
     pub(crate) fn is_fused(self) -> bool {
-        matches!(self, Self::Separate | Self::SeparateF32 | Self::InPlace)
+        matches!(self, Self::Separate | Self::SeparateF32 | Self::SameBuffer | Self::InPlace)
     }
 }
 
@@ -52,14 +59,15 @@ pub(crate) fn run<T: HostElement + Storage>(
 ) -> Outcome {
     match way {
         Way::SeparateF32 => fused::<T, f32>(problem, way, layout),
-        Way::Separate | Way::InPlace => fused::<T, T>(problem, way, layout),
+        Way::Separate | Way::SameBuffer | Way::InPlace => fused::<T, T>(problem, way, layout),
+        Way::OnDevice => on_device::<T>(problem, layout),
         Way::Staged(shards) => staged::<T>(problem, shards, false, layout),
         Way::StagedInPlace => staged::<T>(problem, 1, true, layout),
     }
 }
 
 /// What was compiled already on this thread: a device takes a second to compile what it then computes in a millisecond.
-fn pipelines<'l>(
+pub(crate) fn pipelines<'l>(
     problem: &'l Problem,
     logits: Dtype,
     result: Dtype,
@@ -90,11 +98,17 @@ pub(crate) fn fused<T: HostElement + Storage, G: HostElement + Storage>(
     layout: Layout,
 ) -> Outcome {
     let (rows, vocab) = (problem.rows, problem.vocab);
-    let logits = Placed::new::<T>(&problem.logits, rows, vocab, (0, vocab), layout);
     // Another place than the logits', so that their packets differ.
     let elsewhere = Layout { offset: layout.offset + 1, ..layout };
     let blank = vec![f32::NAN; problem.logits.len()];
-    let result = Placed::new::<G>(&blank, rows, vocab, (0, vocab), elsewhere);
+    let [logits, result] = if way == Way::SameBuffer {
+        Placed::beside::<T>([&problem.logits, &blank], (rows, vocab), [layout, elsewhere])
+    } else {
+        [
+            Placed::new::<T>(&problem.logits, rows, vocab, (0, vocab), layout),
+            Placed::new::<G>(&blank, rows, vocab, (0, vocab), elsewhere),
+        ]
+    };
     let pipelines = pipelines(problem, T::DTYPE, G::DTYPE, layout);
     let batch = problem.batch();
     let gradient = match way {

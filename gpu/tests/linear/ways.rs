@@ -97,7 +97,7 @@ pub(crate) fn run_with_results<T: Number, W: Number, G: Number>(
 
     let (hidden, batch) = (h.matrix(T::DTYPE), case.problem.batch());
     let mut call = None;
-    let (report, results) = if case.problem.objective.group_pass().is_none() {
+    let (report, results) = if case.problem.objective.group_plan().is_none() {
         submit(|encoder| {
             let recorded = layer.forward_backward(encoder, hidden, &batch, gradients, &scratch);
             call = Some(recorded.unwrap());

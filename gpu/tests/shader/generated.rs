@@ -131,7 +131,7 @@ fn assert_agrees(name: &str, objective: &impl Objective) {
 #[test]
 fn objectives_compute_loss_and_slope() {
     for objective in objectives() {
-        if objective.group_pass().is_none() {
+        if objective.group_plan().is_none() {
             assert_agrees(&format!("{objective:?}"), &objective);
         }
     }
@@ -140,7 +140,7 @@ fn objectives_compute_loss_and_slope() {
 
 #[test]
 fn group_objectives_generate_nothing() {
-    for objective in Builtin::all().filter(|objective| objective.group_pass().is_some()) {
+    for objective in Builtin::all().filter(|objective| objective.group_plan().is_some()) {
         let source = shader_source(&objective, Destination::Separate);
         let (_, body) = source.split_once("fn objective(").unwrap();
         let (body, _) = body.split_once('}').unwrap();

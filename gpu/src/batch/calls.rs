@@ -1,0 +1,132 @@
+//! The calls on device batches: the stages, with what checks and counts the batch before them and what adds up the report after them.
+
+use surprisal::Error as LossError;
+use surprisal::objective::{Objective, Token};
+
+use crate::batch::DeviceBatch;
+use crate::batch::prepare::{Preparation, params_of};
+use crate::batch::report::{DeviceCall, Reading};
+use crate::batch::workspace::Workspace;
+use crate::binder::begin_pass;
+use crate::call::Call;
+use crate::error::Error;
+use crate::matrix::Matrix;
+use crate::pipelines::Pipelines;
+use crate::record::{Gradient, params};
+
+impl<O: Objective> Pipelines<'_, O> {
+    /// Records statistics and loss of every row, by any objective, of a batch in buffers of the device. The host waits for nothing.
+    ///
+    /// # Errors
+    /// [`Error::Loss`] as [`Loss::forward`](surprisal::Loss::forward) of what the host knows, [`Error::Buffer`] where a column is too short or the
+    /// workspace too small, [`Error::Types`], [`Error::Limit`]. What the device refuses, [`PendingReport`](crate::PendingReport) tells.
+    pub fn forward_with(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        logits: Matrix<'_>,
+        batch: &DeviceBatch<'_>,
+        workspace: &Workspace,
+    ) -> Result<DeviceCall, Error> {
+        self.record_with(encoder, logits, batch, None, workspace)
+    }
+
+    /// Records loss and gradient, as [`Pipelines::forward_with`].
+    ///
+    /// # Errors
+    /// As [`Pipelines::forward_with`] and [`Pipelines::forward_backward`].
+    pub fn forward_backward_with(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        logits: Matrix<'_>,
+        batch: &DeviceBatch<'_>,
+        gradient: Gradient<'_>,
+        workspace: &Workspace,
+    ) -> Result<DeviceCall, Error> {
+        self.check_gradient(&logits, &gradient)?;
+        self.record_with(encoder, logits, batch, Some(gradient), workspace)
+    }
+
+    fn record_with(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        logits: Matrix<'_>,
+        batch: &DeviceBatch<'_>,
+        gradient: Option<Gradient<'_>>,
+        workspace: &Workspace,
+    ) -> Result<DeviceCall, Error> {
+        self.check_device_batch(&logits, batch, workspace)?;
+        let (empty, objective) = (batch.empty(), self.loss.objective());
+        let loss_plan = self.loss.plan(&empty, logits.vocab_total as usize)?;
+        let (options, plan) = (loss_plan.options(), objective.group_plan());
+        // Refuses a matrix whose rows no binding holds, before anything is recorded.
+        self.binder.parts(&[&logits])?;
+        let selection = plan.map(|plan| plan.selection());
+        let preparation = Preparation {
+            binder: &self.binder,
+            workspace,
+            batch,
+            class_weights: &self.class_weights,
+            inputs: objective.inputs(),
+            params: params_of(batch, &options, selection, logits.vocab),
+        };
+        let call = Call::of_workspace(params(&logits, &options), workspace);
+        let finds_tau = plan.is_some() && objective.temperature(&Token::new(0.0_f64)).is_some();
+        let extra = batch.extra.iter().flatten().map(|(name, _)| *name).next();
+        let reading = Reading { reduction: options.reduction, finds_tau, extra };
+        encoder.clear_buffer(&workspace.totals, 0, None);
+        if plan.is_some() {
+            encoder.clear_buffer(&workspace.heads, 0, None);
+        }
+        preparation.fill(&mut begin_pass(encoder));
+        match plan {
+            None => {
+                preparation.divide(&mut begin_pass(encoder));
+                match &gradient {
+                    Some(gradient) => self.record_all(encoder, logits, &call, 0, gradient)?,
+                    None => {
+                        self.record_stats(encoder, logits, &call, 0)?;
+                        self.record_terms(encoder, logits.rows, &call, 0);
+                    }
+                }
+            }
+            Some(plan) => {
+                self.record_stats(encoder, logits, &call, 0)?;
+                let mut pass = begin_pass(encoder);
+                self.record_plan(&mut pass, plan, (&call, batch, workspace));
+                preparation.select(&mut pass, plan.selection());
+                preparation.divide(&mut pass);
+                self.record_group_terms(&mut pass, &call, workspace);
+                drop(pass);
+                if let Some(gradient) = &gradient {
+                    self.record_gradient(encoder, logits, &call, 0, gradient, false)?;
+                }
+            }
+        }
+        preparation.report(&mut begin_pass(encoder));
+        Ok(DeviceCall::new(call, workspace, reading))
+    }
+
+    fn check_device_batch(
+        &self,
+        logits: &Matrix<'_>,
+        batch: &DeviceBatch<'_>,
+        workspace: &Workspace,
+    ) -> Result<(), Error> {
+        if logits.dtype != self.logits {
+            return Err(Error::Types);
+        }
+        if logits.vocab != logits.vocab_total {
+            return Err(LossError::NeedsWholeRows.into());
+        }
+        if batch.rows != logits.rows {
+            let argument = surprisal::Argument::Targets;
+            let (expected, actual) = (logits.rows as usize, batch.rows as usize);
+            return Err(LossError::Length { argument, expected, actual }.into());
+        }
+        if workspace.rows < batch.rows {
+            let message = "has room for fewer rows than the batch has";
+            return Err(Error::Buffer { name: "workspace", message });
+        }
+        batch.check()
+    }
+}

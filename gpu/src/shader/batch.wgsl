@@ -1,0 +1,420 @@
+// Batches whose entries lie in buffers of the caller's: checked, brought to the rows, counted; and at the end the report. A module of its own, for
+// all losses.
+
+const LOWEST: f32 = -3.0e38;
+const LARGEST: f32 = 3.0e38;
+const IMPOSSIBLE: f32 = -1.0e18;
+const INVALID: u32 = 2u;
+
+// Words of a row's inputs (`RowInput`) and of its outputs (`RowOutput`), and where some of them lie.
+const INPUT_WORDS: u32 = 11u;
+const OUTPUT_WORDS: u32 = 21u;
+const TARGET: u32 = 0u;
+const TOKEN_WEIGHT: u32 = 1u;
+const SCALE: u32 = 2u;
+const CLASS_WEIGHT: u32 = 3u;
+const MAX: u32 = 0u;
+const TARGET_LOGIT: u32 = 7u;
+const INVALID_STATS: u32 = 9u;
+const STATE: u32 = 10u;
+const LOSS: u32 = 15u;
+const NLL: u32 = 18u;
+const INFINITE: u32 = 20u;
+
+// Layout of `BatchParams` in layout.rs.
+struct BatchParams {
+    rows: u32,
+    // Where the first entry lies in the bound buffer, and from each to the next, in words.
+    start: u32,
+    words: u32,
+    // The word of a row's inputs that an entry becomes, what is allowed there, and the slot of its errors.
+    field: u32,
+    rule: u32,
+    slot: u32,
+    vocab: u32,
+    // The id that is ignored, as 64 bits, and whether there is one.
+    ignore_low: u32,
+    ignore_high: u32,
+    ignores: u32,
+    has_class_weights: u32,
+    // Sequences and pairs, and where pairs lie.
+    sequences: u32,
+    pairs: u32,
+    pairs_start: u32,
+    // Which tokens take part: 0 all, 1 kept, 2 paired, 3 those to which a step gave more than 0.
+    selection: u32,
+    step: u32,
+    reduction: u32,
+    grouped: u32,
+    reduction_by: f32,
+    grad_scale: f32,
+    zero: u32,
+}
+
+// Layout of `Totals` in layout.rs. Rows are negated bit by bit: the largest is the first row, and 0 none.
+struct Totals {
+    refused: atomic<u32>,
+    // What gradients are multiplied by: the scale of the gradient over the divisor.
+    factor: f32,
+    divisor: f32,
+    loss: f32,
+    tokens: u32,
+    correct: u32,
+    invalid: u32,
+    infinite: u32,
+    tau: f32,
+    sequences: atomic<u32>,
+    loss_sum: array<f32, 2>,
+    nll_sum: array<f32, 2>,
+    weight_sum: array<f32, 2>,
+    scaled: array<f32, 2>,
+    bad: array<atomic<u32>, 16>,
+}
+
+@group(0) @binding(0) var<uniform> batch: BatchParams;
+@group(0) @binding(1) var<storage, read> entries: array<u32>;
+@group(0) @binding(2) var<storage, read> pairs: array<u32>;
+@group(0) @binding(3) var<storage, read_write> row_inputs: array<u32>;
+@group(0) @binding(4) var<storage, read> row_outputs: array<u32>;
+@group(0) @binding(5) var<storage, read> tokens: array<u32>;
+@group(0) @binding(6) var<storage, read> class_weights: array<f32>;
+@group(0) @binding(7) var<storage, read_write> totals: Totals;
+
+fn kept(x: f32) -> f32 {
+    return bitcast<f32>(bitcast<u32>(x) ^ batch.zero);
+}
+
+fn refuse(row: u32) {
+    atomicMax(&totals.bad[batch.slot], ~row);
+    atomicMax(&totals.refused, 1u);
+}
+
+fn is_ignored(row: u32) -> bool {
+    return row_inputs[row * INPUT_WORDS + TARGET] == IGNORED;
+}
+
+// A token that takes no part has a surprisal, and nothing else: its weight is negative.
+fn drop(row: u32) {
+    put(row, TOKEN_WEIGHT, -1.0);
+}
+
+fn counts(row: u32) -> bool {
+    return !is_ignored(row) && input(row, TOKEN_WEIGHT) >= 0.0;
+}
+
+fn input(row: u32, field: u32) -> f32 {
+    return bitcast<f32>(row_inputs[row * INPUT_WORDS + field]);
+}
+
+fn put(row: u32, field: u32, value: f32) {
+    row_inputs[row * INPUT_WORDS + field] = bitcast<u32>(value);
+}
+
+// Targets, and what a row's inputs are without other columns.
+@compute @workgroup_size(256)
+fn targets(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let row = workgroup_of(group, groups) * GROUP + local;
+    if row >= batch.rows {
+        return;
+    }
+    let low = entries[batch.start + row * batch.words];
+    // The sign, where there is no high word.
+    var high = select(0u, 0xffffffffu, low >= 0x80000000u);
+    if batch.words == 2u {
+        high = entries[batch.start + row * batch.words + 1u];
+    }
+    for (var word = 0u; word < INPUT_WORDS; word++) {
+        row_inputs[row * INPUT_WORDS + word] = 0u;
+    }
+    if batch.ignores != 0u && low == batch.ignore_low && high == batch.ignore_high {
+        row_inputs[row * INPUT_WORDS + TARGET] = IGNORED;
+        return;
+    }
+    if high != 0u || low >= batch.vocab {
+        refuse(row);
+        row_inputs[row * INPUT_WORDS + TARGET] = IGNORED;
+        return;
+    }
+    row_inputs[row * INPUT_WORDS + TARGET] = low;
+    put(row, TOKEN_WEIGHT, 1.0);
+    put(row, SCALE, 1.0);
+    var class_weight = 1.0;
+    if batch.has_class_weights != 0u {
+        class_weight = class_weights[low];
+    }
+    put(row, CLASS_WEIGHT, class_weight);
+}
+
+// Rules: 0 finite, 1 a weight, finite and not negative, 2 a log-probability, at most 1.
+@compute @workgroup_size(256)
+fn values(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let row = workgroup_of(group, groups) * GROUP + local;
+    if row >= batch.rows || !counts(row) {
+        return;
+    }
+    let bits = entries[batch.start + row * batch.words];
+    let magnitude = bits & 0x7fffffffu;
+    let is_negative = bits != magnitude;
+    let is_finite = magnitude < INFINITY_BITS;
+    let is_log_p = magnitude <= INFINITY_BITS && (is_negative || magnitude <= 0x3f800000u);
+    let is_weight = is_finite && (!is_negative || magnitude == 0u);
+    let allowed = (batch.rule == 0u && is_finite) || (batch.rule == 1u && is_weight) || (batch.rule == 2u && is_log_p);
+    if !allowed {
+        refuse(row);
+        return;
+    }
+    let limited = min(magnitude, bitcast<u32>(LARGEST)) | (bits & 0x80000000u);
+    var value = bitcast<f32>(limited);
+    if batch.rule == 2u {
+        value = max(value, IMPOSSIBLE);
+    }
+    put(row, batch.field, value);
+}
+
+// Offsets of sequences: from 0 up to the number of rows.
+@compute @workgroup_size(256)
+fn check_sequences(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let index = workgroup_of(group, groups) * GROUP + local;
+    if index > batch.sequences {
+        return;
+    }
+    let offset = entries[batch.start + index * batch.words];
+    var least = 0u;
+    if index > 0u {
+        least = entries[batch.start + (index - 1u) * batch.words];
+    }
+    let is_end = index == batch.sequences;
+    if offset < least || offset > batch.rows || (index == 0u && offset != 0u) || (is_end && offset != batch.rows) {
+        refuse(index);
+    }
+}
+
+// Both of a pair are sequences, and two.
+@compute @workgroup_size(256)
+fn check_pairs(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let index = workgroup_of(group, groups) * GROUP + local;
+    if index >= batch.pairs {
+        return;
+    }
+    let chosen = pairs[batch.pairs_start + 2u * index];
+    let rejected = pairs[batch.pairs_start + 2u * index + 1u];
+    if chosen >= batch.sequences || rejected >= batch.sequences || chosen == rejected {
+        refuse(index);
+    }
+}
+
+// Groups of tokens that count: ids below the number of rows.
+@compute @workgroup_size(256)
+fn check_groups(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let row = workgroup_of(group, groups) * GROUP + local;
+    if row < batch.rows && counts(row) && entries[batch.start + row * batch.words] >= batch.rows {
+        refuse(row);
+    }
+}
+
+fn sequence_start(sequence: u32) -> u32 {
+    return min(entries[batch.start + sequence * batch.words], batch.rows);
+}
+
+fn is_paired(sequence: u32) -> bool {
+    var found = false;
+    for (var i = 0u; i < 2u * batch.pairs; i++) {
+        found = found || pairs[batch.pairs_start + i] == sequence;
+    }
+    return found;
+}
+
+// Drops the tokens of sequences that do not take part. `pairs` are the keep flags where those decide.
+@compute @workgroup_size(256)
+fn select_sequences(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let sequence = workgroup_of(group, groups) * GROUP + local;
+    if sequence >= batch.sequences {
+        return;
+    }
+    var takes_part = false;
+    if batch.selection == 1u {
+        takes_part = pairs[batch.pairs_start + sequence] != 0u;
+    } else {
+        takes_part = is_paired(sequence);
+    }
+    if !takes_part {
+        for (var row = sequence_start(sequence); row < sequence_start(sequence + 1u); row++) {
+            drop(row);
+        }
+    }
+}
+
+// Drops the tokens to which a step did not give more than 0.
+@compute @workgroup_size(256)
+fn select_tokens(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let row = workgroup_of(group, groups) * GROUP + local;
+    if row < batch.rows {
+        let bits = tokens[5u * row + batch.step];
+        if bits == 0u || bits > INFINITY_BITS {
+            drop(row);
+        }
+    }
+}
+
+// Mean of means: a token's scale is over the tokens of its sequence.
+@compute @workgroup_size(256)
+fn share_sequences(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let sequence = workgroup_of(group, groups) * GROUP + local;
+    if sequence >= batch.sequences {
+        return;
+    }
+    let first = sequence_start(sequence);
+    let end = sequence_start(sequence + 1u);
+    var count = 0u;
+    for (var row = first; row < end; row++) {
+        count += select(0u, 1u, counts(row));
+    }
+    if count == 0u {
+        return;
+    }
+    atomicAdd(&totals.sequences, 1u);
+    for (var row = first; row < end; row++) {
+        put(row, SCALE, 1.0 / f32(count));
+    }
+}
+
+// What is added up, as a sum and what its rounding lost.
+struct Sums {
+    loss: vec2<f32>,
+    nll: vec2<f32>,
+    weight: vec2<f32>,
+    scaled: vec2<f32>,
+    tokens: u32,
+    correct: u32,
+    // The first row that counts and the first without a softmax, negated bit by bit.
+    first: u32,
+    invalid: u32,
+    // 1 for a loss of +inf, 2 for one of -inf, 4 for a surprisal of +inf, 8 for a loss that is NaN though the row has a softmax.
+    infinite: u32,
+}
+
+fn nothing() -> Sums {
+    let zero = vec2<f32>();
+    return Sums(zero, zero, zero, zero, 0u, 0u, 0u, 0u, 0u);
+}
+
+fn added(sum: vec2<f32>, x: f32) -> vec2<f32> {
+    let total = kept(sum.x + x);
+    let part = kept(total - sum.x);
+    return vec2<f32>(total, sum.y + ((sum.x - kept(total - part)) + (x - part)));
+}
+
+fn both(a: vec2<f32>, b: vec2<f32>) -> vec2<f32> {
+    let sum = added(a, b.x);
+    return vec2<f32>(sum.x, sum.y + b.y);
+}
+
+var<workgroup> lanes: array<Sums, GROUP>;
+
+// The sums of all lanes, in the first of them.
+fn reduce(sums: Sums, local: u32) {
+    lanes[local] = sums;
+    workgroupBarrier();
+    for (var width = GROUP / 2u; width > 0u; width /= 2u) {
+        if local < width {
+            let a = lanes[local];
+            let b = lanes[local + width];
+            lanes[local] = Sums(
+                both(a.loss, b.loss),
+                both(a.nll, b.nll),
+                both(a.weight, b.weight),
+                both(a.scaled, b.scaled),
+                a.tokens + b.tokens,
+                a.correct + b.correct,
+                max(a.first, b.first),
+                max(a.invalid, b.invalid),
+                a.infinite | b.infinite,
+            );
+        }
+        workgroupBarrier();
+    }
+}
+
+// What losses are divided by: one workgroup. Reductions: 0 sum, 1 by a number, 2 tokens, 3 weights, 4 sequences, 5 pairs.
+@compute @workgroup_size(256)
+fn divide(@builtin(local_invocation_index) local: u32) {
+    var sums = nothing();
+    for (var row = local; row < batch.rows; row += GROUP) {
+        if counts(row) {
+            sums.tokens += 1u;
+            sums.weight = added(sums.weight, input(row, TOKEN_WEIGHT) * input(row, CLASS_WEIGHT));
+        }
+    }
+    reduce(sums, local);
+    if local == 0u {
+        let all = lanes[0];
+        var divisor = 1.0;
+        switch batch.reduction {
+            case 1u: { divisor = batch.reduction_by; }
+            case 2u: { divisor = f32(all.tokens); }
+            case 3u: { divisor = all.weight.x + all.weight.y; }
+            case 4u: { divisor = f32(atomicLoad(&totals.sequences)); }
+            case 5u: { divisor = f32(batch.pairs); }
+            default: {}
+        }
+        totals.divisor = divisor;
+        totals.factor = select(0.0, batch.grad_scale / divisor, divisor > 0.0);
+        totals.tokens = all.tokens;
+        totals.weight_sum[0] = all.weight.x;
+        totals.weight_sum[1] = all.weight.y;
+    }
+}
+
+fn output(row: u32, field: u32) -> f32 {
+    return bitcast<f32>(row_outputs[row * OUTPUT_WORDS + field]);
+}
+
+fn with_row(before: Sums, row: u32) -> Sums {
+    var sums = before;
+    sums.first = max(sums.first, ~row);
+    if row_outputs[row * OUTPUT_WORDS + INVALID_STATS] != 0u || output(row, MAX) <= LOWEST {
+        sums.invalid = max(sums.invalid, ~row);
+        return sums;
+    }
+    let loss = output(row, LOSS);
+    let nll = output(row, NLL);
+    sums.loss = added(sums.loss, loss);
+    sums.nll = added(sums.nll, nll);
+    sums.infinite |= select(0u, 8u, row_outputs[row * OUTPUT_WORDS + STATE] == INVALID);
+    sums.scaled = added(sums.scaled, loss * input(row, SCALE));
+    if row_outputs[row * OUTPUT_WORDS + INFINITE] != 0u {
+        sums.infinite |= select(1u, 2u, loss < 0.0);
+    }
+    sums.infinite |= select(0u, 4u, nll > 1.0e30);
+    sums.correct += select(0u, 1u, output(row, TARGET_LOGIT) == output(row, MAX));
+    return sums;
+}
+
+// The sums of all rows: one workgroup.
+@compute @workgroup_size(256)
+fn report(@builtin(local_invocation_index) local: u32) {
+    var sums = nothing();
+    for (var row = local; row < batch.rows; row += GROUP) {
+        if counts(row) {
+            sums = with_row(sums, row);
+        }
+    }
+    reduce(sums, local);
+    if local == 0u {
+        let all = lanes[0];
+        totals.correct = all.correct;
+        totals.invalid = all.invalid;
+        totals.infinite = all.infinite;
+        totals.loss_sum[0] = all.loss.x;
+        totals.loss_sum[1] = all.loss.y;
+        totals.nll_sum[0] = all.nll.x;
+        totals.nll_sum[1] = all.nll.y;
+        totals.scaled[0] = all.scaled.x;
+        totals.scaled[1] = all.scaled.y;
+        let sum = select(all.loss.x + all.loss.y, all.scaled.x + all.scaled.y, batch.reduction == 4u);
+        totals.loss = select(0.0, sum / totals.divisor, totals.divisor > 0.0);
+        if batch.grouped != 0u && all.first != 0u {
+            totals.tau = bitcast<f32>(tokens[5u * ~all.first + 4u]);
+        }
+    }
+}
