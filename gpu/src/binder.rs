@@ -27,8 +27,11 @@ pub(crate) struct Binder {
     /// Totals of rows whose inputs hold their scale already.
     pub(crate) totals: wgpu::Buffer,
     /// Uniforms of late, by their content: a steady step makes none.
-    uniforms: Arc<Mutex<VecDeque<(Vec<u8>, wgpu::Buffer)>>>,
+    uniforms: Arc<Mutex<Uniforms>>,
 }
+
+/// Contents, and the buffer that holds them; the latest last.
+type Uniforms = VecDeque<(Vec<u8>, wgpu::Buffer)>;
 
 /// Uniforms that are kept.
 const KEPT: usize = 64;
