@@ -1,0 +1,83 @@
+//! Writes pipelines of a loss as SPIR-V into a folder, as wgpu hands them to Vulkan: for tests/isa, which counts what a compiler makes of them. Needs
+//! no device.
+//!
+//! ```text
+//! cargo run -p surprisal-gpu --example spirv -- DIR
+//! ```
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::fs;
+use std::path::PathBuf;
+
+use naga::back::pipeline_constants::process_overrides;
+use naga::back::spv::{Options, PipelineOptions, write_vec};
+use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+use surprisal::objective::Dft;
+use surprisal_gpu::{Destination, shader_source};
+
+/// What is counted: an entry point, and the types of logits and gradient.
+const PIPELINES: [(&str, &str, &str); 9] = [
+    ("row_stats", "f32", "f32"),
+    ("row_stats", "bf16", "bf16"),
+    ("row_stats", "f16", "f16"),
+    ("logits_grad", "f32", "f32"),
+    ("logits_grad", "bf16", "bf16"),
+    ("logits_grad", "bf16", "f32"),
+    ("logits_grad", "f16", "f16"),
+    ("fused", "f32", "f32"),
+    ("fused", "bf16", "bf16"),
+];
+
+/// As the shader numbers them.
+fn number(dtype: &str) -> f64 {
+    match dtype {
+        "f32" => 0.0,
+        "bf16" => 1.0,
+        _ => 2.0,
+    }
+}
+
+/// As wgpu's Vulkan sets them for a device that checks the bounds of buffers itself.
+fn options() -> Options<'static> {
+    Options {
+        lang_version: (1, 5),
+        bounds_check_policies: BoundsCheckPolicies {
+            index: BoundsCheckPolicy::Restrict,
+            buffer: BoundsCheckPolicy::Unchecked,
+            image_load: BoundsCheckPolicy::Unchecked,
+            binding_array: BoundsCheckPolicy::Unchecked,
+        },
+        zero_initialize_workgroup_memory: naga::back::spv::ZeroInitializeWorkgroupMemoryMode::None,
+        force_loop_bounding: true,
+        ..Options::default()
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let folder = PathBuf::from(std::env::args_os().nth(1).ok_or("usage: spirv DIR")?);
+    fs::create_dir_all(&folder)?;
+    let source = shader_source(&Dft, Destination::Separate);
+    let module = naga::front::wgsl::parse_str(&source)?;
+    let mut validator = Validator::new(ValidationFlags::default(), Capabilities::empty());
+    let info = validator.validate(&module)?;
+    for (entry, logits, result) in PIPELINES {
+        let constants = HashMap::from([
+            ("LOGITS".to_owned(), number(logits)),
+            ("RESULT".to_owned(), number(result)),
+        ]);
+        let stage = naga::ShaderStage::Compute;
+        let (module, info) = process_overrides(
+            &module,
+            &info,
+            Some((stage, entry)),
+            &constants.into_iter().collect(),
+        )?;
+        let pipeline = PipelineOptions { shader_stage: stage, entry_point: entry.to_owned() };
+        let words = write_vec(&module, &info, &options(), Some(&pipeline))?;
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        fs::write(folder.join(format!("{entry}-{logits}-{result}.spv")), bytes)?;
+    }
+    Ok(())
+}

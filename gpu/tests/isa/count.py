@@ -1,0 +1,128 @@
+"""Counts the instructions of the loops over a row, for an element, in what Mesa's RADV prints of compute pipelines.
+
+    count.py FILE...
+
+A file is the standard error of compile.c for one pipeline, with RADV_DEBUG=shaders,shaderstats; its name is ENTRY-LOGITS-RESULT, the types of the
+elements. Counted are the loops that read packets of 16 bytes and take exponentials, and a pipeline without one as a whole. `all` is every instruction
+between the first and the last of the loop, whether it runs or not. `least` is the way through the loop with the fewest vector instructions that still
+takes an exponential: packets in the middle of a row, and nothing asked for that costs more; conditions are not looked at, so it may be too few.
+Elements are those of the packets that this way writes or, where it writes none, reads.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+PACKET = {"f32": 4, "bf16": 8, "f16": 8}
+# No work of the scalar unit: waits and hints.
+HINTS = {"s_waitcnt", "s_waitcnt_depctr", "s_nop", "s_clause", "s_inst_prefetch", "s_endpgm", "s_code_end"}
+
+
+def kind(instruction):
+    name = instruction.split()[0]
+    if name.startswith("v_"):
+        return "vector"
+    if name.startswith(("buffer_", "global_", "flat_", "scratch_", "ds_")):
+        return "memory"
+    return None if name in HINTS or name.startswith("s_waitcnt") else "scalar"
+
+
+def tally(instructions):
+    counts = {"vector": 0, "memory": 0, "scalar": 0, "exp": 0, "load": 0, "store": 0}
+    for instruction in instructions:
+        name = instruction.split()[0]
+        if kind(instruction):
+            counts[kind(instruction)] += 1
+        counts["exp"] += name.startswith("v_exp")
+        counts["load"] += name == "buffer_load_dwordx4"
+        counts["store"] += name == "buffer_store_dwordx4"
+    return counts
+
+
+def blocks_of(text):
+    """Straight pieces of the program in order: (instructions, pieces that may follow). None follows the end."""
+    lines = [line.split(";")[0].strip() for line in text.splitlines()]
+    labels, pieces = {}, [[]]
+    for line in lines:
+        if match := re.fullmatch(r"(BB\d+):", line):
+            if pieces[-1]:
+                pieces.append([])
+            labels[match[1]] = len(pieces) - 1
+        elif line:
+            pieces[-1].append(line)
+            if line.startswith(("s_cbranch", "s_branch", "s_endpgm")):
+                pieces.append([])
+    following = []
+    for index, piece in enumerate(pieces):
+        last = piece[-1].split() if piece else [""]
+        next_ones = set() if last[0] in ("s_branch", "s_endpgm") else {index + 1}
+        if last[0].startswith(("s_cbranch", "s_branch")):
+            next_ones.add(labels[last[1]])
+        following.append({piece for piece in next_ones if piece < len(pieces)})
+    return pieces, following
+
+
+def least(pieces, following, first, last):
+    """The way from one piece to another with the fewest vector instructions among those with an exponential, and with a store if there is one."""
+    wants_store = any(tally(pieces[i])["store"] for i in range(first, last + 1))
+    # What has been met so far: whether an exponential, whether a store; forward only, so in order.
+    best = {(first, False, False): (0, [])}
+    for at in range(first, last + 1):
+        counts = tally(pieces[at])
+        for has_exp in (False, True):
+            for has_store in (False, True):
+                if (known := best.get((at, has_exp, has_store))) is None:
+                    continue
+                cost, way = known[0] + counts["vector"], known[1] + [at]
+                met = (has_exp or counts["exp"] > 0, has_store or counts["store"] > 0)
+                following_here = {last + 1} if at == last else {piece for piece in following[at] if at < piece <= last}
+                for piece in following_here:
+                    key = (piece, *met)
+                    if key not in best or best[key][0] > cost:
+                        best[key] = (cost, way)
+    found = best.get((last + 1, True, wants_store))
+    return found and [line for piece in found[1] for line in pieces[piece]]
+
+
+def report(path):
+    entry, logits, result = path.name.split("-")[:3]
+    text = path.read_text()
+    # The last shader: a driver may compile some of its own first.
+    body = text[text.rindex("disasm:") :]
+    statistics = dict(re.findall(r"^([A-Za-z ]+): (\d+)$", body, re.M))
+    pieces, following = blocks_of(body.split("\n\n")[0].removeprefix("disasm:"))
+    end = next(at for at, piece in enumerate(pieces) if piece and piece[-1].startswith("s_endpgm"))
+    regions = [(f"loop {i}", *loop) for i, loop in enumerate(loops_of(following)) if is_over_row(entry, pieces, *loop)]
+    for what, first, last in regions or [("whole", 0, end)]:
+        few = tally(least(pieces, following, first, last))
+        every = tally(line for piece in pieces[first : last + 1] for line in piece)
+        elements = few["store"] * PACKET[result] or few["load"] * PACKET[logits]
+        counts = [tally[kind] / elements for tally in (few, every) for kind in ("vector", "memory", "scalar")]
+        yield f"{entry} {logits} → {result}", what, elements, counts, statistics
+
+
+def loops_of(following):
+    """First and last piece of every loop that is in no other."""
+    loops = [(min(back), at) for at in range(len(following)) if (back := [piece for piece in following[at] if piece <= at])]
+    return [(a, b) for a, b in loops if not any(c <= a and b <= d for c, d in loops if (c, d) != (a, b))]
+
+
+def is_over_row(entry, pieces, first, last):
+    """Whether a loop is over the packets of a row: it reads them, and writes them where the kernel has no other loop for that."""
+    counts = tally(line for piece in pieces[first : last + 1] for line in piece)
+    return counts["load"] > 0 and counts["exp"] > 0 and (counts["store"] > 0 or entry != "logits_grad")
+
+
+def main():
+    print("| kernel | | elements | least: vector | memory | scalar | all: vector | memory | scalar | VGPRs | spilled | scratch | LDS | waves |")
+    print("|" + "---|" * 14)
+    for path in map(Path, sys.argv[1:]):
+        for name, what, elements, counts, statistics in report(path):
+            numbers = " | ".join(f"{count:.1f}" for count in counts)
+            spilled = int(statistics["Spilled SGPRs"]) + int(statistics["Spilled VGPRs"])
+            rest = f"{statistics['VGPRs']} | {spilled} | {statistics['Scratch size']} | {statistics['LDS size']} | {statistics['Subgroups per SIMD']}"
+            print(f"| {name} | {what} | {elements} | {numbers} | {rest} |")
+
+
+if __name__ == "__main__":
+    main()
