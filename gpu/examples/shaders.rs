@@ -9,7 +9,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use surprisal::objective::{Objective, Real, Token};
-use surprisal_gpu::{Destination, linear_shader_sources, shader_source};
+use surprisal_gpu::{Destination, batch_shader_source, linear_shader_sources, shader_source};
 use surprisal_tests::cases::objectives;
 
 /// An objective of a user.
@@ -36,6 +36,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         write("user".to_owned(), shader_source(&Tempered, destination))?;
     }
+    fs::write(folder.join("batch.wgsl"), batch_shader_source())?;
+    files += 1;
     for (name, source) in linear_shader_sources() {
         files += 1;
         fs::write(folder.join(format!("linear-{name}.wgsl")), source)?;

@@ -17,7 +17,7 @@ use naga::valid::{Capabilities, ValidationFlags, Validator};
 use surprisal::objective::Dft;
 use surprisal_gpu::{Destination, shader_source};
 
-/// What is counted: an entry point, and the types of logits and gradient.
+/// What is counted: an entry point, and the types of logits and gradient. Nothing is asked for; `fused` also with all options.
 const PIPELINES: [(&str, &str, &str); 9] = [
     ("row_stats", "f32", "f32"),
     ("row_stats", "bf16", "bf16"),
@@ -62,10 +62,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let module = naga::front::wgsl::parse_str(&source)?;
     let mut validator = Validator::new(ValidationFlags::default(), Capabilities::empty());
     let info = validator.validate(&module)?;
-    for (entry, logits, result) in PIPELINES {
+    let pipelines = PIPELINES.map(|pipeline| (pipeline, "", 0.0));
+    let with_everything = PIPELINES[7..].iter().map(|&pipeline| (pipeline, "-everything", 1.0));
+    for ((entry, logits, result), suffix, asked) in pipelines.into_iter().chain(with_everything) {
         let constants = HashMap::from([
             ("LOGITS".to_owned(), number(logits)),
             ("RESULT".to_owned(), number(result)),
+            ("SOFTCAP".to_owned(), asked),
+            ("SMOOTHING".to_owned(), asked),
+            ("MOMENTS".to_owned(), asked),
         ]);
         let stage = naga::ShaderStage::Compute;
         let (module, info) = process_overrides(
@@ -77,7 +82,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let pipeline = PipelineOptions { shader_stage: stage, entry_point: entry.to_owned() };
         let words = write_vec(&module, &info, &options(), Some(&pipeline))?;
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-        fs::write(folder.join(format!("{entry}-{logits}-{result}.spv")), bytes)?;
+        fs::write(folder.join(format!("{entry}-{logits}-{result}{suffix}.spv")), bytes)?;
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use crate::layout::Params;
 use crate::matrix::Matrix;
 use crate::pipelines::Pipelines;
 use crate::record::{Gradient, is_short};
+use crate::shader::LITERALS;
 
 impl<O: Objective> Pipelines<'_, O> {
     /// Records stage 1 of logits whose rows are those of the call from `at` on.
@@ -20,7 +21,7 @@ impl<O: Objective> Pipelines<'_, O> {
         at: u32,
     ) -> Result<(), Error> {
         let parts = self.binder.parts(&[&logits])?;
-        let (pipeline, lanes) = self.row_stats.of(is_short(logits.vocab));
+        let (pipeline, lanes) = self.stats_kernel(&call.params).of(is_short(logits.vocab));
         let mut pass = begin_pass(encoder);
         for (first, end) in parts {
             let (binding, start, _) = logits.binding(first, end, ALIGN);
@@ -52,7 +53,7 @@ impl<O: Objective> Pipelines<'_, O> {
         if rows == 0 {
             return;
         }
-        let pipeline = &self.token_terms;
+        let pipeline = self.terms_kernel();
         let params = Params { rows, first_row: at, ..call.params };
         let group = self.binder.group(
             pipeline,
@@ -62,6 +63,7 @@ impl<O: Objective> Pipelines<'_, O> {
                 (4, call.parts.as_entire_binding()),
                 (5, call.outputs.as_entire_binding()),
                 (7, call.totals.as_entire_binding()),
+                (LITERALS, self.literals.as_entire_binding()),
             ],
         );
         dispatch(&mut begin_pass(encoder), pipeline, &group, rows.div_ceil(GROUP));
@@ -96,9 +98,10 @@ impl<O: Objective> Pipelines<'_, O> {
         fused: bool,
     ) -> Result<(), Error> {
         let result = gradient.of(logits);
-        let pipelines = self.gradients(gradient.destination(&logits));
-        let (fused_pipeline, lanes) = pipelines.fused.of(is_short(logits.vocab));
-        let pipeline = if fused { fused_pipeline } else { &pipelines.logits_grad };
+        let pipelines = self.gradient_kernels(&call.params, gradient.destination(&logits));
+        let by_length = if fused { &pipelines.fused } else { &pipelines.logits_grad };
+        let (pipeline, lanes) = by_length.of(is_short(logits.vocab));
+        let splits = if fused { 1 } else { call.params.splits };
         let parts = self.binder.parts(&[&logits, &result])?;
         let mut pass = begin_pass(encoder);
         for (first, end) in parts {
@@ -108,7 +111,7 @@ impl<O: Objective> Pipelines<'_, O> {
             let params = self.binder.uniform(Params {
                 rows,
                 first_row: at + first,
-                splits: if fused { 1 } else { call.params.splits },
+                splits,
                 logits_start,
                 result_start,
                 result_stride: result.row_stride,
@@ -127,14 +130,10 @@ impl<O: Objective> Pipelines<'_, O> {
             }
             if fused {
                 entries.push((3, call.inputs.as_entire_binding()));
+                entries.push((LITERALS, self.literals.as_entire_binding()));
             }
             let group = self.binder.group(pipeline, &entries);
-            let groups = if fused {
-                rows.div_ceil(GROUP / lanes)
-            } else {
-                (packets - result_start / result.dtype.packet()).div_ceil(GROUP)
-            };
-            dispatch(&mut pass, pipeline, &group, groups);
+            dispatch(&mut pass, pipeline, &group, (rows * splits).div_ceil(GROUP / lanes));
         }
         Ok(())
     }

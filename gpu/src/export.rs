@@ -15,11 +15,11 @@ use surprisal_tests::storage::Storage;
 
 use crate::binder::GROUP;
 use crate::host::HostElement;
-use crate::layout::{Params, Part, RowInput, RowOutput};
+use crate::layout::{Params, Part, RowInput, RowOutput, Totals};
 use crate::matrix::Dtype;
 use crate::record::of_options;
 use crate::rows::Rows;
-use crate::shader::{Destination, shader_source};
+use crate::shader::{Destination, Generated, shader_source};
 
 /// What lies around the rows.
 const CANARY: f32 = 1536.0;
@@ -142,6 +142,8 @@ impl Export {
             "parts": of_rows(size_of::<Part>() * splits as usize),
             "row_outputs": of_rows(size_of::<RowOutput>()),
             "class_weights": cast_slice::<_, u32>(&weights),
+            "totals": cast_slice::<_, u32>(&[Totals::of_host()]),
+            "literals": cast_slice::<_, u32>(&Generated::new(&problem.objective).1),
         });
         let expected = [Self::gradient::<G>(&problem, way, stride, target), Self::nll(&problem)];
         let name = format!(
@@ -180,9 +182,9 @@ impl Export {
         };
         let to: &[u32] = if way.destination == Destination::Separate { &[2] } else { &[] };
         let shared = GROUP / way.lanes;
-        let Params { rows, splits, packets, .. } = *params;
+        let Params { rows, splits, .. } = *params;
         if way.splits.is_none() {
-            let bindings = [&[0, 1, 3, 5, 6], to].concat();
+            let bindings = [&[0, 1, 3, 5, 6, 7, 14], to].concat();
             return vec![step(
                 last,
                 "fused",
@@ -192,11 +194,11 @@ impl Export {
             )];
         }
         let groups = (rows * splits).div_ceil(shared);
-        let grad = [&[0, 1, 5, 6], to].concat();
+        let grad = [&[0, 1, 5, 6, 7], to].concat();
         vec![
             step(first, "row_stats", &[logits, lanes], &[0, 1, 3, 4, 6], groups),
-            step(first, "token_terms", &[], &[0, 3, 4, 5], rows.div_ceil(GROUP)),
-            step(last, "logits_grad", &[logits, result], &grad, packets.div_ceil(GROUP)),
+            step(first, "token_terms", &[], &[0, 3, 4, 5, 7, 14], rows.div_ceil(GROUP)),
+            step(last, "logits_grad", &[logits, result, lanes], &grad, groups),
         ]
     }
 

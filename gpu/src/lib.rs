@@ -126,5 +126,5 @@ pub use matrix::{Dtype, Matrix};
 pub use pipelines::Pipelines;
 pub use record::Gradient;
 pub use results::RowResults;
-pub use shader::{Destination, shader_source};
+pub use shader::{Destination, batch_shader_source, shader_literals, shader_source};
 pub use wgpu;

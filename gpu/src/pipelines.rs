@@ -8,14 +8,16 @@ use surprisal::objective::Objective;
 use crate::batch::PlanPipelines;
 use crate::binder::{Binder, GROUP, MOST_GROUPS};
 use crate::error::Error;
-use crate::layout::{Part, RowInput, RowOutput};
+use crate::layout::{Params, RowInput, RowOutput};
 use crate::matrix::Dtype;
-use crate::shader::{Destination, shader_source};
+use crate::shader::{Destination, Generated};
 
 /// Rows that share a workgroup, where they do.
 const SHARING: u32 = 8;
 /// Bytes that `fused` keeps of them.
 const SHARED_ROWS: u32 = SHARING * 24;
+/// Words of an invocation in workgroup memory: a part, one that keeps parts in different banks, and a maximum.
+const SHARED_WORDS: u32 = 12;
 
 /// A pipeline for long rows, each of which has a workgroup, and one for short rows, which share it.
 #[derive(Clone, Debug)]
@@ -25,18 +27,6 @@ pub(crate) struct ByLength {
 }
 
 impl ByLength {
-    fn new(
-        binder: &Binder,
-        module: &wgpu::ShaderModule,
-        entry_point: &str,
-        types: (Dtype, Dtype),
-    ) -> Self {
-        Self {
-            long: pipeline(binder, module, entry_point, types, GROUP),
-            short: pipeline(binder, module, entry_point, types, GROUP / SHARING),
-        }
-    }
-
     /// The pipeline for rows of this length, and its invocations a row.
     pub(crate) fn of(&self, short: bool) -> (&wgpu::ComputePipeline, u32) {
         if short { (&self.short, GROUP / SHARING) } else { (&self.long, GROUP) }
@@ -46,49 +36,120 @@ impl ByLength {
 /// Pipelines that write a gradient.
 #[derive(Clone, Debug)]
 pub(crate) struct GradientPipelines {
-    pub(crate) logits_grad: wgpu::ComputePipeline,
+    pub(crate) logits_grad: ByLength,
     pub(crate) fused: ByLength,
+}
+
+/// What reads logits, compiled for some options when somebody first asks for it.
+#[derive(Debug, Default)]
+struct Kernels {
+    row_stats: OnceLock<ByLength>,
+    /// By destination.
+    gradients: [OnceLock<GradientPipelines>; Destination::ALL.len()],
+}
+
+/// What may be asked for and costs nothing where it is not.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    softcap: bool,
+    smoothing: bool,
+    moments: bool,
+}
+
+impl Asked {
+    fn by(params: &Params) -> Self {
+        Self {
+            softcap: params.softcap > 0.0,
+            smoothing: params.label_smoothing > 0.0,
+            moments: params.moments != 0,
+        }
+    }
+
+    fn index(self) -> usize {
+        usize::from(self.softcap)
+            | usize::from(self.smoothing) << 1
+            | usize::from(self.moments) << 2
+    }
+}
+
+/// The kernels of one objective, compiled when somebody first asks for them.
+#[derive(Debug)]
+struct Compiled {
+    binder: Binder,
+    generated: Generated,
+    logits: Dtype,
+    result: Dtype,
+    modules: [OnceLock<wgpu::ShaderModule>; Destination::ALL.len()],
+    kernels: [Kernels; 8],
+    token_terms: OnceLock<wgpu::ComputePipeline>,
+    plan: OnceLock<PlanPipelines>,
+}
+
+impl Compiled {
+    fn new(binder: &Binder, generated: Generated, logits: Dtype, result: Dtype) -> Self {
+        Self {
+            binder: binder.clone(),
+            generated,
+            logits,
+            result,
+            modules: Default::default(),
+            kernels: Default::default(),
+            token_terms: OnceLock::new(),
+            plan: OnceLock::new(),
+        }
+    }
+
+    fn module(&self, destination: Destination) -> &wgpu::ShaderModule {
+        let compile = || self.binder.module(self.generated.source(destination));
+        self.modules[destination as usize].get_or_init(compile)
+    }
+
+    fn by_length(&self, destination: Destination, entry_point: &str, asked: Asked) -> ByLength {
+        let pipeline = |lanes: u32| {
+            let constants = [
+                ("LOGITS", f64::from(self.logits.number())),
+                ("RESULT", f64::from(self.result.number())),
+                ("LANES", f64::from(lanes)),
+                ("SOFTCAP", f64::from(u8::from(asked.softcap))),
+                ("SMOOTHING", f64::from(u8::from(asked.smoothing))),
+                ("MOMENTS", f64::from(u8::from(asked.moments))),
+            ];
+            self.binder.pipeline(self.module(destination), entry_point, &constants)
+        };
+        ByLength { long: pipeline(GROUP), short: pipeline(GROUP / SHARING) }
+    }
+
+    fn row_stats(&self, asked: Asked) -> &ByLength {
+        let compile = || self.by_length(Destination::Separate, "row_stats", asked);
+        self.kernels[asked.index()].row_stats.get_or_init(compile)
+    }
+
+    fn gradients(&self, asked: Asked, destination: Destination) -> &GradientPipelines {
+        let by_length = |entry_point| self.by_length(destination, entry_point, asked);
+        let compile = || GradientPipelines {
+            logits_grad: by_length("logits_grad"),
+            fused: by_length("fused"),
+        };
+        self.kernels[asked.index()].gradients[destination as usize].get_or_init(compile)
+    }
 }
 
 /// A loss, compiled for a device and for the element types of logits and gradient. Build it once.
 ///
-/// Recording allocates small buffers of a few words a row, blocks nowhere, submits nothing, and installs no handlers.
+/// A kernel is compiled by the first call that needs it, for the options that this call asks for (soft-cap, label smoothing, entropy), so that the
+/// others cost nothing. The objective's numbers are uniforms: [`Pipelines::with_loss`] anneals them without compiling.
+///
+/// Recording blocks nowhere, submits nothing, and installs no handlers. Calls on host batches allocate small buffers of a few words a row.
 #[derive(Debug)]
 pub struct Pipelines<'l, O> {
     pub(crate) binder: Binder,
     pub(crate) loss: Loss<'l, O>,
     pub(crate) logits: Dtype,
     pub(crate) result: Dtype,
-    pub(crate) row_stats: ByLength,
-    pub(crate) token_terms: wgpu::ComputePipeline,
-    /// By destination, compiled on first use; shared by all that [`Pipelines::with_loss`] made.
-    gradients: Arc<[OnceLock<GradientPipelines>; Destination::ALL.len()]>,
-    /// What runs the plan of a group objective, compiled on first use.
-    plan: Arc<OnceLock<PlanPipelines>>,
+    compiled: Arc<Compiled>,
+    /// The objective's numbers.
+    pub(crate) literals: wgpu::Buffer,
     pub(crate) class_weights: wgpu::Buffer,
-}
-
-impl<O: Objective + PartialEq> Pipelines<'_, O> {
-    /// The same pipelines for a loss with another reduction, other extras or other class weights, without compiling anything.
-    ///
-    /// # Errors
-    /// [`Error::Objective`] where the objective is not the one that was compiled.
-    pub fn with_loss<'m>(&self, loss: Loss<'m, O>) -> Result<Pipelines<'m, O>, Error> {
-        if loss.objective() != self.loss.objective() {
-            return Err(Error::Objective);
-        }
-        Ok(Pipelines {
-            class_weights: class_weights(&self.binder, &loss),
-            loss,
-            binder: self.binder.clone(),
-            row_stats: self.row_stats.clone(),
-            token_terms: self.token_terms.clone(),
-            gradients: Arc::clone(&self.gradients),
-            plan: Arc::clone(&self.plan),
-            logits: self.logits,
-            result: self.result,
-        })
-    }
 }
 
 impl<'l, O: Objective> Pipelines<'l, O> {
@@ -113,13 +174,10 @@ impl<'l, O: Objective> Pipelines<'l, O> {
         check_limits(&device.limits())?;
         loss.objective().check()?;
         let binder = Binder::new(device);
-        let module = module(&binder, &loss, Destination::Separate);
-        let types = (logits, result);
+        let (generated, literals) = Generated::new(loss.objective());
         Ok(Self {
-            row_stats: ByLength::new(&binder, &module, "row_stats", types),
-            token_terms: pipeline(&binder, &module, "token_terms", types, GROUP),
-            gradients: Arc::default(),
-            plan: Arc::default(),
+            compiled: Arc::new(Compiled::new(&binder, generated, logits, result)),
+            literals: binder.uniform(literals),
             class_weights: class_weights(&binder, &loss),
             binder,
             loss,
@@ -128,26 +186,47 @@ impl<'l, O: Objective> Pipelines<'l, O> {
         })
     }
 
-    /// The pipelines that write a gradient there.
-    pub(crate) fn gradients(&self, destination: Destination) -> &GradientPipelines {
-        let compile = || {
-            let module = module(&self.binder, &self.loss, destination);
-            let types = (self.logits, self.result);
-            GradientPipelines {
-                logits_grad: pipeline(&self.binder, &module, "logits_grad", types, GROUP),
-                fused: ByLength::new(&self.binder, &module, "fused", types),
-            }
-        };
-        self.gradients[destination as usize].get_or_init(compile)
+    /// The same pipelines for another loss: with other numbers in the objective, another reduction, other extras or other class weights. What was
+    /// compiled is shared, and nothing is compiled again.
+    ///
+    /// # Errors
+    /// [`Error::Objective`] where the objective's shader is not the one that was compiled, [`Error::Loss`].
+    pub fn with_loss<'m>(&self, loss: Loss<'m, O>) -> Result<Pipelines<'m, O>, Error> {
+        loss.objective().check()?;
+        let (generated, literals) = Generated::new(loss.objective());
+        if generated != self.compiled.generated {
+            return Err(Error::Objective);
+        }
+        Ok(Pipelines {
+            compiled: Arc::clone(&self.compiled),
+            literals: self.binder.uniform(literals),
+            class_weights: class_weights(&self.binder, &loss),
+            binder: self.binder.clone(),
+            loss,
+            logits: self.logits,
+            result: self.result,
+        })
+    }
+
+    /// The kernels of the stages, for the options of a call.
+    pub(crate) fn stats_kernel(&self, params: &Params) -> &ByLength {
+        self.compiled.row_stats(Asked::by(params))
+    }
+
+    pub(crate) fn terms_kernel(&self) -> &wgpu::ComputePipeline {
+        let module = || self.compiled.module(Destination::Separate);
+        let compile = || self.binder.pipeline(module(), "token_terms", &[]);
+        self.compiled.token_terms.get_or_init(compile)
+    }
+
+    pub(crate) fn gradient_kernels(&self, params: &Params, to: Destination) -> &GradientPipelines {
+        self.compiled.gradients(Asked::by(params), to)
     }
 
     /// What runs the plan of the objective, which has one.
-    pub(crate) fn plan_pipelines(&self) -> &PlanPipelines {
-        let compile = || {
-            let module = module(&self.binder, &self.loss, Destination::Separate);
-            PlanPipelines::new(&self.binder, &module)
-        };
-        self.plan.get_or_init(compile)
+    pub(crate) fn plan_kernels(&self) -> &PlanPipelines {
+        let module = || self.compiled.module(Destination::Separate);
+        self.compiled.plan.get_or_init(|| PlanPipelines::new(&self.binder, module()))
     }
 
     /// Binds at most so many bytes of a matrix at once, where the device would allow more (tests).
@@ -163,30 +242,6 @@ impl<'l, O: Objective> Pipelines<'l, O> {
     }
 }
 
-fn module<O: Objective>(
-    binder: &Binder,
-    loss: &Loss<'_, O>,
-    destination: Destination,
-) -> wgpu::ShaderModule {
-    binder.module(shader_source(loss.objective(), destination))
-}
-
-/// A stage for logits and results of these types, with so many invocations a row.
-fn pipeline(
-    binder: &Binder,
-    module: &wgpu::ShaderModule,
-    entry_point: &str,
-    (logits, result): (Dtype, Dtype),
-    lanes: u32,
-) -> wgpu::ComputePipeline {
-    let constants = [
-        ("LOGITS", f64::from(logits.number())),
-        ("RESULT", f64::from(result.number())),
-        ("LANES", f64::from(lanes)),
-    ];
-    binder.pipeline(module, entry_point, &constants)
-}
-
 /// The class weights on the device.
 fn class_weights<O: Objective>(binder: &Binder, loss: &Loss<'_, O>) -> wgpu::Buffer {
     // A binding must not be empty.
@@ -196,7 +251,7 @@ fn class_weights<O: Objective>(binder: &Binder, loss: &Loss<'_, O>) -> wgpu::Buf
 
 /// What the shaders need and wgpu does not check when it compiles them.
 fn check_limits(limits: &wgpu::Limits) -> Result<(), Error> {
-    let shared = GROUP * u32::try_from(size_of::<Part>()).unwrap_or(u32::MAX) + SHARED_ROWS;
+    let shared = GROUP * SHARED_WORDS * 4 + SHARED_ROWS;
     let least = [
         ("max_compute_workgroup_storage_size", shared, limits.max_compute_workgroup_storage_size),
         (

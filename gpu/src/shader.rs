@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use surprisal::backend::{Coefs, Options, RowValues, Term};
 use surprisal::objective::{GroupPlan, Objective, Real, STEPS, Token};
 
-use crate::sym::{Expr, Sym, body, inputs, on_new_graph};
+use crate::sym::{Expr, Literals, MOST_LITERALS, Sym, body, inputs, on_new_graph};
 
 /// What all shaders share.
 pub(crate) const TYPES: &str = include_str!("shader/types.wgsl");
@@ -17,7 +17,7 @@ pub(crate) const ROWS: &str = include_str!("shader/linear/rows.wgsl");
 pub(crate) const BIAS: &str = include_str!("shader/linear/bias.wgsl");
 
 /// What checks and counts batches of the device, a shader with [`TYPES`].
-pub(crate) const BATCH: &str = include_str!("shader/batch.wgsl");
+const BATCH: &str = include_str!("shader/batch.wgsl");
 /// What runs the plan of a group objective, after the stages.
 const PLAN: &str = include_str!("shader/group.wgsl");
 
@@ -57,17 +57,52 @@ impl Destination {
     }
 }
 
-/// The WGSL of all stages with this objective and, of a group objective, of its plan.
+/// The WGSL of all stages with this objective and, of a group objective, of its plan. Its numbers are not in it: they are uniforms.
 #[must_use]
 pub fn shader_source(objective: &impl Objective, destination: Destination) -> String {
-    let mut source = FIXED.join("\n");
-    let generated = on_new_graph(|| objective_source(objective));
-    let plan = if objective.group_plan().is_some() { PLAN } else { "" };
-    for part in [destination.bindings(), &generated, &ARITHMETIC, plan] {
-        source.push('\n');
-        source.push_str(part);
+    Generated::new(objective).0.source(destination)
+}
+
+/// The numbers of an objective, in the order of the uniforms that its shader has for them.
+#[must_use]
+pub fn shader_literals(objective: &impl Objective) -> [f32; MOST_LITERALS] {
+    Generated::new(objective).1
+}
+
+/// The WGSL of what checks and counts batches in buffers of the device, the same for all losses.
+#[must_use]
+pub fn batch_shader_source() -> String {
+    [TYPES, BATCH].concat()
+}
+
+/// Binding of the objective's numbers.
+pub(crate) const LITERALS: u32 = 14;
+
+/// What is generated from an objective's definition: the same for any values of its numbers, but for those that leave an operation out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Generated {
+    objective: String,
+    has_plan: bool,
+}
+
+impl Generated {
+    /// What is generated, and the objective's numbers.
+    pub(crate) fn new(objective: &impl Objective) -> (Self, [f32; MOST_LITERALS]) {
+        let mut literals = Literals::in_uniforms();
+        let source = on_new_graph(|| objective_source(objective, &mut literals));
+        let has_plan = objective.group_plan().is_some();
+        (Self { objective: source, has_plan }, literals.values())
     }
-    source
+
+    pub(crate) fn source(&self, destination: Destination) -> String {
+        let mut source = FIXED.join("\n");
+        let plan = if self.has_plan { PLAN } else { "" };
+        for part in [destination.bindings(), &self.objective, &ARITHMETIC, plan] {
+            source.push('\n');
+            source.push_str(part);
+        }
+        source
+    }
 }
 
 /// A token whose every field is a name of the shader; ln p is what is differentiated for.
@@ -104,17 +139,20 @@ fn uses(values: &[Expr]) -> u32 {
 }
 
 /// The function of a token that an objective is, with its derivative; of a group objective also the values of its steps, and its temperature.
-fn objective_source(objective: &impl Objective) -> String {
+fn objective_source(objective: &impl Objective, literals: &mut Literals) -> String {
     let token = token();
     let loss = objective.loss(&token);
     let loss = [loss.value(), loss.slope()];
-    let body = body("vec2<f32>", &loss);
+    let body = body("vec2<f32>", &loss, literals);
     let plan = objective.group_plan().map_or_else(String::new, |plan| {
-        plan_source(objective, &token, plan)
+        plan_source(objective, &token, plan, literals)
             + &format!("const LOSS_USES: u32 = {}u;\n", uses(&loss))
     });
     format!(
         "// Generated from the objective's definition.
+
+// Its numbers.
+@group(0) @binding({LITERALS}) var<uniform> literals: array<vec4<f32>, {MOST_LITERALS} / 4>;
 
 struct Token {{
     log_p: f32,
@@ -131,26 +169,34 @@ struct Token {{
 
 // Loss, and its derivative with respect to ln p.
 fn objective(token: Token) -> vec2<f32> {{
+    // Bound in any case, also where there is no number.
+    _ = literals[0];
 {body}}}
 {plan}"
     )
 }
 
-fn plan_source(objective: &impl Objective, token: &Token<Sym>, plan: GroupPlan) -> String {
+fn plan_source(
+    objective: &impl Objective,
+    token: &Token<Sym>,
+    plan: GroupPlan,
+    literals: &mut Literals,
+) -> String {
     let (mut functions, mut values, mut masks) = (String::new(), String::new(), String::new());
     for (index, _) in plan.steps() {
         let value = [objective.step(index, token).value()];
-        let (body, mask) = (body("f32", &value), uses(&value));
+        let (body, mask) = (body("f32", &value, literals), uses(&value));
         functions += &format!("\nfn step_{index}(token: Token) -> f32 {{\n{body}}}\n");
         values += &format!("        case {index}u: {{ return step_{index}(token); }}\n");
         masks += &format!("        case {index}u: {{ return {mask}u; }}\n");
     }
     let tau = [objective.temperature(token).unwrap_or(Sym::lit(0.0)).value()];
-    let (tau, tau_uses) = (body("f32", &tau), uses(&tau));
+    let (tau, tau_uses) = (body("f32", &tau, literals), uses(&tau));
     format!(
         "{functions}
 // The value of a step of the plan, and which facts of a token it is made of.
 fn step_value(index: u32, token: Token) -> f32 {{
+    _ = literals[0];
     switch index {{
 {values}        default: {{ return 0.0; }}
     }}
@@ -192,11 +238,12 @@ fn arithmetic_source() -> String {
     };
     let [value, weight, extras] = ["value", "weight", "extras"].map(Sym::input);
     let term = Term::new(value, weight, extras, &row, &options);
-    let term = body("Term", &[term.loss, term.coef, term.dense].map(Sym::value));
+    let mut inline = Literals::inline();
+    let term = body("Term", &[term.loss, term.coef, term.dense].map(Sym::value), &mut inline);
     let [coef, dense] = ["term.coef", "term.dense"].map(Sym::input);
     let coefs = Coefs::new(coef, dense, row.lse, &options);
     let coefs = [coefs.prob(), coefs.uniform(), coefs.target(&row)].map(Sym::value);
-    let coefs = body("Coefs", &coefs);
+    let coefs = body("Coefs", &coefs, &mut inline);
     format!(
         "// Generated from the arithmetic of the library.
 

@@ -9,7 +9,7 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 
 use surprisal::objective::Real;
 
-pub(crate) use graph::{Expr, body, inputs, on_new_graph};
+pub(crate) use graph::{Expr, Literals, MOST_LITERALS, body, inputs, on_new_graph};
 use graph::{add, call, call2, chain, div, input, literal, mul, select, sub, weigh};
 
 /// A value and its derivative with respect to ln p of the target, as expressions.

@@ -130,7 +130,7 @@ impl Objective for Flow {
     fn temperature<R: Real>(&self, t: &Token<R>) -> Option<R> {
         let tau = self.tau.map_or(t.shared[1], R::lit);
         // A reference that is certain of every sample has median 0: then every weight is 1 or 0, never NaN.
-        Some(tau.max(R::lit(TAU_MIN)))
+        Some(R::lit(TAU_MIN).max(tau))
     }
 }
 

@@ -97,7 +97,7 @@ impl TalrAuto {
     }
 
     fn tau<R: Real>(&self, t: &Token<R>) -> R {
-        t.shared[self.median()].max(R::lit(TAU_MIN))
+        R::lit(TAU_MIN).max(t.shared[self.median()])
     }
 
     fn log_weight<R: Real>(&self, t: &Token<R>) -> R {

@@ -10,6 +10,7 @@ use crate::call::Call;
 use crate::layout::{Params, Step};
 use crate::pipelines::Pipelines;
 use crate::rows::narrow;
+use crate::shader::LITERALS;
 
 /// The kernels of a plan, compiled with the objective.
 #[derive(Clone, Debug)]
@@ -104,7 +105,7 @@ impl<O: Objective> Pipelines<'_, O> {
         plan: GroupPlan,
         (call, batch, workspace): (&Call, &DeviceBatch<'_>, &Workspace),
     ) {
-        let pipelines = self.plan_pipelines();
+        let pipelines = self.plan_kernels();
         let bound = Bound::new(&self.binder, call, batch);
         let of_rows = batch.rows.div_ceil(GROUP);
         let start = [
@@ -136,7 +137,7 @@ impl<O: Objective> Pipelines<'_, O> {
         step: PlanStep,
         (call, workspace, bound): (&Call, &Workspace, &Bound<'_>),
     ) {
-        let pipelines = self.plan_pipelines();
+        let pipelines = self.plan_kernels();
         let (statistic, share) = number_of(step.statistic);
         let (over, segments) = match step.over {
             Over::Sequence => (0, bound.step.sequences),
@@ -155,6 +156,7 @@ impl<O: Objective> Pipelines<'_, O> {
             (TOKENS, workspace.tokens.as_entire_binding()),
             (STEP, step.as_entire_binding()),
             (SEQUENCES, bound.sequence_ids.clone()),
+            (LITERALS, self.literals.as_entire_binding()),
         ];
         let pipeline = if over == 5 {
             bindings.push((PAIRS, bound.pair_ids.clone()));
@@ -181,9 +183,10 @@ impl<O: Objective> Pipelines<'_, O> {
             (OUTPUTS, call.outputs.as_entire_binding()),
             (TOTALS, call.totals.as_entire_binding()),
             (TOKENS, workspace.tokens.as_entire_binding()),
+            (LITERALS, self.literals.as_entire_binding()),
         ];
         let of_rows = call.params.rows.div_ceil(GROUP);
-        self.run(pass, &self.plan_pipelines().terms, of_rows, &bindings);
+        self.run(pass, &self.plan_kernels().terms, of_rows, &bindings);
     }
 
     fn run(

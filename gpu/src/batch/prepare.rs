@@ -11,7 +11,7 @@ use crate::batch::{Column, DeviceBatch, Value};
 use crate::binder::{ALIGN, Binder, GROUP, dispatch};
 use crate::layout::{BatchParams, Part, RowInput, RowOutput, SLOTS};
 use crate::rows::narrow;
-use crate::shader::{BATCH, TYPES};
+use crate::shader::batch_shader_source;
 
 /// The kernels, compiled.
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ const TOTALS: u32 = 7;
 
 impl Prepare {
     pub(crate) fn new(binder: &Binder) -> Self {
-        let module = binder.module([TYPES, BATCH].concat());
+        let module = binder.module(batch_shader_source());
         let pipeline = |entry| binder.pipeline(&module, entry, &[]);
         Self {
             targets: pipeline("targets"),

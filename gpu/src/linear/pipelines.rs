@@ -19,7 +19,7 @@ pub struct LinearPipelines<'l, O> {
     pub(crate) tiled: Tiled,
 }
 
-impl<O: Objective + PartialEq> LinearPipelines<'_, O> {
+impl<O: Objective> LinearPipelines<'_, O> {
     /// As [`Pipelines::with_loss`].
     ///
     /// # Errors

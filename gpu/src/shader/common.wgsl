@@ -13,6 +13,10 @@ override LOGITS: u32 = 0u;
 override RESULT: u32 = 0u;
 // Invocations that share a row; rows of a workgroup are GROUP / LANES.
 override LANES: u32 = 256u;
+// What may be asked for: where it is not, it costs nothing. With these values every option works.
+override SOFTCAP: bool = true;
+override SMOOTHING: bool = true;
+override MOMENTS: bool = true;
 
 const LOWEST: f32 = -3.0e38;
 const LARGEST: f32 = 3.0e38;
@@ -20,6 +24,8 @@ const LARGEST: f32 = 3.0e38;
 const IMPOSSIBLE: f32 = -1.0e18;
 // An exponent whose exponential is 0, and finite times 0.
 const VANISHED: f32 = -1000.0;
+// Bits in the place of a logit that is not there, those of -3.4e38: below LOWEST, so that nothing comes of it whatever the maximum.
+const NOTHING: u32 = 0xff7fc99eu;
 
 // States of a row.
 const ACTIVE: u32 = 0u;
@@ -78,7 +84,7 @@ struct RowInput {
 // Statistics of a part of a row. The target is left out of the sums, so that what is left of p = 1 is one of them. Exponents are relative to the
 // maximum. Layout of `Part` in layout.rs.
 struct Part {
-    // A level, the target's among them; LOWEST where there is no logit.
+    // A level; LOWEST where there is no logit.
     max: f32,
     // Sum of e^x.
     others: f32,
@@ -91,6 +97,7 @@ struct Part {
     weight: f32,
     // A level; 0 where the target is in another part.
     target_logit: f32,
+    // The first class of the largest; IGNORED where another part has a larger one.
     argmax: u32,
     // Whether NaN or +inf was seen.
     invalid: u32,

@@ -1,4 +1,4 @@
-// Elements and their transformation, four at a time.
+// Elements and their transformation, four at a time: a quad. Four quads are a block, which an invocation takes in one go.
 
 // Elements of a packet.
 fn packet_size(kind: u32) -> u32 {
@@ -16,23 +16,48 @@ fn quad_of(packet: vec4<u32>, second: bool) -> vec4<u32> {
 
 // The logit at an index, as bits of f32.
 fn logit(index: u32) -> u32 {
-    let size = packet_size(LOGITS);
-    return quad_of(logits[index / size], index % size >= 4u)[index % 4u];
+    if LOGITS == 0u {
+        return logits[index / 4u][index % 4u];
+    }
+    let word = logits[index / 8u][index / 2u % 4u];
+    return widened(LOGITS, vec4<u32>(select(word & 0xffffu, word >> 16u, index % 2u == 1u))).x;
 }
 
-// Four logits from an index on.
+// Four logits from an index on, which may be anywhere in a packet.
 fn logit_quad(index: u32) -> vec4<u32> {
-    if index % 4u == 0u {
-        let size = packet_size(LOGITS);
-        return quad_of(logits[index / size], index % size >= 4u);
-    }
     return vec4<u32>(logit(index), logit(index + 1u), logit(index + 2u), logit(index + 3u));
 }
 
-// Which logits leave their row without a softmax: NaN, and +inf unless it is capped.
-fn are_invalid(bits: vec4<u32>) -> vec4<bool> {
-    let are_nan = (bits & vec4<u32>(0x7fffffffu)) > vec4<u32>(INFINITY_BITS);
-    return are_nan | ((bits == vec4<u32>(INFINITY_BITS)) & vec4<bool>(params.softcap == 0.0));
+// Sixteen elements, by the packets of 4 or 8 in which all invocations of a row read or write them side by side: those of an invocation are LANES
+// packets apart. There is no array, whose elements a compiler might keep in memory.
+struct Block {
+    a: vec4<u32>,
+    b: vec4<u32>,
+    c: vec4<u32>,
+    d: vec4<u32>,
+}
+
+// Elements of the blocks of all lanes.
+fn span() -> u32 {
+    return 16u * LANES;
+}
+
+// The columns of a block whose first element is in this one.
+fn columns_of(first: u32, kind: u32) -> Block {
+    let a = vec4<u32>(first) + vec4<u32>(0u, 1u, 2u, 3u);
+    let near = vec4<u32>(select(4u, 4u * LANES, kind == 0u));
+    let far = vec4<u32>(8u * LANES);
+    return Block(a, a + near, a + far, a + far + near);
+}
+
+// The block that begins with a packet of logits; no packet is read that lies behind the last.
+fn logits_block(packet: u32, last: u32) -> Block {
+    let a = logits[min(packet, last)];
+    let b = logits[min(packet + LANES, last)];
+    if LOGITS == 0u {
+        return Block(a, b, logits[min(packet + 2u * LANES, last)], logits[min(packet + 3u * LANES, last)]);
+    }
+    return Block(quad_of(a, false), quad_of(a, true), quad_of(b, false), quad_of(b, true));
 }
 
 // Logits within the range of finite numbers.
@@ -49,11 +74,15 @@ struct Mapped {
     slope: vec4<f32>,
 }
 
+// Of what is not finite, -inf alone must become so: a row with NaN or +inf has no softmax, or a soft-cap. Among the bits of numbers below 0 the larger
+// ones are further from it.
 fn mapped(bits: vec4<u32>) -> Mapped {
-    if params.softcap > 0.0 {
-        return capped(params.logit_scale * finite(bits) / params.softcap);
+    let plain = bitcast<vec4<f32>>(min(bits, vec4<u32>(NOTHING)));
+    if SOFTCAP && params.softcap > 0.0 {
+        let z = capped(params.logit_scale * finite(bits) / params.softcap);
+        return Mapped(select(z.level, plain, bits == vec4<u32>(NOTHING)), z.slope);
     }
-    return Mapped(finite(bits), vec4<f32>(1.0));
+    return Mapped(plain, vec4<f32>(1.0));
 }
 
 // cap * tanh u, and the derivative of tanh without cancellation. WGSL's own tangent may be off by 1e-5. From e = e^(-2|u|) they are (1-e) / (1+e), near
@@ -68,6 +97,11 @@ fn capped(argument: vec4<f32>) -> Mapped {
     let large = sign(u) * ((1.0 - e) * inverse);
     let tangent = select(large, u + u * (square * series), abs(u) < vec4<f32>(0.625));
     return Mapped(params.softcap * tangent, 4.0 * e * (inverse * inverse));
+}
+
+// What makes an exponent of 2 of a difference of levels.
+fn rate() -> f32 {
+    return params.spread * 1.442695;
 }
 
 // Weights of the classes of four columns.
@@ -93,11 +127,12 @@ fn packed(low: vec4<u32>, high: vec4<u32>) -> vec4<u32> {
 
 // Puts a rounded result into a lane of a packet.
 fn with_element(packet: vec4<u32>, lane: u32, bits: u32) -> vec4<u32> {
-    var changed = packet;
+    let places = vec4<u32>(0u, 1u, 2u, 3u);
     if RESULT == 0u {
-        changed[lane] = bits;
-    } else {
-        changed[lane >> 1u] = with_half(changed[lane >> 1u], lane & 1u, bits);
+        return select(packet, vec4<u32>(bits), places == vec4<u32>(lane));
     }
-    return changed;
+    let low = (packet & vec4<u32>(0xffff0000u)) | vec4<u32>(bits);
+    let high = (packet & vec4<u32>(0xffffu)) | vec4<u32>(bits << 16u);
+    let changed = select(low, high, vec4<bool>(lane % 2u == 1u));
+    return select(packet, changed, places == vec4<u32>(lane / 2u));
 }

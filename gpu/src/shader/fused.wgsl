@@ -12,18 +12,13 @@ fn fused(
     if totals.refused != 0u {
         return;
     }
-    let lane = local % LANES;
+    let place = place_of(workgroup_of(group, groups), local);
     let slot = local / LANES;
-    let row = workgroup_of(group, groups) * (GROUP / LANES) + slot;
-    let inside = row < params.rows;
-    var part = empty_part();
-    if inside && row_inputs[params.first_row + row].target_id != IGNORED {
-        part = lane_part(row, 0u, lane);
-    }
-    reduce_lanes(part, local);
-    if inside && lane == 0u {
-        let output = finished(row_inputs[params.first_row + row], shared_parts[local], array<f32, 4>());
-        row_outputs[params.first_row + row] = output;
+    let inside = place.row < params.rows;
+    let part = part_of(place, local);
+    if inside && place.lane == 0u {
+        let output = finished(row_inputs[params.first_row + place.row], part, array<f32, 4>());
+        row_outputs[params.first_row + place.row] = output;
         // The barrier orders workgroup memory alone: what the others need of the row goes through it.
         shared_rows[slot] = grad_of(output);
     }
@@ -32,13 +27,9 @@ fn fused(
         return;
     }
     let grad = shared_rows[slot];
-    let size = packet_size(RESULT);
-    let first = (params.result_start + row * params.result_stride) / size;
-    for (var packet = lane; packet * size < params.vocab; packet += LANES) {
-        if (packet + 1u) * size <= params.vocab {
-            store_packet(first + packet, whole_packet(grad, row, packet * size));
-        } else {
-            store_packet(first + packet, last_packet(first + packet, grad, row, packet * size));
-        }
+    write_row(grad, place);
+    let end = target_of(place.row).end;
+    if place.lane == 0u && params.vocab % packet_size(RESULT) != 0u {
+        store_packet(end, last_packet(end, grad, place.row));
     }
 }

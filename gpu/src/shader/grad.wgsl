@@ -1,4 +1,4 @@
-// Stage 3: the gradient, a packet an invocation.
+// Stage 3: the gradient.
 
 // What the gradient needs of a row.
 struct RowGrad {
@@ -12,8 +12,9 @@ struct RowGrad {
 }
 
 fn grad_of(output: RowOutput) -> RowGrad {
+    let is_broken = is_nan(output.factor) || is_nan(output.uniform) || is_nan(output.target_entry);
     return RowGrad(
-        output.state,
+        select(output.state, INVALID, is_broken && output.state == ACTIVE),
         output.stats.max,
         output.factor,
         output.uniform,
@@ -26,63 +27,201 @@ fn row_grad(row: u32) -> RowGrad {
     return grad_of(row_outputs[params.first_row + row]);
 }
 
-// Entries of the gradient at four columns with these logits, rounded.
-fn gradient(row: RowGrad, columns: vec4<u32>, bits: vec4<u32>) -> vec4<u32> {
-    if row.state == ZERO {
-        return vec4<u32>();
-    }
+// Entries of an active row at four columns with these logits, rounded; the target's among them where it may be.
+fn gradient(grad: RowGrad, columns: vec4<u32>, bits: vec4<u32>, may_be_target: bool) -> vec4<u32> {
     let z = mapped(bits);
-    let x = clamp((z.level - row.max) * params.spread, vec4<f32>(VANISHED), vec4<f32>(0.0));
-    var entries = select(vec4<f32>(0.0), exp(x) * row.factor, z.level > vec4<f32>(LOWEST));
-    if row.uniform != 0.0 {
-        entries -= row.uniform * class_weights_of(columns);
+    var entries = exp2((z.level - grad.max) * rate()) * grad.factor;
+    if SMOOTHING && grad.uniform != 0.0 {
+        entries = clamp(entries - grad.uniform * class_weights_of(columns), vec4<f32>(LOWEST), vec4<f32>(LARGEST));
     }
-    entries = select(entries, vec4<f32>(row.target_entry), columns == vec4<u32>(row.column));
-    return rounded(RESULT, entries * z.slope, row.state == INVALID);
+    if may_be_target {
+        entries = select(entries, vec4<f32>(grad.target_entry), columns == vec4<u32>(grad.column));
+    }
+    if SOFTCAP {
+        entries *= z.slope;
+    }
+    return rounded_number(RESULT, entries);
 }
 
-// The results of a packet that lies in one row, from a column on.
-fn whole_packet(grad: RowGrad, row: u32, column: u32) -> vec4<u32> {
-    let source = params.logits_start + row * params.logits_stride + column;
-    let columns = vec4<u32>(column) + vec4<u32>(0u, 1u, 2u, 3u);
-    let low = gradient(grad, columns, logit_quad(source));
-    if RESULT == 0u {
-        return low;
-    }
-    return packed(low, gradient(grad, columns + vec4<u32>(4u), logit_quad(source + 4u)));
-}
-
-// A packet with one entry more in a lane.
-fn with_entry(packet: vec4<u32>, lane: u32, grad: RowGrad, row: u32, column: u32) -> vec4<u32> {
+// The entry of any row at a column, rounded.
+fn entry(grad: RowGrad, row: u32, column: u32) -> u32 {
     let bits = logit(params.logits_start + row * params.logits_stride + column);
-    return with_element(packet, lane, gradient(grad, vec4<u32>(column), vec4<u32>(bits)).x);
+    return select(constant_entry(grad), gradient(grad, vec4<u32>(column), vec4<u32>(bits), true).x, grad.state == ACTIVE);
 }
 
-// The results of a row's last packet, from a column on: padding keeps what it had.
-fn last_packet(packet: u32, grad: RowGrad, row: u32, column: u32) -> vec4<u32> {
+// Every entry of a row that is not active, rounded.
+fn constant_entry(grad: RowGrad) -> u32 {
+    return select(0u, rounded(RESULT, vec4<f32>(), true).x, grad.state == INVALID);
+}
+
+// Where a row's packets lie that are all its own, and from which element on its logits are packets like these.
+struct Target {
+    first: u32,
+    end: u32,
+    // What must be added to an index among the results to have that of its logit.
+    shift: u32,
+}
+
+fn target_of(row: u32) -> Target {
+    let size = packet_size(RESULT);
+    let start = params.result_start + row * params.result_stride;
+    let shift = params.logits_start + row * params.logits_stride - start;
+    return Target((start + size - 1u) / size, (start + params.vocab) / size, shift);
+}
+
+// The logits of the block of results that begins with a packet; nothing is read that lies behind the last quad.
+fn source_block(to: Target, packet: u32, last: u32) -> Block {
+    let size = packet_size(RESULT);
+    let quad = (packet * size + to.shift) / 4u;
+    if (LOGITS == 0u) == (RESULT == 0u) {
+        return logits_block(quad / (size / 4u), last / (size / 4u));
+    }
+    if LOGITS == 0u {
+        let other = min(quad + 2u * LANES, last);
+        return Block(logits[quad], logits[quad + 1u], logits[other], logits[other + 1u]);
+    }
+    return Block(
+        half_packet(quad),
+        half_packet(min(quad + LANES, last)),
+        half_packet(min(quad + 2u * LANES, last)),
+        half_packet(min(quad + 3u * LANES, last)),
+    );
+}
+
+fn half_packet(quad: u32) -> vec4<u32> {
+    return quad_of(logits[quad / 2u], quad % 2u == 1u);
+}
+
+// Whether the logits of every packet of results are whole quads and, if both have 16 bits, a packet.
+fn is_even(to: Target) -> bool {
+    return to.shift % select(8u, 4u, LOGITS == 0u || RESULT == 0u) == 0u;
+}
+
+// A lane's share of the packets that are all the row's own.
+fn write_row(grad: RowGrad, place: Place) {
+    let to = target_of(place.row);
+    if grad.state != ACTIVE {
+        fill_row(constant_entry(grad), to, place);
+    } else if is_even(to) {
+        write_blocks(grad, to, place);
+    } else {
+        write_packets(grad, to, place);
+    }
+}
+
+fn fill_row(entry: u32, to: Target, place: Place) {
+    let words = vec4<u32>(select(entry | (entry << 16u), entry, RESULT == 0u));
+    for (var packet = to.first + place.split * LANES + place.lane; packet < to.end; packet += params.splits * LANES) {
+        store_packet(packet, words);
+    }
+}
+
+fn write_blocks(grad: RowGrad, to: Target, place: Place) {
+    let size = packet_size(RESULT);
+    let start = params.result_start + place.row * params.result_stride;
+    let last = (to.end * size + to.shift) / 4u - 1u;
+    for (var number = place.split; to.first + number * (span() / size) < to.end; number += params.splits) {
+        let packets = to.first + number * (span() / size);
+        let packet = packets + place.lane;
+        let column = packets * size - start;
+        let columns = columns_of(column + place.lane * size, RESULT);
+        if packets + span() / size <= to.end && grad.column - column >= span() {
+            store_block(packet, block_gradient(grad, columns, source_block(to, packet, IGNORED), false), IGNORED);
+        } else {
+            store_block(packet, block_gradient(grad, columns, source_block(to, packet, last), true), to.end);
+        }
+    }
+}
+
+fn block_gradient(grad: RowGrad, columns: Block, bits: Block, may_be_target: bool) -> Block {
+    return Block(
+        gradient(grad, columns.a, bits.a, may_be_target),
+        gradient(grad, columns.b, bits.b, may_be_target),
+        gradient(grad, columns.c, bits.c, may_be_target),
+        gradient(grad, columns.d, bits.d, may_be_target),
+    );
+}
+
+// Stores a block from a packet on, as far as it lies before another.
+fn store_block(packet: u32, results: Block, end: u32) {
+    if RESULT == 0u {
+        store_before(end, packet, results.a);
+        store_before(end, packet + LANES, results.b);
+        store_before(end, packet + 2u * LANES, results.c);
+        store_before(end, packet + 3u * LANES, results.d);
+    } else {
+        store_before(end, packet, packed(results.a, results.b));
+        store_before(end, packet + LANES, packed(results.c, results.d));
+    }
+}
+
+fn store_before(end: u32, packet: u32, words: vec4<u32>) {
+    if packet < end || end == IGNORED {
+        store_packet(packet, words);
+    }
+}
+
+// Where logits and results lie differently among their packets.
+fn write_packets(grad: RowGrad, to: Target, place: Place) {
+    let size = packet_size(RESULT);
+    let start = params.result_start + place.row * params.result_stride;
+    for (var packet = to.first + place.split * LANES + place.lane; packet < to.end; packet += params.splits * LANES) {
+        let source = packet * size + to.shift;
+        let columns = columns_of(packet * size - start, RESULT);
+        var words = gradient(grad, columns.a, logit_quad(source), true);
+        if RESULT != 0u {
+            words = packed(words, gradient(grad, columns.b, logit_quad(source + 4u), true));
+        }
+        store_packet(packet, words);
+    }
+}
+
+// The results of a row's last packet, where it begins in the row and ends behind it: padding keeps what it had.
+fn last_packet(packet: u32, grad: RowGrad, row: u32) -> vec4<u32> {
+    let column = packet * packet_size(RESULT) - (params.result_start + row * params.result_stride);
     var words = result_packet(packet);
     for (var i = 0u; column + i < params.vocab; i++) {
-        words = with_entry(words, i, grad, row, column + i);
+        words = with_element(words, i, entry(grad, row, column + i));
     }
     return words;
 }
 
-// Element by element: padding and the elements of other chunks keep what they had.
-fn mixed_packet(packet: u32) -> vec4<u32> {
+// Element by element, from a row on: padding and the elements of other chunks keep what they had.
+fn mixed_packet(packet: u32, first_row: u32) -> vec4<u32> {
     let size = packet_size(RESULT);
+    var row = first_row;
+    // Before the first row it wraps around.
+    var column = packet * size - (params.result_start + row * params.result_stride);
     var words = result_packet(packet);
     for (var i = 0u; i < size; i++) {
-        let index = packet * size + i;
-        if index < params.result_start {
-            continue;
-        }
-        let row = (index - params.result_start) / params.result_stride;
-        let column = (index - params.result_start) % params.result_stride;
         if row < params.rows && column < params.vocab {
-            words = with_entry(words, i, row_grad(row), row, column);
+            words = with_element(words, i, entry(row_grad(row), row, column));
+        }
+        column++;
+        if column == params.result_stride {
+            column = 0u;
+            row++;
         }
     }
     return words;
+}
+
+// Packets that begin in a row and are not all its own, three at most, each by an invocation: the one where the row ends, the one where the next row
+// begins and, of the first row, the one where it begins itself.
+fn write_edges(row: u32, lane: u32) {
+    let size = packet_size(RESULT);
+    let start = params.result_start + row * params.result_stride;
+    let end = start + params.vocab;
+    let next = start + params.result_stride;
+    if lane == 0u && end % size != 0u && end / size * size >= start {
+        store_packet(end / size, mixed_packet(end / size, row));
+    }
+    if lane == 1u && next % size != 0u && next / size * size >= end && row + 1u < params.rows {
+        store_packet(next / size, mixed_packet(next / size, row));
+    }
+    if lane == 2u && start % size != 0u && row == 0u {
+        store_packet(start / size, mixed_packet(start / size, row));
+    }
 }
 
 @compute @workgroup_size(256)
@@ -91,19 +230,12 @@ fn logits_grad(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let size = packet_size(RESULT);
-    let packet = params.result_start / size + workgroup_of(group, groups) * GROUP + local;
-    if packet >= params.packets || totals.refused != 0u {
+    let place = place_of(workgroup_of(group, groups), local);
+    if place.row >= params.rows || totals.refused != 0u {
         return;
     }
-    let index = packet * size;
-    if index >= params.result_start {
-        let row = (index - params.result_start) / params.result_stride;
-        let column = (index - params.result_start) % params.result_stride;
-        if row < params.rows && column + size <= params.vocab {
-            store_packet(packet, whole_packet(row_grad(row), row, column));
-            return;
-        }
+    write_row(row_grad(place.row), place);
+    if place.split == 0u {
+        write_edges(place.row, place.lane);
     }
-    store_packet(packet, mixed_packet(packet));
 }

@@ -16,10 +16,15 @@ fn rebased(part: Part, largest: f32) -> Part {
     moved.max = largest;
     moved.others = part.others * decay;
     // Its leader leads no more.
-    moved.rest = moved.others;
-    moved.sum_exp_logits = (part.sum_exp_logits + part.others * shift) * decay;
-    moved.sum_exp_squared = part.sum_exp_squared * decay * decay;
-    moved.below_max = lowered(part.below_max, part.weight, x);
+    moved.argmax = IGNORED;
+    if MOMENTS {
+        moved.rest = moved.others;
+        moved.sum_exp_logits = (part.sum_exp_logits + part.others * shift) * decay;
+        moved.sum_exp_squared = part.sum_exp_squared * decay * decay;
+    }
+    if SMOOTHING {
+        moved.below_max = lowered(part.below_max, part.weight, x);
+    }
     return moved;
 }
 
@@ -28,114 +33,314 @@ fn lowered(below_max: f32, weight: f32, x: f32) -> f32 {
     return min(below_max + select(0.0, -weight * x, weight > 0.0), LARGEST);
 }
 
-fn merged(a: Part, b: Part) -> Part {
-    let largest = max(a.max, b.max);
-    var both = rebased(a, largest);
-    let other = rebased(b, largest);
-    // A tie goes to the first class.
-    if b.max > a.max || (b.max == a.max && b.argmax < a.argmax) {
-        both.argmax = b.argmax;
-        both.rest = both.others + b.rest;
-    } else {
-        both.rest += other.others;
+// Parts with one maximum. A tie goes to the first class; the other leader is one of the rest.
+fn added(a: Part, b: Part) -> Part {
+    var both = a;
+    both.others += b.others;
+    both.target_logit += b.target_logit;
+    both.argmax = min(a.argmax, b.argmax);
+    both.invalid |= b.invalid;
+    if MOMENTS {
+        both.rest = select(b.rest + a.others, a.rest + b.others, a.argmax <= b.argmax);
+        both.sum_exp_logits += b.sum_exp_logits;
+        both.sum_exp_squared += b.sum_exp_squared;
     }
-    both.others += other.others;
-    both.sum_exp_logits += other.sum_exp_logits;
-    both.sum_exp_squared += other.sum_exp_squared;
-    both.below_max = min(both.below_max + other.below_max, LARGEST);
-    both.weight += other.weight;
-    both.target_logit += other.target_logit;
-    both.invalid |= other.invalid;
+    if SMOOTHING {
+        both.below_max = min(a.below_max + b.below_max, LARGEST);
+        both.weight += b.weight;
+    }
     return both;
 }
 
-// A part that grows; `lost` is what rounding took from its `others`.
+fn merged(a: Part, b: Part) -> Part {
+    let largest = max(a.max, b.max);
+    return added(rebased(a, largest), rebased(b, largest));
+}
+
+// A part that grows. Exponents are of 2.
 struct Growing {
-    part: Part,
+    max: f32,
+    // Of e^x, where the moments are asked for without the largest, of which there are so many.
+    sum: f32,
+    leaders: f32,
+    // What rounding took from the sum.
     lost: f32,
+    sum_exp_logits: f32,
+    sum_exp_squared: f32,
+    below_max: f32,
+    weight: f32,
+    // The block with the first of the largest.
+    best: u32,
+    // The largest bits as numbers with a sign and without: +inf and NaN show in the first, NaN with a sign in the second.
+    signed_bits: i32,
+    unsigned_bits: u32,
+}
+
+fn ungrown() -> Growing {
+    return Growing(LOWEST, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, IGNORED, 0, 0u);
 }
 
 fn sum_of(values: vec4<f32>) -> f32 {
     return (values.x + values.y) + (values.z + values.w);
 }
 
-// With four logits more, of the columns from `first` on as far as the row has them.
-fn with_quad(before: Growing, bits: vec4<u32>, first: u32, target_column: u32) -> Growing {
-    var part = before.part;
-    var lost = before.lost;
-    // Columns before the row wrap around.
-    let columns = vec4<u32>(first) + vec4<u32>(0u, 1u, 2u, 3u);
-    let inside = columns < vec4<u32>(params.vocab);
-    if any(inside & are_invalid(bits)) {
-        part.invalid = 1u;
-    }
-    let levels = select(vec4<f32>(LOWEST), mapped(bits).level, inside);
-    let largest = max(max(levels.x, levels.y), max(levels.z, levels.w));
-    if largest > part.max {
-        part = rebased(part, largest);
-        lost = 0.0;
-        let tied = levels == vec4<f32>(largest);
-        part.argmax = params.vocab_start + select(select(select(columns.w, columns.z, tied.z), columns.y, tied.y), columns.x, tied.x);
-    }
-    let at_target = inside & (columns == vec4<u32>(target_column));
-    if any(at_target) {
-        part.target_logit = sum_of(select(vec4<f32>(0.0), levels, at_target));
-    }
-    let counted = inside & !at_target & (levels > vec4<f32>(LOWEST));
-    let distances = (levels - part.max) * params.spread;
-    let x = max(distances, vec4<f32>(VANISHED));
-    let e = select(vec4<f32>(0.0), exp(x), counted);
-    let more = sum_of(e) - lost;
-    let others = kept(part.others + more);
-    lost = kept(others - part.others) - more;
-    part.others = others;
-    if params.moments != 0u {
-        let leader = columns + vec4<u32>(params.vocab_start) == vec4<u32>(part.argmax);
-        part.rest += sum_of(select(e, vec4<f32>(0.0), leader));
-        part.sum_exp_logits += sum_of(e * x);
-        part.sum_exp_squared += sum_of(e * e);
-    }
-    if params.label_smoothing > 0.0 {
-        let weights = select(vec4<f32>(0.0), class_weights_of(min(columns, vec4<u32>(params.vocab - 1u))), inside);
-        part.weight += sum_of(weights);
-        for (var i = 0u; i < 4u; i++) {
-            part.below_max = lowered(part.below_max, weights[i], distances[i]);
-        }
-    }
-    return Growing(part, lost);
+fn largest_of(values: vec4<f32>) -> f32 {
+    return max(max(values.x, values.y), max(values.z, values.w));
 }
 
-// Statistics of this invocation's packets: those of one lane, of one split of a row.
-fn lane_part(row: u32, split: u32, lane: u32) -> Part {
+// With a block more of the row, whose columns begin with this one.
+fn with_block(before: Growing, number: u32, bits: Block, first: u32, target_column: u32) -> Growing {
+    var now = before;
+    let signed_bits = max(max(bitcast<vec4<i32>>(bits.a), bitcast<vec4<i32>>(bits.b)), max(bitcast<vec4<i32>>(bits.c), bitcast<vec4<i32>>(bits.d)));
+    now.signed_bits = max(now.signed_bits, max(max(signed_bits.x, signed_bits.y), max(signed_bits.z, signed_bits.w)));
+    let unsigned_bits = max(max(bits.a, bits.b), max(bits.c, bits.d));
+    now.unsigned_bits = max(now.unsigned_bits, max(max(unsigned_bits.x, unsigned_bits.y), max(unsigned_bits.z, unsigned_bits.w)));
+    let a = mapped(bits.a).level;
+    let b = mapped(bits.b).level;
+    let c = mapped(bits.c).level;
+    let d = mapped(bits.d).level;
+    let largest = largest_of(max(max(a, b), max(c, d)));
+    now.best = select(before.best, number, largest > before.max);
+    now.max = max(before.max, largest);
+    let shift = max((before.max - now.max) * rate(), VANISHED);
+    let decay = exp2(shift);
+    if MOMENTS {
+        let others = before.sum + before.leaders;
+        now.sum_exp_logits = (before.sum_exp_logits + others * shift) * decay;
+        now.sum_exp_squared = before.sum_exp_squared * decay * decay;
+        now.sum = select(before.sum, others, shift < 0.0) * decay;
+        now.leaders = select(before.leaders, 0.0, shift < 0.0);
+        now = with_moments(with_moments(now, a), b);
+        now = with_moments(with_moments(now, c), d);
+    } else {
+        now.sum = before.sum * decay;
+    }
+    if SMOOTHING && params.label_smoothing > 0.0 {
+        now.below_max = lowered(before.below_max, before.weight, (before.max - now.max) * params.spread);
+        let columns = columns_of(first, LOGITS);
+        now = with_weights(with_weights(now, a, columns.a, target_column), b, columns.b, target_column);
+        now = with_weights(with_weights(now, c, columns.c, target_column), d, columns.d, target_column);
+    }
+    let more = sum_of((counted(a, now.max) + counted(b, now.max)) + (counted(c, now.max) + counted(d, now.max))) - before.lost * decay;
+    let sum = now.sum;
+    now.sum = kept(sum + more);
+    now.lost = kept(now.sum - sum) - more;
+    return now;
+}
+
+// The terms of `Growing.sum`. 2 to the power of an overflow is 0, too.
+fn counted(levels: vec4<f32>, largest: f32) -> vec4<f32> {
+    let x = (levels - largest) * rate();
+    if MOMENTS {
+        return select(vec4<f32>(0.0), exp2(x), x < vec4<f32>(0.0));
+    }
+    return exp2(x);
+}
+
+fn with_moments(before: Growing, levels: vec4<f32>) -> Growing {
+    var now = before;
+    let x = max((levels - now.max) * rate(), vec4<f32>(VANISHED));
+    let e = exp2(x);
+    now.leaders += sum_of(select(vec4<f32>(0.0), vec4<f32>(1.0), x >= vec4<f32>(0.0)));
+    now.sum_exp_logits += sum_of(e * x);
+    now.sum_exp_squared += sum_of(e * e);
+    return now;
+}
+
+fn with_weights(before: Growing, levels: vec4<f32>, columns: vec4<u32>, target_column: u32) -> Growing {
+    var now = before;
+    let inside = (columns < vec4<u32>(params.vocab)) & (columns != vec4<u32>(target_column));
+    let weights = select(vec4<f32>(0.0), class_weights_of(min(columns, vec4<u32>(params.vocab - 1u))), inside);
+    let x = (levels - now.max) * params.spread;
+    now.weight += sum_of(weights);
+    now.below_max = lowered(now.below_max, weights.x, x.x);
+    now.below_max = lowered(now.below_max, weights.y, x.y);
+    now.below_max = lowered(now.below_max, weights.z, x.z);
+    now.below_max = lowered(now.below_max, weights.w, x.w);
+    return now;
+}
+
+// Where a row lies, and its target's column, which may be in another shard.
+struct Row {
+    start: u32,
+    target_column: u32,
+}
+
+// The first column of a block, of all lanes; before the row it wraps around.
+fn block_column(row: Row, number: u32) -> u32 {
+    return number * span() - row.start % packet_size(LOGITS);
+}
+
+// A lane's share of a block of the row, without the target and what is not of the row.
+fn row_block(row: Row, number: u32, lane: u32) -> Block {
     let size = packet_size(LOGITS);
-    let target_column = row_inputs[params.first_row + row].target_id - params.vocab_start;
-    let start = params.logits_start + row * params.logits_stride;
-    let last = (start + params.vocab - 1u) / size;
-    var growing = Growing(empty_part(), 0.0);
-    for (var packet = start / size + split * LANES + lane; packet <= last; packet += params.splits * LANES) {
-        let words = logits[packet];
-        let column = packet * size - start;
-        growing = with_quad(growing, quad_of(words, false), column, target_column);
-        if LOGITS != 0u {
-            growing = with_quad(growing, quad_of(words, true), column + 4u, target_column);
-        }
+    let column = block_column(row, number);
+    let packet = (row.start + column) / size + lane;
+    let is_whole = column < params.vocab && column + span() <= params.vocab;
+    if is_whole && row.target_column - column >= span() {
+        return logits_block(packet, IGNORED);
     }
-    return growing.part;
+    let bits = logits_block(packet, (row.start + params.vocab - 1u) / size);
+    let columns = columns_of(column + lane * size, LOGITS);
+    return Block(
+        trimmed(bits.a, columns.a, row.target_column),
+        trimmed(bits.b, columns.b, row.target_column),
+        trimmed(bits.c, columns.c, row.target_column),
+        trimmed(bits.d, columns.d, row.target_column),
+    );
 }
 
-var<workgroup> shared_parts: array<Part, GROUP>;
+fn trimmed(bits: vec4<u32>, columns: vec4<u32>, target_column: u32) -> vec4<u32> {
+    let is_out = (columns >= vec4<u32>(params.vocab)) | (columns == vec4<u32>(target_column));
+    return select(bits, vec4<u32>(NOTHING), is_out);
+}
 
-// The statistics of all lanes of a row together, in the first of them. Every invocation of the workgroup takes part.
-fn reduce_lanes(part: Part, local: u32) {
+// What works on a row: one of the workgroups that share it, and a lane of it.
+struct Place {
+    row: u32,
+    split: u32,
+    lane: u32,
+}
+
+fn place_of(group: u32, local: u32) -> Place {
+    var slot = group;
+    if LANES < GROUP {
+        slot = group * (GROUP / LANES) + local / LANES;
+    }
+    if params.splits == 1u {
+        return Place(slot, 0u, local % LANES);
+    }
+    return Place(slot / params.splits, slot % params.splits, local % LANES);
+}
+
+// Every `splits`-th block of the row.
+fn lane_growth(row: Row, place: Place) -> Growing {
+    var growing = ungrown();
+    let end = params.vocab + row.start % packet_size(LOGITS);
+    for (var number = place.split; number * span() < end; number += params.splits) {
+        let first = block_column(row, number) + place.lane * packet_size(LOGITS);
+        growing = with_block(growing, number, row_block(row, number, place.lane), first, row.target_column);
+    }
+    return growing;
+}
+
+// Which logits leave their row without a softmax: NaN, and +inf unless it is capped.
+fn is_invalid(signed_bits: i32, unsigned_bits: u32) -> bool {
+    let most = select(i32(INFINITY_BITS) - 1, i32(INFINITY_BITS), params.softcap > 0.0);
+    return signed_bits > most || unsigned_bits > (0x80000000u | INFINITY_BITS);
+}
+
+// A lane's statistics, relative to the largest logit of all lanes.
+fn grown_part(growing: Growing, largest: f32, row: Row, lane: u32) -> Part {
+    var part = empty_part();
+    part.max = growing.max;
+    part.others = growing.sum + growing.leaders;
+    part.rest = growing.sum + max(growing.leaders - 1.0, 0.0);
+    part.sum_exp_logits = growing.sum_exp_logits * 0.6931472;
+    part.sum_exp_squared = growing.sum_exp_squared;
+    part.below_max = growing.below_max;
+    part.weight = growing.weight;
+    part.invalid = select(0u, 1u, is_invalid(growing.signed_bits, growing.unsigned_bits));
+    if growing.max == largest && growing.best != IGNORED {
+        part.argmax = params.vocab_start + leader_of(row, growing.best, lane);
+    }
+    return rebased(part, largest);
+}
+
+// The column of the largest logit of a lane's share of a block, the first among equals. The block is read once more, which costs less than to carry
+// columns along.
+fn leader_of(row: Row, number: u32, lane: u32) -> u32 {
+    let bits = row_block(row, number, lane);
+    let columns = columns_of(block_column(row, number) + lane * packet_size(LOGITS), LOGITS);
+    let a = mapped(bits.a).level;
+    let b = mapped(bits.b).level;
+    let c = mapped(bits.c).level;
+    let d = mapped(bits.d).level;
+    let largest = vec4<f32>(largest_of(max(max(a, b), max(c, d))));
+    let none = vec4<u32>(IGNORED);
+    let first = min(select(none, columns.a, a == largest), select(none, columns.b, b == largest));
+    let second = min(select(none, columns.c, c == largest), select(none, columns.d, d == largest));
+    let least = min(first, second);
+    return min(min(least.x, least.y), min(least.z, least.w));
+}
+
+// What the target adds to the statistics of its row: its level, and its share of the smoothing.
+fn target_part(row: Row) -> Part {
+    var part = empty_part();
+    if row.target_column >= params.vocab {
+        return part;
+    }
+    let bits = logit(row.start + row.target_column);
+    part.max = max(mapped(vec4<u32>(bits)).level.x, LOWEST);
+    part.target_logit = part.max;
+    part.invalid = select(0u, 1u, is_invalid(bitcast<i32>(bits), bits));
+    if part.max > LOWEST {
+        part.argmax = params.vocab_start + row.target_column;
+    }
+    if SMOOTHING && params.label_smoothing > 0.0 {
+        part.weight = class_weights_of(vec4<u32>(row.target_column)).x;
+    }
+    return part;
+}
+
+// Apart by an odd number of words, so that the same word of several parts lies in several banks.
+struct SharedPart {
+    part: Part,
+    odd: u32,
+}
+
+var<workgroup> shared_parts: array<SharedPart, GROUP>;
+var<workgroup> shared_maxima: array<f32, GROUP>;
+
+// The largest of the values of all lanes of a row.
+fn row_maximum(value: f32, local: u32) -> f32 {
     let lane = local % LANES;
-    shared_parts[local] = part;
+    shared_maxima[local] = value;
     workgroupBarrier();
     for (var width = LANES / 2u; width > 0u; width /= 2u) {
         if lane < width {
-            shared_parts[local] = merged(shared_parts[local], shared_parts[local + width]);
+            shared_maxima[local] = max(shared_maxima[local], shared_maxima[local + width]);
         }
         workgroupBarrier();
     }
+    return shared_maxima[local - lane];
+}
+
+// The statistics of all lanes of a row together, in the first of them.
+fn row_sum(part: Part, local: u32) -> Part {
+    let lane = local % LANES;
+    shared_parts[local].part = part;
+    workgroupBarrier();
+    for (var width = LANES / 2u; width > 0u; width /= 2u) {
+        if lane < width {
+            shared_parts[local].part = added(shared_parts[local].part, shared_parts[local + width].part);
+        }
+        workgroupBarrier();
+    }
+    return shared_parts[local].part;
+}
+
+// The statistics of a row, or of what a workgroup has of it, in its first lane. Every invocation of the workgroup takes part.
+fn part_of(place: Place, local: u32) -> Part {
+    var row = Row(0u, IGNORED);
+    var growing = ungrown();
+    var target_alone = empty_part();
+    if place.row < params.rows {
+        let target_id = row_inputs[params.first_row + place.row].target_id;
+        if target_id != IGNORED {
+            row = Row(params.logits_start + place.row * params.logits_stride, target_id - params.vocab_start);
+            growing = lane_growth(row, place);
+            if place.split == 0u && place.lane == 0u {
+                target_alone = target_part(row);
+            }
+        }
+    }
+    let largest = row_maximum(max(growing.max, target_alone.max), local);
+    var part = grown_part(growing, largest, row, place.lane);
+    if place.split == 0u && place.lane == 0u {
+        part = added(part, rebased(target_alone, largest));
+    }
+    return row_sum(part, local);
 }
 
 @compute @workgroup_size(256)
@@ -144,16 +349,9 @@ fn row_stats(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
-    let lane = local % LANES;
-    let slot = workgroup_of(group, groups) * (GROUP / LANES) + local / LANES;
-    let row = slot / params.splits;
-    let split = slot % params.splits;
-    var part = empty_part();
-    if row < params.rows && row_inputs[params.first_row + row].target_id != IGNORED {
-        part = lane_part(row, split, lane);
-    }
-    reduce_lanes(part, local);
-    if row < params.rows && lane == 0u {
-        parts[(params.first_row + row) * params.splits + split] = shared_parts[local];
+    let place = place_of(workgroup_of(group, groups), local);
+    let part = part_of(place, local);
+    if place.row < params.rows && place.lane == 0u {
+        parts[(params.first_row + place.row) * params.splits + place.split] = part;
     }
 }

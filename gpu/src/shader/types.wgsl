@@ -31,15 +31,22 @@ fn shifted(bits: vec4<u32>, shift: vec4<u32>) -> vec4<u32> {
 
 // Numbers rounded once, to nearest, ties to even; in the low bits. Every NaN becomes the same one.
 fn rounded(kind: u32, values: vec4<f32>, invalid: bool) -> vec4<u32> {
-    let bits = bitcast<vec4<u32>>(values);
-    let magnitude = bits & vec4<u32>(0x7fffffffu);
+    let magnitude = bitcast<vec4<u32>>(values) & vec4<u32>(0x7fffffffu);
     let are_nan = vec4<bool>(invalid) | (magnitude > vec4<u32>(INFINITY_BITS));
+    let nan = select(select(0x7e00u, NAN_BITS >> 16u, kind == 1u), NAN_BITS, kind == 0u);
+    return select(rounded_number(kind, values), vec4<u32>(nan), are_nan);
+}
+
+// The same of what is no NaN.
+fn rounded_number(kind: u32, values: vec4<f32>) -> vec4<u32> {
+    let bits = bitcast<vec4<u32>>(values);
     if kind == 0u {
-        return select(bits, vec4<u32>(NAN_BITS), are_nan);
+        return bits;
     }
     if kind == 1u {
-        return select(shifted(bits, vec4<u32>(16u)), vec4<u32>(NAN_BITS >> 16u), are_nan);
+        return shifted(bits, vec4<u32>(16u));
     }
+    let magnitude = bits & vec4<u32>(0x7fffffffu);
     let sign = (bits & vec4<u32>(0x80000000u)) >> vec4<u32>(16u);
     let normal = shifted(magnitude - 0x38000000u, vec4<u32>(13u));
     // A multiple of 2^-24, from the significand with its leading bit; below half of one it is 0.
@@ -47,8 +54,7 @@ fn rounded(kind: u32, values: vec4<f32>, invalid: bool) -> vec4<u32> {
     let exponent = clamp(magnitude >> vec4<u32>(23u), vec4<u32>(101u), vec4<u32>(112u));
     let subnormal = shifted(significand, 126u - exponent);
     let within = select(normal, subnormal, magnitude < vec4<u32>(0x38800000u));
-    let limited = select(vec4<u32>(0x7c00u), within, magnitude < vec4<u32>(0x477ff000u));
-    return select(limited | sign, vec4<u32>(0x7e00u), are_nan);
+    return select(vec4<u32>(0x7c00u), within, magnitude < vec4<u32>(0x477ff000u)) | sign;
 }
 
 // A word with another element of 16 bits in its low half or, if `odd` is 1, its high one.

@@ -148,7 +148,7 @@ pub(super) fn select(left: Expr, right: Expr, then: Expr, otherwise: Expr) -> Ex
 }
 
 /// The body of a WGSL function that returns these values as one of a type.
-pub(crate) fn body(returns: &str, values: &[Expr]) -> String {
+pub(crate) fn body(returns: &str, values: &[Expr], literals: &mut Literals) -> String {
     GRAPH.with_borrow(|graph| {
         let mut order = Vec::new();
         values.iter().for_each(|&expr| visit(&graph.nodes, expr, &mut order));
@@ -159,7 +159,7 @@ pub(crate) fn body(returns: &str, values: &[Expr]) -> String {
         let mut body = String::new();
         for &expr in &order {
             if let Some(&node) = graph.nodes.get(expr) {
-                body += &format!("    let {} = {};\n", name(expr), print(node, &name));
+                body += &format!("    let {} = {};\n", name(expr), print(node, &name, literals));
             }
         }
         let values: Vec<String> = values.iter().map(|&expr| name(expr)).collect();
@@ -190,9 +190,9 @@ fn visit(nodes: &[Node], expr: Expr, order: &mut Vec<Expr>) {
     order.push(expr);
 }
 
-fn print(node: Node, name: &impl Fn(Expr) -> String) -> String {
+fn print(node: Node, name: &impl Fn(Expr) -> String, literals: &mut Literals) -> String {
     match node {
-        Node::Literal(bits) => number(f64::from_bits(bits)),
+        Node::Literal(bits) => literals.print(in_range(f64::from_bits(bits))),
         Node::Input(input) => input.to_owned(),
         Node::Negated(a) => format!("-{}", name(a)),
         Node::Call(function, a) => format!("{function}({})", name(a)),
@@ -205,16 +205,50 @@ fn print(node: Node, name: &impl Fn(Expr) -> String) -> String {
     }
 }
 
-/// A literal in the range of f32, for which WGSL has no infinities, and no zero in place of something.
-fn number(value: f64) -> String {
-    let largest = f64::from(f32::MAX);
+/// A number in the range of f32, for which WGSL has no infinities, and no zero in place of something.
+#[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
+fn in_range(value: f64) -> f32 {
     let least = f64::from(f32::MIN_POSITIVE);
-    let value = value.clamp(-largest, largest);
+    let value = value.clamp(f32::MIN.into(), f32::MAX.into());
     let value = if value != 0.0 && value.abs() < least { least.copysign(value) } else { value };
-    // Printed as f64: the shortest digits of f32::MAX lie above it, where Tint refuses them.
-    #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
-    let value = f64::from(value as f32);
-    format!("f32({value:e})")
+    value as f32
+}
+
+/// Numbers of a shader that may be uniforms. A vector of uniforms is four of them.
+pub(crate) const MOST_LITERALS: usize = 64;
+
+/// Where the numbers of functions go: into their text, or into uniforms in the order of their printing.
+pub(crate) struct Literals {
+    uniforms: Option<Vec<f32>>,
+}
+
+impl Literals {
+    pub(crate) fn inline() -> Self {
+        Self { uniforms: None }
+    }
+
+    pub(crate) fn in_uniforms() -> Self {
+        Self { uniforms: Some(Vec::new()) }
+    }
+
+    fn print(&mut self, value: f32) -> String {
+        match &mut self.uniforms {
+            Some(values) if values.len() < MOST_LITERALS => {
+                values.push(value);
+                let (vector, lane) = ((values.len() - 1) / 4, (values.len() - 1) % 4);
+                format!("literals[{vector}][{lane}]")
+            }
+            // Printed as f64: the shortest digits of f32::MAX lie above it, where Tint refuses them.
+            _ => format!("f32({:e})", f64::from(value)),
+        }
+    }
+
+    /// The uniforms.
+    pub(crate) fn values(self) -> [f32; MOST_LITERALS] {
+        let mut all = [0.0; MOST_LITERALS];
+        all.iter_mut().zip(self.uniforms.unwrap_or_default()).for_each(|(to, value)| *to = value);
+        all
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ const READ = 1; // GPUMapMode.READ
 const [MAP_READ, COPY_SRC, COPY_DST, UNIFORM, STORAGE] = [0x1, 0x4, 0x8, 0x40, 0x80]; // GPUBufferUsage
 
 // The buffers by the shader's numbers.
-const NAMES = ['params', 'logits', 'results', 'row_inputs', 'parts', 'row_outputs', 'class_weights'];
+const NAMES = ['params', 'logits', 'results', 'row_inputs', 'parts', 'row_outputs', 'class_weights', 'totals'];
+NAMES[14] = 'literals';
 const NAN_BITS = { f32: 0x7fc00000, bf16: 0x7fc0, f16: 0x7e00 };
 
 function element(words, type, index) {
@@ -54,7 +55,7 @@ async function read(device, buffer) {
 async function runCase(device, pipelineOf, { buffers, steps, expected }) {
   const made = {};
   for (const [name, words] of Object.entries(buffers)) {
-    const usage = (name === 'params' ? UNIFORM : STORAGE) | COPY_SRC | COPY_DST;
+    const usage = (['params', 'literals'].includes(name) ? UNIFORM : STORAGE) | COPY_SRC | COPY_DST;
     made[name] = device.createBuffer({ size: 4 * words.length, usage });
     device.queue.writeBuffer(made[name], 0, new Uint32Array(words));
   }

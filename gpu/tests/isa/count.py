@@ -3,9 +3,9 @@
     count.py FILE...
 
 A file is the standard error of compile.c for one pipeline, with RADV_DEBUG=shaders,shaderstats; its name is ENTRY-LOGITS-RESULT, the types of the
-elements. Counted are the loops that read packets of 16 bytes and take exponentials, and a pipeline without one as a whole. `all` is every instruction
+elements, and what is asked for. Counted are the loops that read packets of 16 bytes and take exponentials, and a pipeline without one as a whole. `all` is every instruction
 between the first and the last of the loop, whether it runs or not. `least` is the way through the loop with the fewest vector instructions that still
-takes an exponential: packets in the middle of a row, and nothing asked for that costs more; conditions are not looked at, so it may be too few.
+reads, takes exponentials and writes: packets in the middle of a row; conditions are not looked at, so it may be too few.
 Elements are those of the packets that this way writes or, where it writes none, reads.
 """
 
@@ -63,29 +63,24 @@ def blocks_of(text):
 
 
 def least(pieces, following, first, last):
-    """The way from one piece to another with the fewest vector instructions among those with an exponential, and with a store if there is one."""
-    wants_store = any(tally(pieces[i])["store"] for i in range(first, last + 1))
-    # What has been met so far: whether an exponential, whether a store; forward only, so in order.
-    best = {(first, False, False): (0, [])}
+    """The way from one piece to another with the fewest vector instructions among those that do what the pieces are for: reading packets, taking
+    exponentials, writing packets where any of them does."""
+    counts = [tally(piece) for piece in pieces]
+    wanted = {what for what in ("load", "exp", "store") if any(counts[at][what] for at in range(first, last + 1))}
+    # By the next piece and what has been met so far: the vector instructions, and the way. Forward only, so in order.
+    best = {(first, frozenset()): (0, [])}
     for at in range(first, last + 1):
-        counts = tally(pieces[at])
-        for has_exp in (False, True):
-            for has_store in (False, True):
-                if (known := best.get((at, has_exp, has_store))) is None:
-                    continue
-                cost, way = known[0] + counts["vector"], known[1] + [at]
-                met = (has_exp or counts["exp"] > 0, has_store or counts["store"] > 0)
-                following_here = {last + 1} if at == last else {piece for piece in following[at] if at < piece <= last}
-                for piece in following_here:
-                    key = (piece, *met)
-                    if key not in best or best[key][0] > cost:
-                        best[key] = (cost, way)
-    found = best.get((last + 1, True, wants_store))
-    return found and [line for piece in found[1] for line in pieces[piece]]
+        met_here = {what for what in wanted if counts[at][what]}
+        for met, (cost, way) in [(met, known) for (piece, met), known in best.items() if piece == at]:
+            for piece in {last + 1} if at == last else {piece for piece in following[at] if at < piece <= last}:
+                key, known = (piece, met | met_here), (cost + counts[at]["vector"], way + [at])
+                if key not in best or best[key][0] > known[0]:
+                    best[key] = known
+    return [line for piece in best[last + 1, frozenset(wanted)][1] for line in pieces[piece]]
 
 
 def report(path):
-    entry, logits, result = path.name.split("-")[:3]
+    entry, logits, result, *options = path.name.split("-")
     text = path.read_text()
     # The last shader: a driver may compile some of its own first.
     body = text[text.rindex("disasm:") :]
@@ -98,7 +93,7 @@ def report(path):
         every = tally(line for piece in pieces[first : last + 1] for line in piece)
         elements = few["store"] * PACKET[result] or few["load"] * PACKET[logits]
         counts = [tally[kind] / elements for tally in (few, every) for kind in ("vector", "memory", "scalar")]
-        yield f"{entry} {logits} → {result}", what, elements, counts, statistics
+        yield " ".join([entry, logits, "→", result, *options]), what, elements, counts, statistics
 
 
 def loops_of(following):

@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 
 use surprisal::backend::{Coefs, Options, RowValues, Term};
-use surprisal::objective::{Builtin, Dual, Objective, Real, Token};
-use surprisal_gpu::{Destination, shader_source};
+use surprisal::objective::{
+    Builtin, Dft, Dpo, Dual, Focal, GroupPlan, Objective, Real, Talr, Token,
+};
+use surprisal_gpu::{Destination, shader_literals, shader_source};
 use surprisal_tests::cases::objectives;
 
 use crate::Everything;
@@ -19,6 +21,9 @@ fn run(source: &str, function: &str, inputs: &Inputs) -> Vec<f64> {
     let mut values: HashMap<&str, f64> = HashMap::new();
     for line in body.lines() {
         let line = line.trim().trim_end_matches(';');
+        if line.starts_with("//") || line.starts_with("_ = ") {
+            continue;
+        }
         if let Some(result) = line.strip_prefix("return ") {
             let (_, result) = result.trim_end_matches(')').split_once('(').unwrap();
             return result.split(", ").map(|name| values[name]).collect();
@@ -47,6 +52,7 @@ fn evaluate(expression: &str, values: &HashMap<&str, f64>, inputs: &Inputs) -> f
             // As in math.wgsl, but in f64.
             ("exponential", [x]) => of(x).min(88.0).exp(),
             ("exponential_minus_1", [x]) => of(x).min(88.0).exp_m1(),
+            ("logarithm_plus_1", [x]) => of(x).ln_1p(),
             ("logarithm", [x]) => of(x).clamp(1.1754944e-38, 3.0e38).ln(),
             ("power", [x, _]) if of(x) <= 0.0 => 0.0,
             ("power", [x, exponent]) => of(x).max(1.1754944e-38).powf(of(exponent)),
@@ -86,7 +92,19 @@ fn token(log_p: f64, reference: f64, old: f64, advantage: f64) -> (Token<Dual>, 
     token.entropy = Dual::constant(entropy);
     token.sum_squares = Dual::constant(sum_squares);
     token.extra = extra.map(Dual::constant);
+    let (shared, partner, side) = ([1.2, 0.75 - old, 0.5, 2.0], [0.9, 1.5, -0.25, 3.0], -1.0);
+    (token.shared, token.partner) = (shared.map(Dual::constant), partner.map(Dual::constant));
+    token.side = Dual::constant(side);
     let inputs = inputs([
+        ("token.planned[0]", shared[0]),
+        ("token.planned[1]", shared[1]),
+        ("token.planned[2]", shared[2]),
+        ("token.planned[3]", shared[3]),
+        ("token.partner[0]", partner[0]),
+        ("token.partner[1]", partner[1]),
+        ("token.partner[2]", partner[2]),
+        ("token.partner[3]", partner[3]),
+        ("token.side", side),
         ("token.log_p", log_p),
         ("token.ref_log_p", ref_log_p),
         ("token.old_log_p", old_log_p),
@@ -116,36 +134,54 @@ fn grid() -> Vec<(Token<Dual>, Inputs)> {
     all
 }
 
+/// Numbers of an objective, by their names in the shader.
+fn literals(objective: &impl Objective) -> Inputs {
+    let named = |(index, value): (usize, f32)| {
+        (format!("literals[{}][{}]", index / 4, index % 4), f64::from(value))
+    };
+    shader_literals(objective).into_iter().enumerate().map(named).collect()
+}
+
 fn assert_agrees(name: &str, objective: &impl Objective) {
-    let source = shader_source(objective, Destination::Separate);
-    for (token, inputs) in grid() {
+    let (source, literals) = (shader_source(objective, Destination::Separate), literals(objective));
+    for (token, mut inputs) in grid() {
+        inputs.extend(literals.clone());
         let result = run(&source, "objective", &inputs);
         let Dual { value, slope } = objective.loss(&token);
         // The literals are f32.
         let near = |a: f64, b: f64| (a - b).abs() <= 2e-6 * b.abs() + 1e-9 + 2e-6 * value.abs();
         let same = near(result[0], value) && near(result[1], slope);
         assert!(same, "{name} at {inputs:?}: {result:?} instead of {value} and {slope}");
+        for (index, _) in objective.group_plan().iter().flat_map(GroupPlan::steps) {
+            let result = run(&source, &format!("step_{index}"), &inputs);
+            let expected = objective.step(index, &token).value;
+            let same = near(result[0], expected);
+            assert!(same, "{name}, step {index} at {inputs:?}: {result:?} instead of {expected}");
+        }
+        if let Some(tau) = objective.temperature(&token) {
+            assert!(near(run(&source, "temperature", &inputs)[0], tau.value), "{name}: tau");
+        }
     }
 }
 
 #[test]
-fn objectives_compute_loss_and_slope() {
+fn objectives_compute_loss_and_slope_and_steps() {
     for objective in objectives() {
-        if objective.group_plan().is_none() {
-            assert_agrees(&format!("{objective:?}"), &objective);
-        }
+        assert_agrees(&format!("{objective:?}"), &objective);
     }
     assert_agrees("Everything", &Everything);
 }
 
+/// Numbers that change from step to step compile nothing again.
 #[test]
-fn group_objectives_generate_nothing() {
-    for objective in Builtin::all().filter(|objective| objective.group_plan().is_some()) {
-        let source = shader_source(&objective, Destination::Separate);
-        let (_, body) = source.split_once("fn objective(").unwrap();
-        let (body, _) = body.split_once('}').unwrap();
-        assert!(body.contains("return vec2<f32>(0.0, 0.0);"), "{}: {body}", objective.name());
-    }
+fn numbers_are_not_in_the_text() {
+    let text = |objective: Builtin| shader_source(&objective, Destination::Separate);
+    let talr = |tau| text(Talr { tau, floor: 0.01 }.into());
+    assert_eq!(talr(0.7), talr(0.69));
+    assert_eq!(text(Focal { gamma: 1.5 }.into()), text(Focal { gamma: 1.75 }.into()));
+    assert_ne!(text(Dft.into()), talr(0.7));
+    let dpo = |beta| text(Dpo { beta }.into());
+    assert_eq!(dpo(0.1), dpo(0.25));
 }
 
 /// Rows and options with zeros among them, and with numbers that a weight of 0 has to win over.

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use naga::back::pipeline_constants::process_overrides;
 use naga::valid::{Capabilities, GlobalUse, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, GlobalVariable, Module};
-use surprisal::objective::{Input, Objective, Real, Token};
-use surprisal_gpu::{Destination, linear_shader_sources, shader_source};
+use surprisal::objective::{Input, Objective, Real, TalrAuto, Token};
+use surprisal_gpu::{Destination, batch_shader_source, linear_shader_sources, shader_source};
 use surprisal_tests::cases::objectives;
 
 /// An objective of a user: every operation of [`Real`], in places where its derivative counts.
@@ -64,10 +64,11 @@ fn variants() -> Vec<Variant> {
     all
 }
 
-/// The shaders of an output layer, which know no objective.
+/// The shaders that know no objective: of an output layer, and of batches.
 fn of_layers() -> impl Iterator<Item = Variant> {
     linear_shader_sources()
         .into_iter()
+        .chain([("batch", batch_shader_source())])
         .map(|(name, source)| Variant { name: name.to_owned(), source })
 }
 
@@ -121,7 +122,11 @@ fn every_pipeline_is_valid_and_within_the_limits_of_webgpu() {
         name: format!("{destination:?}"),
         source: shader_source(&Everything, destination),
     });
-    for variant in everything.into_iter().chain(of_layers()) {
+    let planned = Variant {
+        name: "a plan".to_owned(),
+        source: shader_source(&TalrAuto::default(), Destination::Separate),
+    };
+    for variant in everything.into_iter().chain(of_layers()).chain([planned]) {
         let module = parse(&variant);
         let info = validate(&variant.name, &module);
         for entry in &module.entry_points {
