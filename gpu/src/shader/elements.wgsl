@@ -74,15 +74,19 @@ struct Mapped {
     slope: vec4<f32>,
 }
 
-// Of what is not finite, -inf alone must become so: a row with NaN or +inf has no softmax, or a soft-cap. Among the bits of numbers below 0 the larger
-// ones are further from it.
 fn mapped(bits: vec4<u32>) -> Mapped {
-    let plain = bitcast<vec4<f32>>(min(bits, vec4<u32>(NOTHING)));
+    let plain = bitcast<vec4<f32>>(bits);
     if SOFTCAP && params.softcap > 0.0 {
         let z = capped(params.logit_scale * finite(bits) / params.softcap);
         return Mapped(select(z.level, plain, bits == vec4<u32>(NOTHING)), z.slope);
     }
     return Mapped(plain, vec4<f32>(1.0));
+}
+
+// Levels without infinity. A row with NaN or +inf has a soft-cap or no softmax, so it is about -inf: among the bits of numbers below 0 the larger ones
+// are further from it.
+fn levels_of(bits: vec4<u32>) -> vec4<f32> {
+    return mapped(min(bits, vec4<u32>(NOTHING))).level;
 }
 
 // cap * tanh u, and the derivative of tanh without cancellation. WGSL's own tangent may be off by 1e-5. From e = e^(-2|u|) they are (1-e) / (1+e), near
@@ -118,11 +122,16 @@ fn class_weights_of(columns: vec4<u32>) -> vec4<f32> {
     );
 }
 
-// Two quads of rounded 16-bit results as a packet.
-fn packed(low: vec4<u32>, high: vec4<u32>) -> vec4<u32> {
-    let even = vec4<u32>(low.xz, high.xz);
-    let odd = vec4<u32>(low.yw, high.yw);
-    return even | (odd << vec4<u32>(16u));
+// Two quads of results as a packet of 16 bits each, rounded.
+fn packed(low: vec4<f32>, high: vec4<f32>) -> vec4<u32> {
+    let even = vec4<f32>(low.xz, high.xz);
+    let odd = vec4<f32>(low.yw, high.yw);
+    if RESULT == 1u {
+        // The halves are cut out where they are.
+        let shift = vec4<u32>(16u);
+        return (carried(bitcast<vec4<u32>>(even), shift) >> shift) | (carried(bitcast<vec4<u32>>(odd), shift) & vec4<u32>(0xffff0000u));
+    }
+    return rounded_number(RESULT, even) | (rounded_number(RESULT, odd) << vec4<u32>(16u));
 }
 
 // Puts a rounded result into a lane of a packet.

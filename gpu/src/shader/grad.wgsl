@@ -27,8 +27,9 @@ fn row_grad(row: u32) -> RowGrad {
     return grad_of(row_outputs[params.first_row + row]);
 }
 
-// Entries of an active row at four columns with these logits, rounded; the target's among them where it may be.
-fn gradient(grad: RowGrad, columns: vec4<u32>, bits: vec4<u32>, may_be_target: bool) -> vec4<u32> {
+// Entries of an active row at four columns with these logits; the target's among them where it may be. The power of 2 of -inf, or of the least number if
+// that is what a device makes of it, is 0.
+fn gradient(grad: RowGrad, columns: vec4<u32>, bits: vec4<u32>, may_be_target: bool) -> vec4<f32> {
     let z = mapped(bits);
     var entries = exp2((z.level - grad.max) * rate()) * grad.factor;
     if SMOOTHING && grad.uniform != 0.0 {
@@ -40,13 +41,14 @@ fn gradient(grad: RowGrad, columns: vec4<u32>, bits: vec4<u32>, may_be_target: b
     if SOFTCAP {
         entries *= z.slope;
     }
-    return rounded_number(RESULT, entries);
+    return entries;
 }
 
 // The entry of any row at a column, rounded.
 fn entry(grad: RowGrad, row: u32, column: u32) -> u32 {
     let bits = logit(params.logits_start + row * params.logits_stride + column);
-    return select(constant_entry(grad), gradient(grad, vec4<u32>(column), vec4<u32>(bits), true).x, grad.state == ACTIVE);
+    let entries = gradient(grad, vec4<u32>(column), vec4<u32>(bits), true);
+    return select(constant_entry(grad), rounded_number(RESULT, entries).x, grad.state == ACTIVE);
 }
 
 // Every entry of a row that is not active, rounded.
@@ -69,12 +71,13 @@ fn target_of(row: u32) -> Target {
     return Target((start + size - 1u) / size, (start + params.vocab) / size, shift);
 }
 
-// The logits of the block of results that begins with a packet; nothing is read that lies behind the last quad.
-fn source_block(to: Target, packet: u32, last: u32) -> Block {
-    let size = packet_size(RESULT);
-    let quad = (packet * size + to.shift) / 4u;
+// The logits of a lane's share of the block of results that begins with a packet; nothing is read that lies behind the last quad.
+fn source_block(to: Target, packet: u32, lane: u32, last: u32) -> Block {
+    let quads = packet_size(RESULT) / 4u;
+    let first = (packet * packet_size(RESULT) + to.shift) / 4u;
+    let quad = first + lane * quads;
     if (LOGITS == 0u) == (RESULT == 0u) {
-        return logits_block(quad / (size / 4u), last / (size / 4u));
+        return logits_block(first / quads + lane, last / quads);
     }
     if LOGITS == 0u {
         let other = min(quad + 2u * LANES, last);
@@ -124,34 +127,30 @@ fn write_blocks(grad: RowGrad, to: Target, place: Place) {
         let packets = to.first + number * (span() / size);
         let packet = packets + place.lane;
         let column = packets * size - start;
-        let columns = columns_of(column + place.lane * size, RESULT);
+        let first = column + place.lane * size;
         if packets + span() / size <= to.end && grad.column - column >= span() {
-            store_block(packet, block_gradient(grad, columns, source_block(to, packet, IGNORED), false), IGNORED);
+            write_block(grad, first, packet, IGNORED, source_block(to, packets, place.lane, IGNORED), false);
         } else {
-            store_block(packet, block_gradient(grad, columns, source_block(to, packet, last), true), to.end);
+            write_block(grad, first, packet, to.end, source_block(to, packets, place.lane, last), true);
         }
     }
 }
 
-fn block_gradient(grad: RowGrad, columns: Block, bits: Block, may_be_target: bool) -> Block {
-    return Block(
-        gradient(grad, columns.a, bits.a, may_be_target),
-        gradient(grad, columns.b, bits.b, may_be_target),
-        gradient(grad, columns.c, bits.c, may_be_target),
-        gradient(grad, columns.d, bits.d, may_be_target),
-    );
-}
-
-// Stores a block from a packet on, as far as it lies before another.
-fn store_block(packet: u32, results: Block, end: u32) {
+// Writes the block whose first column and packet these are, as far as it lies before another packet.
+fn write_block(grad: RowGrad, first: u32, packet: u32, end: u32, bits: Block, may_be_target: bool) {
+    let columns = columns_of(first, RESULT);
+    let a = gradient(grad, columns.a, bits.a, may_be_target);
+    let b = gradient(grad, columns.b, bits.b, may_be_target);
+    let c = gradient(grad, columns.c, bits.c, may_be_target);
+    let d = gradient(grad, columns.d, bits.d, may_be_target);
     if RESULT == 0u {
-        store_before(end, packet, results.a);
-        store_before(end, packet + LANES, results.b);
-        store_before(end, packet + 2u * LANES, results.c);
-        store_before(end, packet + 3u * LANES, results.d);
+        store_before(end, packet, bitcast<vec4<u32>>(a));
+        store_before(end, packet + LANES, bitcast<vec4<u32>>(b));
+        store_before(end, packet + 2u * LANES, bitcast<vec4<u32>>(c));
+        store_before(end, packet + 3u * LANES, bitcast<vec4<u32>>(d));
     } else {
-        store_before(end, packet, packed(results.a, results.b));
-        store_before(end, packet + LANES, packed(results.c, results.d));
+        store_before(end, packet, packed(a, b));
+        store_before(end, packet + LANES, packed(c, d));
     }
 }
 
@@ -168,11 +167,12 @@ fn write_packets(grad: RowGrad, to: Target, place: Place) {
     for (var packet = to.first + place.split * LANES + place.lane; packet < to.end; packet += params.splits * LANES) {
         let source = packet * size + to.shift;
         let columns = columns_of(packet * size - start, RESULT);
-        var words = gradient(grad, columns.a, logit_quad(source), true);
-        if RESULT != 0u {
-            words = packed(words, gradient(grad, columns.b, logit_quad(source + 4u), true));
+        let low = gradient(grad, columns.a, logit_quad(source), true);
+        if RESULT == 0u {
+            store_packet(packet, bitcast<vec4<u32>>(low));
+        } else {
+            store_packet(packet, packed(low, gradient(grad, columns.b, logit_quad(source + 4u), true)));
         }
-        store_packet(packet, words);
     }
 }
 

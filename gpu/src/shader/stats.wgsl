@@ -92,19 +92,20 @@ fn largest_of(values: vec4<f32>) -> f32 {
 fn with_block(before: Growing, number: u32, bits: Block, first: u32, target_column: u32) -> Growing {
     var now = before;
     let signed_bits = max(max(bitcast<vec4<i32>>(bits.a), bitcast<vec4<i32>>(bits.b)), max(bitcast<vec4<i32>>(bits.c), bitcast<vec4<i32>>(bits.d)));
-    now.signed_bits = max(now.signed_bits, max(max(signed_bits.x, signed_bits.y), max(signed_bits.z, signed_bits.w)));
+    now.signed_bits = max(max(max(max(now.signed_bits, signed_bits.x), signed_bits.y), signed_bits.z), signed_bits.w);
     let unsigned_bits = max(max(bits.a, bits.b), max(bits.c, bits.d));
-    now.unsigned_bits = max(now.unsigned_bits, max(max(unsigned_bits.x, unsigned_bits.y), max(unsigned_bits.z, unsigned_bits.w)));
-    let a = mapped(bits.a).level;
-    let b = mapped(bits.b).level;
-    let c = mapped(bits.c).level;
-    let d = mapped(bits.d).level;
+    now.unsigned_bits = max(max(max(max(now.unsigned_bits, unsigned_bits.x), unsigned_bits.y), unsigned_bits.z), unsigned_bits.w);
+    let a = levels_of(bits.a);
+    let b = levels_of(bits.b);
+    let c = levels_of(bits.c);
+    let d = levels_of(bits.d);
     let largest = largest_of(max(max(a, b), max(c, d)));
     now.best = select(before.best, number, largest > before.max);
     now.max = max(before.max, largest);
-    let shift = max((before.max - now.max) * rate(), VANISHED);
-    let decay = exp2(shift);
+    let distance = (before.max - now.max) * rate();
+    let decay = exp2(distance);
     if MOMENTS {
+        let shift = max(distance, VANISHED);
         let others = before.sum + before.leaders;
         now.sum_exp_logits = (before.sum_exp_logits + others * shift) * decay;
         now.sum_exp_squared = before.sum_exp_squared * decay * decay;
@@ -128,7 +129,7 @@ fn with_block(before: Growing, number: u32, bits: Block, first: u32, target_colu
     return now;
 }
 
-// The terms of `Growing.sum`. 2 to the power of an overflow is 0, too.
+// The terms of `Growing.sum`. Nothing is below every maximum by so much that its power of 2 is 0, also where the product overflows.
 fn counted(levels: vec4<f32>, largest: f32) -> vec4<f32> {
     let x = (levels - largest) * rate();
     if MOMENTS {
@@ -175,19 +176,16 @@ fn block_column(row: Row, number: u32) -> u32 {
 fn row_block(row: Row, number: u32, lane: u32) -> Block {
     let size = packet_size(LOGITS);
     let column = block_column(row, number);
-    let packet = (row.start + column) / size + lane;
+    var bits = logits_block((row.start + column) / size + lane, (row.start + params.vocab - 1u) / size);
     let is_whole = column < params.vocab && column + span() <= params.vocab;
-    if is_whole && row.target_column - column >= span() {
-        return logits_block(packet, IGNORED);
+    if !is_whole || row.target_column - column < span() {
+        let columns = columns_of(column + lane * size, LOGITS);
+        bits.a = trimmed(bits.a, columns.a, row.target_column);
+        bits.b = trimmed(bits.b, columns.b, row.target_column);
+        bits.c = trimmed(bits.c, columns.c, row.target_column);
+        bits.d = trimmed(bits.d, columns.d, row.target_column);
     }
-    let bits = logits_block(packet, (row.start + params.vocab - 1u) / size);
-    let columns = columns_of(column + lane * size, LOGITS);
-    return Block(
-        trimmed(bits.a, columns.a, row.target_column),
-        trimmed(bits.b, columns.b, row.target_column),
-        trimmed(bits.c, columns.c, row.target_column),
-        trimmed(bits.d, columns.d, row.target_column),
-    );
+    return bits;
 }
 
 fn trimmed(bits: vec4<u32>, columns: vec4<u32>, target_column: u32) -> vec4<u32> {
@@ -252,10 +250,10 @@ fn grown_part(growing: Growing, largest: f32, row: Row, lane: u32) -> Part {
 fn leader_of(row: Row, number: u32, lane: u32) -> u32 {
     let bits = row_block(row, number, lane);
     let columns = columns_of(block_column(row, number) + lane * packet_size(LOGITS), LOGITS);
-    let a = mapped(bits.a).level;
-    let b = mapped(bits.b).level;
-    let c = mapped(bits.c).level;
-    let d = mapped(bits.d).level;
+    let a = levels_of(bits.a);
+    let b = levels_of(bits.b);
+    let c = levels_of(bits.c);
+    let d = levels_of(bits.d);
     let largest = vec4<f32>(largest_of(max(max(a, b), max(c, d))));
     let none = vec4<u32>(IGNORED);
     let first = min(select(none, columns.a, a == largest), select(none, columns.b, b == largest));
@@ -271,7 +269,7 @@ fn target_part(row: Row) -> Part {
         return part;
     }
     let bits = logit(row.start + row.target_column);
-    part.max = max(mapped(vec4<u32>(bits)).level.x, LOWEST);
+    part.max = max(levels_of(vec4<u32>(bits)).x, LOWEST);
     part.target_logit = part.max;
     part.invalid = select(0u, 1u, is_invalid(bitcast<i32>(bits), bits));
     if part.max > LOWEST {

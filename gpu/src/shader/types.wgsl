@@ -23,10 +23,10 @@ fn widened(kind: u32, halves: vec4<u32>) -> vec4<u32> {
     return select(finite, moved | vec4<u32>(INFINITY_BITS), magnitude >= vec4<u32>(0x7c00u)) | sign;
 }
 
-// Bits without the last `shift`, to nearest, ties to even.
-fn shifted(bits: vec4<u32>, shift: vec4<u32>) -> vec4<u32> {
+// Bits of which the last `shift` may be cut off: to nearest, ties to even.
+fn carried(bits: vec4<u32>, shift: vec4<u32>) -> vec4<u32> {
     let odd = (bits >> shift) & vec4<u32>(1u);
-    return (bits + odd + (vec4<u32>(1u) << (shift - 1u)) - 1u) >> shift;
+    return bits + odd + (vec4<u32>(1u) << (shift - 1u)) - 1u;
 }
 
 // Numbers rounded once, to nearest, ties to even; in the low bits. Every NaN becomes the same one.
@@ -44,15 +44,15 @@ fn rounded_number(kind: u32, values: vec4<f32>) -> vec4<u32> {
         return bits;
     }
     if kind == 1u {
-        return shifted(bits, vec4<u32>(16u));
+        return carried(bits, vec4<u32>(16u)) >> vec4<u32>(16u);
     }
     let magnitude = bits & vec4<u32>(0x7fffffffu);
     let sign = (bits & vec4<u32>(0x80000000u)) >> vec4<u32>(16u);
-    let normal = shifted(magnitude - 0x38000000u, vec4<u32>(13u));
+    let normal = carried(magnitude - 0x38000000u, vec4<u32>(13u)) >> vec4<u32>(13u);
     // A multiple of 2^-24, from the significand with its leading bit; below half of one it is 0.
     let significand = (magnitude & vec4<u32>(0x7fffffu)) | vec4<u32>(0x800000u);
-    let exponent = clamp(magnitude >> vec4<u32>(23u), vec4<u32>(101u), vec4<u32>(112u));
-    let subnormal = shifted(significand, 126u - exponent);
+    let excess = 126u - clamp(magnitude >> vec4<u32>(23u), vec4<u32>(101u), vec4<u32>(112u));
+    let subnormal = carried(significand, excess) >> excess;
     let within = select(normal, subnormal, magnitude < vec4<u32>(0x38800000u));
     return select(vec4<u32>(0x7c00u), within, magnitude < vec4<u32>(0x477ff000u)) | sign;
 }

@@ -2,6 +2,7 @@
 
 mod agreement;
 mod batches;
+mod blocks;
 #[path = "../common/mod.rs"]
 mod common;
 mod degenerate;
@@ -22,6 +23,9 @@ fn main() {
         ("offsets_cost_no_digits", oracle::offsets_cost_no_digits),
         ("equal_terms_add_up", oracle::equal_terms_add_up),
         ("objectives_of_the_whole_row", oracle::objectives_of_the_whole_row),
+        ("boundaries_of_packets_and_blocks", blocks::boundaries_of_packets_and_blocks),
+        ("boundaries_in_one_kernel", blocks::boundaries_in_one_kernel),
+        ("the_first_of_equals_leads", blocks::the_first_of_equals_leads),
         ("confident_tokens", vectors::confident_tokens),
         ("all_vectors", vectors::all_vectors),
         ("small_bindings", oracle::small_bindings),

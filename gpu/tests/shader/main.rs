@@ -85,16 +85,19 @@ fn parse(variant: &Variant) -> Module {
         .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(source)))
 }
 
-/// Every set of constants that a pipeline may be given. What is not named here keeps the shader's own value.
+/// Sets of constants that a pipeline may be given, with every value of each. What is not named here keeps the shader's own value.
 fn constants(module: &Module) -> Vec<HashMap<String, f64>> {
     let mut all = Vec::new();
     for logits in [0.0, 1.0, 2.0] {
         for result in [0.0, 1.0, 2.0] {
-            for lanes in [32.0, 256.0] {
+            for (lanes, asked) in [(32.0, 1.0), (256.0, 0.0)] {
                 all.push(HashMap::from([
                     ("LOGITS".to_owned(), logits),
                     ("RESULT".to_owned(), result),
                     ("LANES".to_owned(), lanes),
+                    ("SOFTCAP".to_owned(), asked),
+                    ("SMOOTHING".to_owned(), asked),
+                    ("MOMENTS".to_owned(), asked),
                 ]));
             }
         }

@@ -7,7 +7,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { create } from 'webgpu';
 
-// As in pipelines.rs: logits and gradients of any type; rows have a workgroup or share it.
+// As in pipelines.rs: logits and gradients of any type; rows have a workgroup, or share it and everything is asked for.
 const DTYPES = [0, 1, 2].flatMap((logits) => [0, 1, 2].map((result) => [logits, result]));
 const LANES = [32, 256];
 
@@ -39,7 +39,8 @@ async function checkPipelines(name, module, source) {
   for (const entryPoint of entryPoints) {
     for (const [LOGITS, RESULT] of DTYPES) {
       for (const lanes of LANES) {
-        const all = Object.entries({ LOGITS, RESULT, LANES: lanes });
+        const asked = lanes === 32 ? 1 : 0;
+        const all = Object.entries({ LOGITS, RESULT, LANES: lanes, SOFTCAP: asked, SMOOTHING: asked, MOMENTS: asked });
         const constants = Object.fromEntries(all.filter(([key]) => overrides.has(key)));
         pipelines += 1;
         try {

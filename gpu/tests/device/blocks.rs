@@ -1,0 +1,101 @@
+//! Rows around the sizes that the kernels work in: packets of 4 or 8, blocks of 512 and 4096 columns. Targets on either side of every boundary.
+
+use half::{bf16, f16};
+use surprisal::objective::{Builtin, Dft, Eaft, Sft};
+use surprisal::{Batch, Loss};
+use surprisal_gpu::{Dtype, Matrix, Pipelines};
+use surprisal_tests::problem::Problem;
+use surprisal_tests::storage::Storage;
+use surprisal_tests::tolerance::{BF16, F16, F32, Rounding, assert_outcome};
+
+use crate::oracle::check;
+use crate::ways::{Layout, Way, fused, gpu, run, submit};
+
+const SIZES: [usize; 14] = [7, 8, 9, 33, 511, 512, 513, 1027, 2047, 2049, 4095, 4097, 4101, 8191];
+
+/// A problem with a target at every column where something begins or ends.
+fn at_boundaries(vocab: usize, objective: Builtin) -> Problem {
+    let edges = [0, 1, 3, 4, 7, 8, 511, 512, 1023, 1024, 2047, 2048, 4095, 4096, 8188];
+    let inside = edges.into_iter().filter(|&edge| edge < vocab);
+    let targets: Vec<i64> = inside.chain([vocab - 2, vocab - 1]).map(|edge| edge as i64).collect();
+    let logits = Problem::random(targets.len(), vocab, vocab as u64).logits;
+    Problem::new(targets.len(), vocab, logits, targets).objective(objective)
+}
+
+/// In the same place among their packets, and in others.
+fn of_type<T: surprisal_gpu::HostElement + Storage>(rounding: Rounding) {
+    for (index, vocab) in SIZES.into_iter().enumerate() {
+        let problem = at_boundaries(vocab, Dft.into());
+        check::<T>(&problem, rounding, Layout::PLAIN);
+        let layout = Layout { offset: 3 + index % 5, padding: index % 7, limit: None };
+        check::<T>(&problem, rounding, layout);
+    }
+}
+
+pub(crate) fn boundaries_of_packets_and_blocks() {
+    of_type::<f32>(F32);
+    of_type::<bf16>(BF16);
+    of_type::<f16>(F16);
+}
+
+/// Rows that begin with a packet, so many that one kernel does all.
+pub(crate) fn boundaries_in_one_kernel() {
+    for vocab in SIZES {
+        let problem = at_boundaries(vocab, Sft.into());
+        let rows = |problem: &Problem| {
+            let (logits, targets) = (problem.logits.repeat(4), problem.targets.repeat(4));
+            Problem::new(4 * problem.rows, vocab, logits, targets).objective(Sft.into())
+        };
+        let padding = vocab.next_multiple_of(8) - vocab;
+        let layout = Layout { offset: 0, padding, limit: None };
+        for_type::<f32>(&rows(&problem), F32, layout);
+        for_type::<bf16>(&rows(&problem), BF16, layout);
+    }
+}
+
+fn for_type<T: surprisal_gpu::HostElement + Storage>(
+    problem: &Problem,
+    rounding: Rounding,
+    layout: Layout,
+) {
+    let problem = problem.clone().rounded::<T>();
+    let actual = run::<T>(&problem, Way::InPlace, layout);
+    assert_outcome(&problem, &actual, &problem.oracle(), rounding.on_device());
+    // To f32: another number of packets than the logits have.
+    let actual = fused::<T, f32>(&problem, Way::Separate, Layout { padding: 0, ..layout });
+    assert_outcome(&problem, &actual, &problem.oracle(), F32.on_device());
+}
+
+/// Logits of which many are the largest, in one packet, in several and in several workgroups: the first leads, and the others count.
+pub(crate) fn the_first_of_equals_leads() {
+    for vocab in [5, 131, 513, 4099, 50_003] {
+        let (rows, mut logits) = (3, Problem::random(3, vocab, 7).logits);
+        logits.iter_mut().for_each(|z| *z = z.round().min(1.0));
+        let targets = vec![0, vocab as i64 - 1, vocab as i64 / 2];
+        let problem = Problem::new(rows, vocab, logits, targets).objective(Eaft::default().into());
+        check::<f32>(&problem, F32, Layout::PLAIN);
+        for objective in [problem.objective, Sft.into()] {
+            assert_eq!(argmax(&problem, objective), first_of_largest(&problem), "vocab {vocab}");
+        }
+    }
+}
+
+fn argmax(problem: &Problem, objective: Builtin) -> Vec<u32> {
+    let pipelines = Pipelines::new(gpu().device(), Loss::new(objective), Dtype::F32).unwrap();
+    let buffer = gpu().upload(&problem.logits).unwrap();
+    let matrix = Matrix::new(&buffer, Dtype::F32, problem.rows, problem.vocab).unwrap();
+    let mut call = None;
+    submit(|encoder| {
+        let batch = Batch::new(&problem.targets);
+        call = Some(pipelines.forward(encoder, matrix, &batch).unwrap());
+    });
+    call.unwrap().read(gpu().device(), gpu().queue()).unwrap().argmax()
+}
+
+fn first_of_largest(problem: &Problem) -> Vec<u32> {
+    let of = |row: &[f32]| {
+        let largest = row.iter().fold(f32::MIN, |largest, z| largest.max(*z));
+        u32::try_from(row.iter().position(|&z| z == largest).unwrap()).unwrap()
+    };
+    problem.logits.chunks(problem.vocab).map(of).collect()
+}
