@@ -36,7 +36,6 @@ mod ids;
 mod linear;
 mod logits;
 mod loss;
-mod rows;
 
 pub use ids::{cross_entropy, ids};
 pub use linear::{linear_loss, linear_loss_with};

@@ -2,13 +2,13 @@
 
 use std::cell::RefCell;
 
-use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Storage, Tensor, bail};
+use candle_core::{CpuStorage, Error, InplaceOp1, Layout, Result, Storage, Tensor, bail};
 use surprisal::objective::Objective;
 use surprisal::{Batch, Loss, LossReport, Outputs};
+use surprisal_rows::{Call, Rows};
 
 use crate::attach::Attached1;
-use crate::logits::{Call, Stored, with_elements};
-use crate::rows::Rows;
+use crate::logits::{Stored, contiguous, rows_of, with_elements};
 
 /// The loss of logits `[…, vocab]`, to be differentiated, and what was counted.
 ///
@@ -35,7 +35,7 @@ pub fn loss_with<O: Objective>(
     outputs: Outputs<'_>,
 ) -> Result<(Tensor, LossReport)> {
     let call = Call { loss, batch, outputs };
-    let in_rows = Rows::of(logits.layout()).filter(|rows| call.takes(rows.starts.len()));
+    let in_rows = rows_of(logits.layout()).filter(|rows| call.takes(rows));
     let (readable, rows) = match in_rows {
         Some(rows) => (logits.clone(), rows),
         None => (logits.contiguous()?, contiguous(logits)?),
@@ -56,11 +56,6 @@ pub fn loss_with<O: Objective>(
     Ok((tensor, report))
 }
 
-fn contiguous(logits: &Tensor) -> Result<Rows> {
-    let Some(&vocab) = logits.dims().last() else { bail!("logits need a dimension") };
-    Ok(Rows::contiguous(logits.elem_count().checked_div(vocab).unwrap_or(0), vocab))
-}
-
 #[expect(clippy::cast_possible_truncation, reason = "candle's losses are of f32")]
 fn scalar(report: &LossReport) -> Result<Tensor> {
     Tensor::new(report.loss as f32, &candle_core::Device::Cpu)
@@ -73,10 +68,10 @@ fn compute<T: Stored, O: Objective>(
     logits: &Tensor,
 ) -> Result<(LossReport, Option<Tensor>)> {
     if !logits.track_op() {
-        return Ok((call.forward(z, rows)?, None));
+        return Ok((call.forward(z, rows).map_err(Error::wrap)?, None));
     }
     let mut dz = vec![T::from_f32(0.0); rows.len() * rows.vocab];
-    let report = call.forward_backward(z, rows, &mut dz)?;
+    let report = call.forward_backward(z, rows, &mut dz).map_err(Error::wrap)?;
     Ok((report, Some(Tensor::from_vec(dz, logits.shape(), logits.device())?)))
 }
 
@@ -115,10 +110,11 @@ impl<O: Objective> InplaceOp1 for InPlace<'_, '_, O> {
 
     fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
         let call = Call { loss: self.loss, batch: self.batch, outputs: Outputs::new() };
-        let Some(rows) = Rows::of(layout).filter(|rows| call.takes(rows.starts.len())) else {
+        let Some(rows) = rows_of(layout).filter(|rows| call.takes(rows)) else {
             bail!("in place the rows must lie in one piece: make the logits contiguous")
         };
-        let report = with_elements!(storage, CpuStorage, z => call.in_place(z, &rows)?);
+        let report =
+            with_elements!(storage, CpuStorage, z => call.in_place(z, &rows).map_err(Error::wrap)?);
         *self.report.borrow_mut() = Some(report);
         Ok(())
     }
