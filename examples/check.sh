@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the trainers in C and C++, the MPI program and the one for ggml, runs them, and checks what they print. Needs cmake, a C and a C++
+# Builds the trainers in C and C++, the MPI programs and the one for ggml, runs them, and checks what they print. Needs cmake, a C and a C++
 # compiler and MPI; an argument names the folder for the builds.
 set -eu
 
@@ -18,6 +18,22 @@ build() {
     cmake -S "$here/$1" -B "$work/$1" -DCMAKE_BUILD_TYPE=Release -DSURPRISAL_CARGO_TARGET_DIR="$work/cargo" \
         -DCMAKE_C_FLAGS='-Wall -Wextra -Wpedantic -Werror' -DCMAKE_CXX_FLAGS='-Wall -Wextra -Wpedantic -Werror' >"$work/log" 2>&1 &&
         cmake --build "$work/$1" >>"$work/log" 2>&1 || { cat "$work/log"; fail "$1 does not build"; }
+}
+
+# quoted PAGE: code that follows a comment with the name of its file is quoted from there.
+quoted() {
+    awk -v root="$root/" '
+        /^<!-- .* -->$/ { file = root $2; next }
+        /^```c$/ && file != "" { block = ""; inside = 1; next }
+        /^```$/ && inside {
+            source = ""
+            while ((getline line < file) > 0) source = source line "\n"
+            close(file)
+            if (!index(source, block)) { print file " does not have:\n" block; wrong = 1 }
+            blocks++; inside = 0; file = ""
+        }
+        inside { block = block $0 "\n" }
+        END { exit wrong || !blocks }' "$root/docs/embedding/$1" || fail "$1 quotes code that is not there"
 }
 
 # Real text that every checkout has.
@@ -68,13 +84,16 @@ learned "$work/cpp.log" 0.75
 refused objective "$cpp" "$text" no-such-objective
 refused usage "$cpp"
 
-echo "examples: a vocabulary over MPI ranks"
+echo "examples: a vocabulary and a batch over MPI ranks"
 build mpi
-for ranks in 1 2 3 4; do
-    mpirun --allow-run-as-root --oversubscribe -n "$ranks" "$work/mpi/vocab_parallel" >"$work/mpi.log" 2>&1 ||
-        { cat "$work/mpi.log"; fail "$ranks ranks"; }
-    grep "^vocab_parallel: ok on $ranks ranks" "$work/mpi.log" || fail "$ranks ranks say nothing"
+for program in vocab_parallel data_parallel; do
+    for ranks in 1 2 3 4; do
+        mpirun --allow-run-as-root --oversubscribe -n "$ranks" "$work/mpi/$program" >"$work/mpi.log" 2>&1 ||
+            { cat "$work/mpi.log"; fail "$program: $ranks ranks"; }
+        grep "^$program: ok on $ranks ranks" "$work/mpi.log" || fail "$program: $ranks ranks say nothing"
+    done
 done
+quoted distributed.md
 
 echo "examples: the loss of a ggml graph"
 # ggml is compiled with its own warnings.
@@ -84,17 +103,5 @@ echo "examples: the loss of a ggml graph"
 "$work/ggml/train" >"$work/ggml.log" 2>&1 || { cat "$work/ggml.log"; fail "ggml"; }
 grep -E 'ggml_cross_entropy_loss|% off|^a wrong target' "$work/ggml.log"
 grep -x 'ggml: ok' "$work/ggml.log" || fail "ggml says nothing"
-# Code that follows a comment with the name of its file is quoted from there.
-awk -v root="$root/" '
-    /^<!-- .* -->$/ { file = root $2; next }
-    /^```c$/ && file != "" { block = ""; inside = 1; next }
-    /^```$/ && inside {
-        source = ""
-        while ((getline line < file) > 0) source = source line "\n"
-        close(file)
-        if (!index(source, block)) { print file " does not have:\n" block; wrong = 1 }
-        blocks++; inside = 0; file = ""
-    }
-    inside { block = block $0 "\n" }
-    END { exit wrong || !blocks }' "$root/docs/embedding/ggml.md" || fail "ggml.md quotes code that is not there"
+quoted ggml.md
 echo "examples: ok"
