@@ -29,7 +29,7 @@ fn contestants(dtype: &str) -> Vec<Contestant> {
             (TensorData::new(z.collect::<Vec<_>>(), shape), DType::BF16)
         }
     };
-    let logits = Tensor::<2>::from_data_dtype(data, &device, dtype);
+    let logits = Tensor::<2>::from_data(data, (&device, dtype));
     let targets = Tensor::<1, Int>::from_data(&bench::targets()[..], &device);
     let contestants: [(_, Function, _); 4] = [
         ("surprisal dft", dft, true),

@@ -12,6 +12,9 @@ pub enum Error {
     Loss(surprisal::Error),
     /// The output layer refuses its matrices.
     Linear(surprisal_linear::Error),
+    /// The device refuses the loss, its logits or its batch.
+    #[cfg(feature = "wgpu")]
+    Gpu(surprisal_gpu::Error),
     /// A tensor of another type than f32, bf16 and f16.
     Dtype(DType),
     /// A tensor on a device that the adapter does not compute on, in burn's words.
@@ -32,6 +35,8 @@ impl fmt::Display for Error {
         match self {
             Self::Loss(error) => error.fmt(f),
             Self::Linear(error) => error.fmt(f),
+            #[cfg(feature = "wgpu")]
+            Self::Gpu(error) => error.fmt(f),
             Self::Dtype(dtype) => {
                 write!(f, "surprisal computes in f32, bf16 and f16, not in {dtype:?}")
             }
@@ -52,6 +57,8 @@ impl std::error::Error for Error {
         match self {
             Self::Loss(error) => Some(error),
             Self::Linear(error) => Some(error),
+            #[cfg(feature = "wgpu")]
+            Self::Gpu(error) => Some(error),
             _ => None,
         }
     }
@@ -66,5 +73,12 @@ impl From<surprisal::Error> for Error {
 impl From<surprisal_linear::Error> for Error {
     fn from(error: surprisal_linear::Error) -> Self {
         Self::Linear(error)
+    }
+}
+
+#[cfg(feature = "wgpu")]
+impl From<surprisal_gpu::Error> for Error {
+    fn from(error: surprisal_gpu::Error) -> Self {
+        Self::Gpu(error)
     }
 }

@@ -36,6 +36,9 @@
 //!
 //! # Threads
 //! Those of the current rayon pool.
+//!
+//! # Features
+//! - `wgpu`: tensors on burn's wgpu devices, in their own buffers.
 
 mod attach;
 mod error;
@@ -43,6 +46,8 @@ mod flex;
 mod ids;
 mod linear;
 mod loss;
+#[cfg(feature = "wgpu")]
+pub mod wgpu;
 
 pub use error::Error;
 pub use ids::{cross_entropy, ids};
