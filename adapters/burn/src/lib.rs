@@ -58,3 +58,7 @@ pub use loss::{loss, loss_with};
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/embedding/burn.md")]
 struct Page;
+
+#[cfg(all(doctest, feature = "wgpu"))]
+#[doc = include_str!("../../../docs/embedding/burn-wgpu.md")]
+struct WgpuPage;

@@ -4,10 +4,9 @@
 //! [`DeviceLoss::new`].
 //!
 //! ```no_run
-//! use burn::backend::wgpu::{WgpuDevice, graphics::AutoGraphicsApi, init_setup};
 //! use burn::tensor::{DType, Device, DeviceKind, Distribution, Tensor};
 //! use surprisal::{Batch, Loss, objective::Dft};
-//! use surprisal_burn::wgpu::DeviceLoss;
+//! use surprisal_burn::wgpu::{AutoGraphicsApi, DeviceLoss, WgpuDevice, init_setup};
 //!
 //! # fn main() -> Result<(), surprisal_burn::Error> {
 //! let setup = init_setup::<AutoGraphicsApi>(&WgpuDevice::default(), Default::default());
@@ -31,7 +30,8 @@ use burn::backend::fusion::custom::StreamId;
 use burn::backend::fusion::{Client, NoOp};
 use burn::backend::ir::{BackendIr, InitOperationIr, OperationIr};
 use burn::backend::ops::FloatTensorOps;
-use burn::backend::wgpu::{CubeBackend, CubeTensor, WgpuSetup};
+use burn::backend::wgpu::{CubeBackend, CubeTensor};
+pub use burn::backend::wgpu::{WgpuDevice, WgpuSetup, graphics::AutoGraphicsApi, init_setup};
 use burn::backend::{Cube, TensorMetadata};
 use burn::tensor::{DType, Tensor, TensorData, read_sync};
 use burn_cubecl::cubecl::server::Handle;

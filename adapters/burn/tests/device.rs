@@ -1,14 +1,12 @@
-//! On a wgpu device, against the oracle and the CPU. `WGPU` chooses none: the default adapter is taken, which in CI is lavapipe.
+//! On the default wgpu device, in CI lavapipe, against the oracle and the CPU.
 
 use std::sync::OnceLock;
 
-use burn::backend::wgpu::graphics::AutoGraphicsApi;
-use burn::backend::wgpu::{WgpuDevice, WgpuSetup, init_setup};
 use burn::tensor::{DType, Device, DeviceKind, Tensor, TensorData};
 use surprisal::objective::{Builtin, Dft, Sft};
 use surprisal::{Batch, Loss, reference};
 use surprisal_burn::Error;
-use surprisal_burn::wgpu::DeviceLoss;
+use surprisal_burn::wgpu::{AutoGraphicsApi, DeviceLoss, WgpuDevice, WgpuSetup, init_setup};
 
 const ROWS: usize = 12;
 const VOCAB: usize = 37;
