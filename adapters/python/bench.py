@@ -41,9 +41,10 @@ try:
     from trl.trainer.sft_trainer import dft_loss
 
     def trl_dft(z, targets):
-        return dft_loss(SimpleNamespace(logits=z), functional.pad(targets, (1, 0)))
+        # It shifts the labels itself; the last row has none.
+        return dft_loss(SimpleNamespace(logits=z[None]), functional.pad(targets[None, :-1], (1, 0)))
 
-    CONTESTANTS["TRL dft"] = lambda z, targets: trl_dft(z[None], targets[None])
+    CONTESTANTS["TRL dft"] = trl_dft
 except ImportError:
     pass
 
