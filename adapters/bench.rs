@@ -8,7 +8,7 @@ use std::{env, fs};
 pub const ROWS: usize = 512;
 pub const VOCAB: usize = 32_000;
 
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 5;
 
 /// Prepares what is not measured, and returns what is.
 pub type Prepare = Box<dyn Fn() -> Box<dyn FnOnce()>>;
