@@ -6,7 +6,6 @@ pub(crate) mod prepare;
 mod report;
 pub(crate) mod workspace;
 
-pub(crate) use plan::PlanPipelines;
 pub use report::{DeviceCall, PendingReport};
 pub use workspace::Workspace;
 

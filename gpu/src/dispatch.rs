@@ -8,8 +8,8 @@ use crate::error::Error;
 use crate::layout::Params;
 use crate::matrix::Matrix;
 use crate::pipelines::Pipelines;
-use crate::record::{Gradient, is_short};
-use crate::shader::LITERALS;
+use crate::record::Gradient;
+use crate::shader::{Destination, LITERALS};
 
 impl<O: Objective> Pipelines<'_, O> {
     /// Records stage 1 of logits whose rows are those of the call from `at` on.
@@ -21,14 +21,14 @@ impl<O: Objective> Pipelines<'_, O> {
         at: u32,
     ) -> Result<(), Error> {
         let parts = self.binder.parts(&[&logits])?;
-        let (pipeline, lanes) = self.stats_kernel(&call.params).of(is_short(logits.vocab));
+        let (pipeline, lanes) = self.kernel("row_stats", Destination::Separate, &call.params);
         let mut pass = begin_pass(encoder);
         for (first, end) in parts {
             let (binding, start, _) = logits.binding(first, end, ALIGN);
             let (rows, first_row) = (end - first, at + first);
             let params = Params { rows, first_row, logits_start: start, ..call.params };
             let group = self.binder.group(
-                pipeline,
+                &pipeline,
                 &[
                     (0, self.binder.uniform(params).as_entire_binding()),
                     (1, wgpu::BindingResource::Buffer(binding)),
@@ -37,7 +37,7 @@ impl<O: Objective> Pipelines<'_, O> {
                     (6, self.class_weights.as_entire_binding()),
                 ],
             );
-            dispatch(&mut pass, pipeline, &group, (rows * params.splits).div_ceil(GROUP / lanes));
+            dispatch(&mut pass, &pipeline, &group, (rows * params.splits).div_ceil(GROUP / lanes));
         }
         Ok(())
     }
@@ -53,10 +53,10 @@ impl<O: Objective> Pipelines<'_, O> {
         if rows == 0 {
             return;
         }
-        let pipeline = self.terms_kernel();
+        let (pipeline, _) = self.kernel("token_terms", Destination::Separate, &call.params);
         let params = Params { rows, first_row: at, ..call.params };
         let group = self.binder.group(
-            pipeline,
+            &pipeline,
             &[
                 (0, self.binder.uniform(params).as_entire_binding()),
                 (3, call.inputs.as_entire_binding()),
@@ -66,7 +66,7 @@ impl<O: Objective> Pipelines<'_, O> {
                 (LITERALS, self.literals.as_entire_binding()),
             ],
         );
-        dispatch(&mut begin_pass(encoder), pipeline, &group, rows.div_ceil(GROUP));
+        dispatch(&mut begin_pass(encoder), &pipeline, &group, rows.div_ceil(GROUP));
     }
 
     /// Records all stages of logits whose rows are those of the call from `at` on.
@@ -98,9 +98,9 @@ impl<O: Objective> Pipelines<'_, O> {
         fused: bool,
     ) -> Result<(), Error> {
         let result = gradient.of(logits);
-        let pipelines = self.gradient_kernels(&call.params, gradient.destination(&logits));
-        let by_length = if fused { &pipelines.fused } else { &pipelines.logits_grad };
-        let (pipeline, lanes) = by_length.of(is_short(logits.vocab));
+        let entry_point = if fused { "fused" } else { "logits_grad" };
+        let (pipeline, lanes) =
+            self.kernel(entry_point, gradient.destination(&logits), &call.params);
         let splits = if fused { 1 } else { call.params.splits };
         let parts = self.binder.parts(&[&logits, &result])?;
         let mut pass = begin_pass(encoder);
@@ -132,8 +132,8 @@ impl<O: Objective> Pipelines<'_, O> {
                 entries.push((3, call.inputs.as_entire_binding()));
                 entries.push((LITERALS, self.literals.as_entire_binding()));
             }
-            let group = self.binder.group(pipeline, &entries);
-            dispatch(&mut pass, pipeline, &group, (rows * splits).div_ceil(GROUP / lanes));
+            let group = self.binder.group(&pipeline, &entries);
+            dispatch(&mut pass, &pipeline, &group, (rows * splits).div_ceil(GROUP / lanes));
         }
         Ok(())
     }

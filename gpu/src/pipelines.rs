@@ -1,15 +1,16 @@
 //! `Pipelines`: a loss, compiled for a device.
 
-use std::sync::{Arc, OnceLock};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use surprisal::Loss;
 use surprisal::objective::Objective;
 
-use crate::batch::PlanPipelines;
 use crate::binder::{Binder, GROUP, MOST_GROUPS};
 use crate::error::Error;
 use crate::layout::{Params, RowInput, RowOutput};
 use crate::matrix::Dtype;
+use crate::record::is_short;
 use crate::shader::{Destination, Generated};
 
 /// Rows that share a workgroup, where they do.
@@ -19,125 +20,39 @@ const SHARED_ROWS: u32 = SHARING * 24;
 /// Words of an invocation in workgroup memory: a part, one that keeps parts in different banks, and a maximum.
 const SHARED_WORDS: u32 = 12;
 
-/// A pipeline for long rows, each of which has a workgroup, and one for short rows, which share it.
-#[derive(Clone, Debug)]
-pub(crate) struct ByLength {
-    long: wgpu::ComputePipeline,
-    short: wgpu::ComputePipeline,
-}
-
-impl ByLength {
-    /// The pipeline for rows of this length, and its invocations a row.
-    pub(crate) fn of(&self, short: bool) -> (&wgpu::ComputePipeline, u32) {
-        if short { (&self.short, GROUP / SHARING) } else { (&self.long, GROUP) }
-    }
-}
-
-/// Pipelines that write a gradient.
-#[derive(Clone, Debug)]
-pub(crate) struct GradientPipelines {
-    pub(crate) logits_grad: ByLength,
-    pub(crate) fused: ByLength,
-}
-
-/// What reads logits, compiled for some options when somebody first asks for it.
-#[derive(Debug, Default)]
-struct Kernels {
-    row_stats: OnceLock<ByLength>,
-    /// By destination.
-    gradients: [OnceLock<GradientPipelines>; Destination::ALL.len()],
-}
-
-/// What may be asked for and costs nothing where it is not.
-#[derive(Clone, Copy, Debug)]
-struct Asked {
+/// Which pipeline reads the logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Variant {
+    entry_point: &'static str,
+    destination: Destination,
+    /// Whether rows are short, and share a workgroup.
+    short: bool,
+    // What may be asked for, and costs nothing where it is not.
     softcap: bool,
     smoothing: bool,
     moments: bool,
 }
 
-impl Asked {
-    fn by(params: &Params) -> Self {
-        Self {
-            softcap: params.softcap > 0.0,
-            smoothing: params.label_smoothing > 0.0,
-            moments: params.moments != 0,
-        }
-    }
-
-    fn index(self) -> usize {
-        usize::from(self.softcap)
-            | usize::from(self.smoothing) << 1
-            | usize::from(self.moments) << 2
+impl Variant {
+    /// Invocations a row.
+    fn lanes(self) -> u32 {
+        if self.short { GROUP / SHARING } else { GROUP }
     }
 }
 
-/// The kernels of one objective, compiled when somebody first asks for them.
+/// Pipelines of one objective, each compiled when a call first asks for it.
 #[derive(Debug)]
 struct Compiled {
-    binder: Binder,
     generated: Generated,
-    logits: Dtype,
-    result: Dtype,
+    /// By destination.
     modules: [OnceLock<wgpu::ShaderModule>; Destination::ALL.len()],
-    kernels: [Kernels; 8],
-    token_terms: OnceLock<wgpu::ComputePipeline>,
-    plan: OnceLock<PlanPipelines>,
-}
-
-impl Compiled {
-    fn new(binder: &Binder, generated: Generated, logits: Dtype, result: Dtype) -> Self {
-        Self {
-            binder: binder.clone(),
-            generated,
-            logits,
-            result,
-            modules: Default::default(),
-            kernels: Default::default(),
-            token_terms: OnceLock::new(),
-            plan: OnceLock::new(),
-        }
-    }
-
-    fn module(&self, destination: Destination) -> &wgpu::ShaderModule {
-        let compile = || self.binder.module(self.generated.source(destination));
-        self.modules[destination as usize].get_or_init(compile)
-    }
-
-    fn by_length(&self, destination: Destination, entry_point: &str, asked: Asked) -> ByLength {
-        let pipeline = |lanes: u32| {
-            let constants = [
-                ("LOGITS", f64::from(self.logits.number())),
-                ("RESULT", f64::from(self.result.number())),
-                ("LANES", f64::from(lanes)),
-                ("SOFTCAP", f64::from(u8::from(asked.softcap))),
-                ("SMOOTHING", f64::from(u8::from(asked.smoothing))),
-                ("MOMENTS", f64::from(u8::from(asked.moments))),
-            ];
-            self.binder.pipeline(self.module(destination), entry_point, &constants)
-        };
-        ByLength { long: pipeline(GROUP), short: pipeline(GROUP / SHARING) }
-    }
-
-    fn row_stats(&self, asked: Asked) -> &ByLength {
-        let compile = || self.by_length(Destination::Separate, "row_stats", asked);
-        self.kernels[asked.index()].row_stats.get_or_init(compile)
-    }
-
-    fn gradients(&self, asked: Asked, destination: Destination) -> &GradientPipelines {
-        let by_length = |entry_point| self.by_length(destination, entry_point, asked);
-        let compile = || GradientPipelines {
-            logits_grad: by_length("logits_grad"),
-            fused: by_length("fused"),
-        };
-        self.kernels[asked.index()].gradients[destination as usize].get_or_init(compile)
-    }
+    pipelines: Mutex<HashMap<Variant, wgpu::ComputePipeline>>,
 }
 
 /// A loss, compiled for a device and for the element types of logits and gradient. Build it once.
 ///
-/// A kernel is compiled by the first call that needs it, for the options that this call asks for (soft-cap, label smoothing, entropy), so that the
-/// others cost nothing. The objective's numbers are uniforms: [`Pipelines::with_loss`] anneals them without compiling.
+/// A kernel is compiled by the first call that needs it, for the options of that call (soft-cap, label smoothing, entropy), so that the others cost
+/// nothing. The objective's numbers are uniforms: [`Pipelines::with_loss`] changes them without compiling.
 ///
 /// Recording blocks nowhere, submits nothing, and installs no handlers. Calls on host batches allocate small buffers of a few words a row.
 #[derive(Debug)]
@@ -175,8 +90,10 @@ impl<'l, O: Objective> Pipelines<'l, O> {
         loss.objective().check()?;
         let binder = Binder::new(device);
         let (generated, literals) = Generated::new(loss.objective());
+        let compiled =
+            Compiled { generated, modules: Default::default(), pipelines: Mutex::default() };
         Ok(Self {
-            compiled: Arc::new(Compiled::new(&binder, generated, logits, result)),
+            compiled: Arc::new(compiled),
             literals: binder.uniform(literals),
             class_weights: class_weights(&binder, &loss),
             binder,
@@ -187,7 +104,7 @@ impl<'l, O: Objective> Pipelines<'l, O> {
     }
 
     /// The same pipelines for another loss: with other numbers in the objective, another reduction, other extras or other class weights. What was
-    /// compiled is shared, and nothing is compiled again.
+    /// compiled is shared.
     ///
     /// # Errors
     /// [`Error::Objective`] where the objective's shader is not the one that was compiled, [`Error::Loss`].
@@ -208,25 +125,39 @@ impl<'l, O: Objective> Pipelines<'l, O> {
         })
     }
 
-    /// The kernels of the stages, for the options of a call.
-    pub(crate) fn stats_kernel(&self, params: &Params) -> &ByLength {
-        self.compiled.row_stats(Asked::by(params))
+    /// The pipeline of an entry point for a call's rows and options, and its invocations a row.
+    pub(crate) fn kernel(
+        &self,
+        entry_point: &'static str,
+        destination: Destination,
+        params: &Params,
+    ) -> (wgpu::ComputePipeline, u32) {
+        let variant = Variant {
+            entry_point,
+            destination,
+            short: is_short(params.vocab),
+            softcap: params.softcap > 0.0,
+            smoothing: params.label_smoothing > 0.0,
+            moments: params.moments != 0,
+        };
+        let mut pipelines = self.compiled.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
+        let pipeline = pipelines.entry(variant).or_insert_with(|| self.compile(variant));
+        (pipeline.clone(), variant.lanes())
     }
 
-    pub(crate) fn terms_kernel(&self) -> &wgpu::ComputePipeline {
-        let module = || self.compiled.module(Destination::Separate);
-        let compile = || self.binder.pipeline(module(), "token_terms", &[]);
-        self.compiled.token_terms.get_or_init(compile)
-    }
-
-    pub(crate) fn gradient_kernels(&self, params: &Params, to: Destination) -> &GradientPipelines {
-        self.compiled.gradients(Asked::by(params), to)
-    }
-
-    /// What runs the plan of the objective, which has one.
-    pub(crate) fn plan_kernels(&self) -> &PlanPipelines {
-        let module = || self.compiled.module(Destination::Separate);
-        self.compiled.plan.get_or_init(|| PlanPipelines::new(&self.binder, module()))
+    fn compile(&self, variant: Variant) -> wgpu::ComputePipeline {
+        let Compiled { generated, modules, .. } = &*self.compiled;
+        let to = variant.destination;
+        let module = modules[to as usize].get_or_init(|| self.binder.module(generated.source(to)));
+        let constants = [
+            ("LOGITS", f64::from(self.logits.number())),
+            ("RESULT", f64::from(self.result.number())),
+            ("LANES", f64::from(variant.lanes())),
+            ("SOFTCAP", f64::from(u8::from(variant.softcap))),
+            ("SMOOTHING", f64::from(u8::from(variant.smoothing))),
+            ("MOMENTS", f64::from(u8::from(variant.moments))),
+        ];
+        self.binder.pipeline(module, variant.entry_point, &constants)
     }
 
     /// Binds at most so many bytes of a matrix at once, where the device would allow more (tests).

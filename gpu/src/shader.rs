@@ -34,7 +34,7 @@ const FIXED: [&str; 8] = [
 ];
 
 /// Where a shader writes its results. A buffer cannot be bound for reading and for writing at once, so each has a module of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Destination {
     /// To a second buffer.
     Separate,

@@ -10,30 +10,7 @@ use crate::call::Call;
 use crate::layout::{Params, Step};
 use crate::pipelines::Pipelines;
 use crate::rows::narrow;
-use crate::shader::LITERALS;
-
-/// The kernels of a plan, compiled with the objective.
-#[derive(Clone, Debug)]
-pub(crate) struct PlanPipelines {
-    start: wgpu::ComputePipeline,
-    heads: wgpu::ComputePipeline,
-    step: wgpu::ComputePipeline,
-    pairs: wgpu::ComputePipeline,
-    terms: wgpu::ComputePipeline,
-}
-
-impl PlanPipelines {
-    pub(crate) fn new(binder: &Binder, module: &wgpu::ShaderModule) -> Self {
-        let pipeline = |entry| binder.pipeline(module, entry, &[]);
-        Self {
-            start: pipeline("group_start"),
-            heads: pipeline("group_heads"),
-            step: pipeline("group_step"),
-            pairs: pipeline("group_pairs"),
-            terms: pipeline("group_terms"),
-        }
-    }
-}
+use crate::shader::{Destination, LITERALS};
 
 /// Bindings of the shader.
 const PARAMS: u32 = 0;
@@ -105,7 +82,6 @@ impl<O: Objective> Pipelines<'_, O> {
         plan: GroupPlan,
         (call, batch, workspace): (&Call, &DeviceBatch<'_>, &Workspace),
     ) {
-        let pipelines = self.plan_kernels();
         let bound = Bound::new(&self.binder, call, batch);
         let of_rows = batch.rows.div_ceil(GROUP);
         let start = [
@@ -114,7 +90,7 @@ impl<O: Objective> Pipelines<'_, O> {
             (OUTPUTS, call.outputs.as_entire_binding()),
             (TOKENS, workspace.tokens.as_entire_binding()),
         ];
-        self.run(pass, &pipelines.start, of_rows, &start);
+        self.run(pass, "group_start", call, of_rows, &start);
         if plan.steps().any(|(_, step)| matches!(step.over, Over::Group | Over::Groups)) {
             let step = self.binder.uniform(bound.step);
             let heads = [
@@ -123,7 +99,7 @@ impl<O: Objective> Pipelines<'_, O> {
                 (STEP, step.as_entire_binding()),
                 (GROUPS, bound.group_ids.clone()),
             ];
-            self.run(pass, &pipelines.heads, of_rows, &heads);
+            self.run(pass, "group_heads", call, of_rows, &heads);
         }
         for (index, step) in plan.steps() {
             self.record_step(pass, index, step, (call, workspace, &bound));
@@ -137,7 +113,6 @@ impl<O: Objective> Pipelines<'_, O> {
         step: PlanStep,
         (call, workspace, bound): (&Call, &Workspace, &Bound<'_>),
     ) {
-        let pipelines = self.plan_kernels();
         let (statistic, share) = number_of(step.statistic);
         let (over, segments) = match step.over {
             Over::Sequence => (0, bound.step.sequences),
@@ -158,15 +133,15 @@ impl<O: Objective> Pipelines<'_, O> {
             (SEQUENCES, bound.sequence_ids.clone()),
             (LITERALS, self.literals.as_entire_binding()),
         ];
-        let pipeline = if over == 5 {
+        let entry_point = if over == 5 {
             bindings.push((PAIRS, bound.pair_ids.clone()));
-            &pipelines.pairs
+            "group_pairs"
         } else {
             bindings.push((HEADS, workspace.heads.as_entire_binding()));
             bindings.push((GROUPS, bound.group_ids.clone()));
-            &pipelines.step
+            "group_step"
         };
-        self.run(pass, pipeline, segments, &bindings);
+        self.run(pass, entry_point, call, segments, &bindings);
     }
 
     /// Records stage 2 after the plan.
@@ -186,16 +161,18 @@ impl<O: Objective> Pipelines<'_, O> {
             (LITERALS, self.literals.as_entire_binding()),
         ];
         let of_rows = call.params.rows.div_ceil(GROUP);
-        self.run(pass, &self.plan_kernels().terms, of_rows, &bindings);
+        self.run(pass, "group_terms", call, of_rows, &bindings);
     }
 
     fn run(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
-        pipeline: &wgpu::ComputePipeline,
+        entry_point: &'static str,
+        call: &Call,
         groups: u32,
         bindings: &[(u32, wgpu::BindingResource<'_>)],
     ) {
-        dispatch(pass, pipeline, &self.binder.group(pipeline, bindings), groups);
+        let (pipeline, _) = self.kernel(entry_point, Destination::Separate, &call.params);
+        dispatch(pass, &pipeline, &self.binder.group(&pipeline, bindings), groups);
     }
 }
