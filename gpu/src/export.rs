@@ -170,6 +170,11 @@ impl Export {
             (self.source(problem, Destination::Separate), self.source(problem, way.destination));
         let (logits, result) = (("LOGITS", logits.number()), ("RESULT", result.number()));
         let lanes = ("LANES", way.lanes);
+        let asked = [
+            ("SOFTCAP", u32::from(params.softcap > 0.0)),
+            ("SMOOTHING", u32::from(params.label_smoothing > 0.0)),
+            ("MOMENTS", u32::from(params.moments != 0)),
+        ];
         let step = |source: usize,
                     entry: &str,
                     constants: &[(&str, u32)],
@@ -188,7 +193,7 @@ impl Export {
             return vec![step(
                 last,
                 "fused",
-                &[logits, result, lanes],
+                &[&asked[..], &[logits, result, lanes]].concat(),
                 &bindings,
                 rows.div_ceil(shared),
             )];
@@ -196,9 +201,21 @@ impl Export {
         let groups = (rows * splits).div_ceil(shared);
         let grad = [&[0, 1, 5, 6, 7], to].concat();
         vec![
-            step(first, "row_stats", &[logits, lanes], &[0, 1, 3, 4, 6], groups),
+            step(
+                first,
+                "row_stats",
+                &[&asked[..], &[logits, lanes]].concat(),
+                &[0, 1, 3, 4, 6],
+                groups,
+            ),
             step(first, "token_terms", &[], &[0, 3, 4, 5, 7, 14], rows.div_ceil(GROUP)),
-            step(last, "logits_grad", &[logits, result, lanes], &grad, groups),
+            step(
+                last,
+                "logits_grad",
+                &[&asked[..], &[logits, result, lanes]].concat(),
+                &grad,
+                groups,
+            ),
         ]
     }
 

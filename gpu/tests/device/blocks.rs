@@ -3,13 +3,13 @@
 use half::{bf16, f16};
 use surprisal::objective::{Builtin, Dft, Eaft, Sft};
 use surprisal::{Batch, Loss};
-use surprisal_gpu::{Dtype, Matrix, Pipelines};
-use surprisal_tests::problem::Problem;
+use surprisal_gpu::{Dtype, HostElement, Matrix, Pipelines};
+use surprisal_tests::problem::{Outcome, Problem};
 use surprisal_tests::storage::Storage;
 use surprisal_tests::tolerance::{BF16, F16, F32, Rounding, assert_outcome};
 
 use crate::oracle::check;
-use crate::ways::{Layout, Way, fused, gpu, run, submit};
+use crate::ways::{Layout, Way, gpu, run, submit};
 
 const SIZES: [usize; 14] = [7, 8, 9, 33, 511, 512, 513, 1027, 2047, 2049, 4095, 4097, 4101, 8191];
 
@@ -23,7 +23,7 @@ fn at_boundaries(vocab: usize, objective: Builtin) -> Problem {
 }
 
 /// In the same place among their packets, and in others.
-fn of_type<T: surprisal_gpu::HostElement + Storage>(rounding: Rounding) {
+fn of_type<T: HostElement + Storage>(rounding: Rounding) {
     for (index, vocab) in SIZES.into_iter().enumerate() {
         let problem = at_boundaries(vocab, Dft.into());
         check::<T>(&problem, rounding, Layout::PLAIN);
@@ -53,17 +53,41 @@ pub(crate) fn boundaries_in_one_kernel() {
     }
 }
 
-fn for_type<T: surprisal_gpu::HostElement + Storage>(
-    problem: &Problem,
-    rounding: Rounding,
-    layout: Layout,
-) {
+fn for_type<T: HostElement + Storage>(problem: &Problem, rounding: Rounding, layout: Layout) {
     let problem = problem.clone().rounded::<T>();
     let actual = run::<T>(&problem, Way::InPlace, layout);
     assert_outcome(&problem, &actual, &problem.oracle(), rounding.on_device());
-    // To f32: another number of packets than the logits have.
-    let actual = fused::<T, f32>(&problem, Way::Separate, Layout { padding: 0, ..layout });
-    assert_outcome(&problem, &actual, &problem.oracle(), F32.on_device());
+}
+
+/// Gradients of every type, in the same place as their logits: of more packets, of as many, of fewer.
+pub(crate) fn boundaries_between_types() {
+    for vocab in SIZES {
+        let problem = at_boundaries(vocab, Dft.into());
+        of_types::<f32, f32>(&problem, F32);
+        of_types::<f32, bf16>(&problem, BF16);
+        of_types::<f32, f16>(&problem, F16);
+        of_types::<bf16, f32>(&problem, F32);
+        of_types::<f16, bf16>(&problem, BF16);
+    }
+}
+
+fn of_types<T: HostElement + Storage, G: HostElement + Storage>(
+    problem: &Problem,
+    rounding: Rounding,
+) {
+    let problem = problem.clone().rounded::<T>();
+    let (rows, vocab, batch) = (problem.rows, problem.vocab, problem.batch());
+    let logits: Vec<T> = problem.logits.iter().map(|&z| T::round(z)).collect();
+    let mut dlogits = vec![G::round(9.0); logits.len()];
+    let outcome = gpu()
+        .forward_backward(&problem.loss(), &logits, rows, vocab, &batch, Some(&mut dlogits))
+        .unwrap();
+    let actual = Outcome {
+        report: outcome.report,
+        nll: outcome.nll.into_iter().map(f64::from).collect(),
+        dlogits: dlogits.into_iter().map(|d| f64::from(d.widen())).collect(),
+    };
+    assert_outcome(&problem, &actual, &problem.oracle(), rounding.on_device());
 }
 
 /// Logits of which many are the largest, in one packet, in several and in several workgroups: the first leads, and the others count.

@@ -25,6 +25,7 @@ fn main() {
         ("objectives_of_the_whole_row", oracle::objectives_of_the_whole_row),
         ("boundaries_of_packets_and_blocks", blocks::boundaries_of_packets_and_blocks),
         ("boundaries_in_one_kernel", blocks::boundaries_in_one_kernel),
+        ("boundaries_between_types", blocks::boundaries_between_types),
         ("the_first_of_equals_leads", blocks::the_first_of_equals_leads),
         ("confident_tokens", vectors::confident_tokens),
         ("all_vectors", vectors::all_vectors),
