@@ -20,8 +20,8 @@
 //! # }
 //! ```
 //!
-//! Logits are read and gradients written in CubeCL's buffers, without a copy: the gradient takes the place of logits that nobody else holds, or of a copy
-//! that the device makes. Targets come from the host. [`DeviceLoss::loss`] waits for the device once, for the report (twice where the objective looks at a
+//! Logits are read and gradients written in CubeCL's buffers, without a copy: in place where nobody else holds the logits, else to a tensor of the same
+//! pool. Targets come from the host. [`DeviceLoss::loss`] waits for the device once, for the report (twice where the objective looks at a
 //! sequence or at the batch), and `backward()` for one number, the factor from upstream. What burn does next is queued after the loss.
 //!
 //! With this feature burn fuses operations, as it does by default. Logits are computed before the loss; it is no part of a fused kernel.
@@ -97,17 +97,24 @@ impl<'l, O: Objective> DeviceLoss<'l, O> {
             return Err(Error::Dtype(logits.dtype));
         }
         let dtype = on_device(logits.dtype)?;
-        let (logits, rows) = match wanted {
-            true => writable(logits),
-            false => readable(logits),
-        };
+        let (logits, rows) = readable(logits);
+        // Before it is cloned.
+        let is_ours = logits.can_mut();
         let from = resource(&logits)?;
         let place = from.offset;
         let z = Matrix::strided(&from.buffer, dtype, place, rows.len(), rows.vocab, rows.stride)?;
         if !wanted {
             return Ok((self.forward(z, batch, &logits)?, None));
         }
-        Ok((self.forward_backward(z, batch, &logits)?, Some(logits)))
+        if is_ours {
+            let report = self.forward_backward(z, batch, Gradient::InPlace, &logits)?;
+            return Ok((report, Some(logits)));
+        }
+        // Of the pool that the logits are of: maybe another place in their buffer.
+        let gradient = empty_like(&logits);
+        let to = resource(&gradient)?;
+        let dz = Matrix::strided(&to.buffer, dtype, to.offset, rows.len(), rows.vocab, rows.vocab)?;
+        Ok((self.forward_backward(z, batch, Gradient::To(dz), &logits)?, Some(gradient)))
     }
 }
 
@@ -130,19 +137,19 @@ impl<O: Objective> DeviceLoss<'_, O> {
         &self,
         z: Matrix<'_>,
         batch: &Batch<'_>,
+        gradient: Gradient<'_>,
         logits: &CubeTensor,
     ) -> Result<LossReport, Error> {
         let pipelines = &self.pipelines;
         if pipelines.loss().objective().group_plan().is_some() {
             let (report, stats, terms) = self.terms(z, batch, logits)?;
             self.submit(logits, |encoder| {
-                pipelines.logits_grad(encoder, z, batch, &stats, &terms, Gradient::InPlace)
+                pipelines.logits_grad(encoder, z, batch, &stats, &terms, gradient)
             })?;
             return Ok(report);
         }
-        let call = self.submit(logits, |encoder| {
-            pipelines.forward_backward(encoder, z, batch, Gradient::InPlace)
-        })?;
+        let call =
+            self.submit(logits, |encoder| pipelines.forward_backward(encoder, z, batch, gradient))?;
         let results = call.read(&self.device, &self.queue)?;
         Ok(results.report(pipelines, batch, vocab(logits))?)
     }
@@ -214,10 +221,11 @@ fn vocab(tensor: &CubeTensor) -> usize {
     tensor.meta.shape().last().copied().unwrap_or(0)
 }
 
-/// As [`readable`], and copied where somebody else holds it.
-fn writable(tensor: CubeTensor) -> (CubeTensor, Rows) {
-    let (tensor, rows) = readable(tensor);
-    if tensor.can_mut() { (tensor, rows) } else { readable(tensor.copy()) }
+/// A tensor like another, its rows one after the other.
+fn empty_like(of: &CubeTensor) -> CubeTensor {
+    let bytes = of.meta.num_elements() * of.dtype.size();
+    let (client, handle) = (of.client.clone(), of.client.empty(bytes));
+    CubeTensor::new_contiguous(client, of.device.clone(), of.shape(), handle, of.dtype)
 }
 
 /// Where a tensor lies.
