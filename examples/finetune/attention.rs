@@ -4,8 +4,7 @@
 //! keys that end with itself. Reading only those skips more than half of the work of masking with
 //! −∞, and a mask tensor is never built.
 
-use crate::tensor::contiguous;
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -68,6 +67,14 @@ impl CustomOp1 for PackedSoftmax {
         let upstream = upstream.flatten_all()?.to_vec1::<f32>()?;
         let gradient = self.gradient(&weights.flatten_all()?.to_vec1::<f32>()?, &upstream);
         Tensor::from_vec(gradient, weights.shape(), weights.device()).map(Some)
+    }
+}
+
+/// The numbers of a contiguous f32 tensor on the CPU.
+fn contiguous<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(values), Some((from, to))) => Ok(&values[from..to]),
+        _ => bail!("expected a contiguous f32 tensor"),
     }
 }
 

@@ -1,6 +1,5 @@
 //! The pre-trained base model: made once, then taken from the cache.
 
-use crate::cli::Settings;
 use crate::data::Corpus;
 use crate::failure::{Failure, Outcome};
 use crate::model::{Config, Transformer};
@@ -16,33 +15,47 @@ const RATE: f64 = 3e-3;
 /// Shards of a step, each with a thread of its own. The number is fixed, so that the result does not
 /// depend on the machine.
 const SHARDS: usize = 2;
-/// Rows of a shard.
-const ROWS: usize = 8;
+
+/// What a base model is made by, besides its text.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Recipe<'a> {
+    /// Its sizes.
+    pub(crate) config: Config,
+    /// Rows of a shard.
+    pub(crate) rows: usize,
+    /// Steps of the training.
+    pub(crate) steps: usize,
+    /// Seed of the weights and of the order of the text.
+    pub(crate) seed: u64,
+    /// The folder where it is kept.
+    pub(crate) folder: &'a Path,
+}
 
 /// The base model, from the cache if it is there.
 pub(crate) fn load_or_train(
-    config: Config,
+    recipe: Recipe<'_>,
     general: &Corpus,
-    settings: &Settings,
     progress: &Progress,
 ) -> Outcome<Transformer> {
-    let path = cache_path(config, general, settings);
-    if let Some(model) = load(config, &path) {
+    let path = cache_path(recipe, general);
+    if let Some(model) = load(recipe.config, &path) {
         progress.say(&format!("base model: reused from {}", path.display()));
         return Ok(model);
     }
-    let model = train(config, general, settings, progress)?;
+    let model = train(recipe, general, progress)?;
     save(&model, &path)?;
     progress.say(&format!("base model: kept in {}", path.display()));
     Ok(model)
 }
 
 /// A name that changes with everything that the base model depends on.
-fn cache_path(config: Config, general: &Corpus, settings: &Settings) -> PathBuf {
-    let Settings { seed, pretrain_steps, out, .. } = settings;
-    let recipe = (RATE, SHARDS, ROWS);
-    let key = format!("{config:?} {recipe:?} {:016x} {seed} {pretrain_steps}", general.fingerprint);
-    out.join(format!("base-{:016x}.safetensors", hash(key.as_bytes())))
+fn cache_path(
+    Recipe { config, rows, steps, seed, folder }: Recipe<'_>,
+    general: &Corpus,
+) -> PathBuf {
+    let training = (RATE, SHARDS, rows);
+    let key = format!("{config:?} {training:?} {:016x} {seed} {steps}", general.fingerprint);
+    folder.join(format!("base-{:016x}.safetensors", hash(key.as_bytes())))
 }
 
 /// The cached model, if it is there and whole.
@@ -61,16 +74,15 @@ fn save(model: &Transformer, path: &Path) -> Outcome<()> {
 
 /// Trains the base model.
 fn train(
-    config: Config,
+    Recipe { config, rows, steps, seed, .. }: Recipe<'_>,
     general: &Corpus,
-    settings: &Settings,
     progress: &Progress,
 ) -> Outcome<Transformer> {
-    let model = Transformer::random(config, settings.seed)?;
-    let mut dealer = Dealer::new(&general.train, settings.seed);
-    let deal = || (0..SHARDS).map(|_| Lesson::new(dealer.deal(ROWS, config.context))).collect();
-    let mut phase = progress.phase("pre-training".into(), settings.pretrain_steps);
-    train::pretrain(&model, RATE, settings.pretrain_steps, deal, &mut phase)?;
+    let model = Transformer::random(config, seed)?;
+    let mut dealer = Dealer::new(&general.train, seed);
+    let deal = || (0..SHARDS).map(|_| Lesson::new(dealer.deal(rows, config.context))).collect();
+    let mut phase = progress.phase("pre-training".into(), steps);
+    train::pretrain(&model, RATE, steps, deal, &mut phase)?;
     phase.finish("done");
     Ok(model)
 }

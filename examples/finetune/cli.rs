@@ -2,7 +2,7 @@
 
 use crate::failure::{Failure, Outcome};
 use crate::loss::Objective;
-use clap::Parser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// The objectives that are compared when none is named. (`power` is not among them: with its default
@@ -12,7 +12,69 @@ const DEFAULT_OBJECTIVES: &str = "sft,dft,talr-auto,focal,infosft,iw-token,psft,
 /// Trains a small byte-level transformer on a general text, fine-tunes a copy of it per objective on a
 /// domain text, and shows what each objective gained in the domain and lost in general.
 #[derive(Debug, Parser)]
-#[command(name = "finetune", version)]
+#[command(name = "finetune", version, args_conflicts_with_subcommands = true)]
+struct Line {
+    #[command(subcommand)]
+    command: Option<Verb>,
+    #[command(flatten)]
+    fine_tune: Arguments,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Puts the methods of the papers beside each other, and the papers' claims to the test
+    Compare(Comparison),
+}
+
+/// How much of the comparison is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Preset {
+    /// A few steps of a few methods: to see that it works, not to learn from.
+    Smoke,
+    /// Learning rates are chosen by one seed; claims have three. Minutes.
+    Small,
+    /// Every learning rate with five seeds. Hours.
+    Full,
+}
+
+/// What to compare.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Comparison {
+    /// How much of it is run
+    #[arg(long, value_enum, default_value_t = Preset::Small)]
+    pub(crate) preset: Preset,
+    /// Seed of the general texts and of the base models
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Problems in a step of the fine-tuning
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=400))]
+    pub(crate) batch: u16,
+    /// Where base models, finished runs and the report go; what is there already is not run again
+    #[arg(long, value_name = "DIR", default_value = "compare-out")]
+    pub(crate) out: PathBuf,
+}
+
+/// What the command line asks for.
+#[derive(Debug, Clone)]
+pub(crate) enum Command {
+    /// The trade-off of some objectives on some text.
+    FineTune(Settings),
+    /// All methods, and the claims about them.
+    Compare(Comparison),
+}
+
+impl Command {
+    /// Reads the command line. What clap itself refuses (or `--help`) ends the program here.
+    pub(crate) fn from_command_line() -> Outcome<Self> {
+        let Line { command, fine_tune } = Line::parse();
+        match command {
+            Some(Verb::Compare(comparison)) => Ok(Self::Compare(comparison)),
+            None => Settings::check(fine_tune).map(Self::FineTune),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
 struct Arguments {
     /// General text to pre-train on: plain text, or JSON lines with "question" and "answer" [default: generated]
     #[arg(long, value_name = "FILE")]
@@ -20,8 +82,8 @@ struct Arguments {
     /// Domain text to fine-tune on; questions are read but not learnt [default: generated arithmetic]
     #[arg(long, value_name = "FILE")]
     domain: Option<PathBuf>,
-    /// Objectives to compare, or "all"
-    #[arg(long, value_name = "NAME,…", value_delimiter = ',', default_value = DEFAULT_OBJECTIVES)]
+    /// Objectives to compare, as `dft` or `talr:tau=0.7,floor=0`, or "all"
+    #[arg(long, value_name = "NAME,…", default_value = DEFAULT_OBJECTIVES)]
     objective: Vec<String>,
     /// Peak learning rates of the fine-tuning; each objective is run with each
     #[arg(long, value_name = "RATE,…", value_delimiter = ',', default_value = "1e-4,3e-4,1e-3")]
@@ -29,6 +91,12 @@ struct Arguments {
     /// Steps of each fine-tuning run
     #[arg(long, default_value_t = 80)]
     steps: usize,
+    /// Rows of text in a step of the fine-tuning
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    batch: u16,
+    /// Writes p, weight and entropy of single tokens of held-out domain text, before and after each run
+    #[arg(long, value_name = "CSV")]
+    dump: Option<PathBuf>,
     /// Steps of the pre-training
     #[arg(long, default_value_t = 800)]
     pretrain_steps: usize,
@@ -53,6 +121,10 @@ pub(crate) struct Settings {
     pub(crate) rates: Vec<f64>,
     /// Steps of each fine-tuning run.
     pub(crate) steps: usize,
+    /// Rows of a fine-tuning batch.
+    pub(crate) rows: usize,
+    /// Where single tokens go.
+    pub(crate) dump: Option<PathBuf>,
     /// Steps of the pre-training.
     pub(crate) pretrain_steps: usize,
     /// The seed of everything.
@@ -62,11 +134,6 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Reads the command line. What clap itself refuses (or `--help`) ends the program here.
-    pub(crate) fn from_command_line() -> Outcome<Self> {
-        Self::check(Arguments::parse())
-    }
-
     /// The command that gives the same results, for the report.
     pub(crate) fn command(&self) -> String {
         let join = |words: Vec<String>| words.join(",");
@@ -79,18 +146,28 @@ impl Settings {
                 command += &format!(" {option} {}", quoted(&file.to_string_lossy()));
             }
         }
-        let Self { steps, pretrain_steps, seed, .. } = self;
+        let Self { steps, pretrain_steps, rows, seed, .. } = self;
         command
             + &format!(
                 " \\\n  --objective {objectives} --lr {rates} \\\n  \
-                 --steps {steps} --pretrain-steps {pretrain_steps} --seed {seed}"
+                 --steps {steps} --batch {rows} --pretrain-steps {pretrain_steps} --seed {seed}"
             )
     }
 
     /// The checks that clap cannot do.
     fn check(arguments: Arguments) -> Outcome<Self> {
-        let Arguments { general, domain, objective, lr, steps, pretrain_steps, seed, out } =
-            arguments;
+        let Arguments {
+            general,
+            domain,
+            objective,
+            lr,
+            steps,
+            batch,
+            dump,
+            pretrain_steps,
+            seed,
+            out,
+        } = arguments;
         if let Some(rate) = lr.iter().find(|rate| !(rate.is_finite() && **rate > 0.0)) {
             return Err(Failure::Usage(format!(
                 "a learning rate is above 0 and finite; {rate} is not"
@@ -108,6 +185,8 @@ impl Settings {
             objectives: objectives(&objective)?,
             rates,
             steps,
+            rows: batch.into(),
+            dump,
             pretrain_steps,
             seed,
             out,
@@ -128,8 +207,8 @@ fn quoted(name: &str) -> String {
 /// The objectives of these names, each once, in the order in which they were first named.
 fn objectives(names: &[String]) -> Outcome<Vec<Objective>> {
     let mut chosen: Vec<Objective> = Vec::new();
-    for name in names {
-        let named = match name.trim() {
+    for name in names.iter().flat_map(|names| one_by_one(names)) {
+        let named = match name.as_str() {
             "all" => Objective::supported().collect(),
             name => vec![Objective::named(name).map_err(Failure::Usage)?],
         };
@@ -142,14 +221,28 @@ fn objectives(names: &[String]) -> Outcome<Vec<Objective>> {
     Ok(chosen)
 }
 
+/// The objectives of a list: a piece such as `floor=0` still belongs to the objective before it.
+fn one_by_one(list: &str) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for piece in list.split(',').map(str::trim) {
+        match names.last_mut() {
+            Some(last) if last.contains(':') && piece.contains('=') && !piece.contains(':') => {
+                *last += &format!(",{piece}");
+            }
+            _ => names.push(piece.to_owned()),
+        }
+    }
+    names
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Arguments, Settings};
+    use super::{Line, Settings};
     use clap::Parser;
 
     fn settings(line: &str) -> Result<Settings, String> {
         let arguments = std::iter::once("finetune").chain(line.split_whitespace());
-        Settings::check(Arguments::parse_from(arguments)).map_err(|failure| {
+        Settings::check(Line::parse_from(arguments).fine_tune).map_err(|failure| {
             assert_eq!(failure.exit_code(), 2);
             failure.to_string()
         })
@@ -166,8 +259,18 @@ mod tests {
     }
 
     #[test]
+    fn parameters_stay_with_their_objective() {
+        let settings =
+            settings("--objective sft,talr:tau=0.7,floor=0,dft,talr:tau=2").expect("valid");
+        let names: Vec<&str> =
+            settings.objectives.iter().map(|objective| objective.name()).collect();
+        assert_eq!(names, ["sft", "talr:tau=0.7,floor=0", "dft", "talr:tau=2"]);
+    }
+
+    #[test]
     fn what_cannot_be_done_is_said() {
         assert!(settings("--objective nonsense").unwrap_err().contains("nonsense"));
+        assert!(settings("--objective talr:tau=-1").unwrap_err().contains("tau"));
         assert!(settings("--lr 0").unwrap_err().contains("learning rate"));
         assert!(settings("--lr nan").unwrap_err().contains("learning rate"));
         assert!(settings("--steps 0").unwrap_err().contains("0 steps"));

@@ -94,6 +94,18 @@ fn distinct(count: usize, rng: &mut Rng, mut draw: impl FnMut(&mut Rng) -> Sampl
 /// then something the base model half knows, as the domains are that people fine-tune on.
 fn general_line(rng: &mut Rng) -> String {
     match rng.below(12) {
+        6 => counting(rng),
+        7 | 8 => arithmetic::general_line(rng),
+        kind => words(kind, rng),
+    }
+}
+
+/// How many kinds of lines without numbers there are; the others are sentences.
+pub(crate) const KINDS_OF_WORDS: usize = 6;
+
+/// A line without numbers: three tasks with letters, three with words, else a sentence.
+pub(crate) fn words(kind: usize, rng: &mut Rng) -> String {
+    match kind {
         0 => {
             let word = letters(rng);
             format!("Q: copy {word}? A: {word}")
@@ -120,8 +132,6 @@ fn general_line(rng: &mut Rng) -> String {
             let (thing, colour) = FACTS[rng.below(FACTS.len())];
             format!("{thing} is {colour}. {}", sentence(rng))
         }
-        6 => counting(rng),
-        7 | 8 => arithmetic::general_line(rng),
         _ => sentence(rng),
     }
 }

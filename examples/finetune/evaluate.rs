@@ -1,6 +1,6 @@
 //! Measuring a model on some text: likelihood, right answers, and the histogram of target probabilities.
 
-use crate::loss::{self, Observed};
+use crate::loss::{self, Objective};
 use crate::model::Transformer;
 use crate::train::Lesson;
 use candle_core::{Error, Result};
@@ -74,11 +74,17 @@ pub(crate) fn measure(model: &Transformer, lessons: &[Lesson]) -> Result<Measure
 
 /// Measures `model` on one batch.
 fn measure_one(model: &Transformer, Lesson { tokens, known }: &Lesson) -> Result<Measure> {
-    let Observed { log_probs, nll_sum, tokens, correct } =
-        loss::observe(&model.forward(tokens)?, model.head(), known)?;
+    let seen =
+        loss::observe(&Objective::pretraining(), &model.forward(tokens)?, model.head(), known)?;
     let mut histogram = [0; BINS];
-    diagnose::histogram(&known.batch(), &log_probs, &mut histogram).map_err(Error::wrap)?;
-    Ok(Measure { tokens, nll_sum, correct, histogram })
+    diagnose::histogram(&known.batch(), &seen.log_probs, &mut histogram).map_err(Error::wrap)?;
+    let mut measure = Measure { histogram, ..Measure::default() };
+    for token in tokens.learnt() {
+        measure.tokens += 1;
+        measure.nll_sum -= f64::from(seen.log_probs[token]);
+        measure.correct += usize::from(seen.is_right(token, known));
+    }
+    Ok(measure)
 }
 
 #[cfg(test)]
@@ -107,6 +113,19 @@ mod tests {
         );
         assert!((one.nll() - many.nll()).abs() < 1e-6);
         assert!((one.shares().iter().sum::<f64>() - 1.0).abs() < 1e-12);
+        Ok(())
+    }
+
+    #[test]
+    fn a_model_that_cannot_decide_is_not_right() -> Result<()> {
+        let model = Transformer::random(Config { layers: 1, heads: 2, width: 16, context: 24 }, 3)?;
+        let head = model.variables().pop().expect("the head is the last");
+        head.set(&head.zeros_like()?)?;
+        let corpus = sequences(&Sample::answer("a", "bb"), 24);
+        let lessons: Vec<Lesson> =
+            in_order(&corpus, 1, 24, 1).into_iter().map(Lesson::new).collect();
+        let measure = measure(&model, &lessons)?;
+        assert_eq!((measure.tokens, measure.correct), (3, 0));
         Ok(())
     }
 

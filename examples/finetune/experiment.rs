@@ -2,7 +2,9 @@
 //! on the same held-out text and trained on the same batches in the same order.
 
 use crate::cli::Settings;
+use crate::cores::side_by_side;
 use crate::data::Corpus;
+use crate::dump;
 use crate::evaluate::{Measure, measure};
 use crate::failure::Outcome;
 use crate::loss::Objective;
@@ -12,11 +14,8 @@ use crate::progress::Progress;
 use crate::train::{self, Lesson};
 use candle_core::{Result, Tensor};
 use std::collections::HashMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
-/// Rows of a fine-tuning batch, and of the batches that are measured on.
+/// Rows of the batches that are measured on.
 const ROWS: usize = 8;
 /// Batches of each text that are measured on, at most.
 const MEASURED: usize = 10;
@@ -41,6 +40,8 @@ pub(crate) struct Run {
     pub(crate) rate: f64,
     /// How it did.
     pub(crate) scores: Scores,
+    /// Single tokens of held-out domain text, if they are wanted.
+    pub(crate) tokens: String,
 }
 
 /// All that came out.
@@ -110,16 +111,16 @@ impl Texts {
         general: &Corpus,
     ) -> Result<Self> {
         let mut dealer = Dealer::new(&domain.train, settings.seed);
-        let lessons =
-            (0..settings.steps).map(|_| Lesson::with_base(dealer.deal(ROWS, config.context), base));
+        let lessons = (0..settings.steps)
+            .map(|_| Lesson::with_base(dealer.deal(settings.rows, config.context), base));
         let lessons = lessons.collect::<Result<_>>()?;
         let held_out = |corpus: &Corpus| {
             in_order(&corpus.held_out, ROWS, config.context, MEASURED)
                 .into_iter()
-                .map(Lesson::new)
-                .collect()
+                .map(|tokens| Lesson::with_base(tokens, base))
+                .collect::<Result<_>>()
         };
-        Ok(Self { lessons, domain: held_out(domain), general: held_out(general) })
+        Ok(Self { lessons, domain: held_out(domain)?, general: held_out(general)? })
     }
 
     /// Measures one model on everything.
@@ -147,14 +148,18 @@ pub(crate) fn run(
     let plan: Vec<(Objective, f64)> = settings
         .objectives
         .iter()
-        .flat_map(|&objective| rates.iter().map(move |&rate| (objective, rate)))
+        .flat_map(|objective| rates.iter().map(move |&rate| (objective.clone(), rate)))
         .collect();
-    let job = Job { config, weights: base.tensors(), texts: &texts, plan: &plan, progress };
-    Ok(Results { base: base_scores, runs: job.run_all()? })
+    let dumps = settings.dump.is_some();
+    let job =
+        Job { base, dumps, config, weights: base.tensors(), texts: &texts, plan: &plan, progress };
+    Ok(Results { base: base_scores, runs: side_by_side(plan.len(), |index| job.run_one(index))? })
 }
 
 /// What the workers share.
 struct Job<'a> {
+    base: &'a Transformer,
+    dumps: bool,
     config: Config,
     weights: HashMap<String, Tensor>,
     texts: &'a Texts,
@@ -163,42 +168,23 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Works through the plan with one thread per core: the runs know nothing of each other, so this
-    /// is faster than several threads in one run, and each result is the same in any case.
-    fn run_all(&self) -> Result<Vec<Run>> {
-        let next = AtomicUsize::new(0);
-        let done: Vec<Mutex<Option<Result<Run>>>> =
-            self.plan.iter().map(|_| Mutex::new(None)).collect();
-        let workers = thread::available_parallelism().map_or(1, usize::from).min(self.plan.len());
-        thread::scope(|scope| {
-            for _ in 0..workers {
-                scope.spawn(|| {
-                    loop {
-                        let index = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(slot) = done.get(index) else { break };
-                        *slot.lock().expect("one worker per slot") = Some(self.run_one(index));
-                    }
-                });
-            }
-        });
-        done.into_iter()
-            .map(|slot| slot.into_inner().expect("no worker panicked").expect("every run was made"))
-            .collect()
-    }
-
     /// Fine-tunes and measures one copy of the base model.
     fn run_one(&self, index: usize) -> Result<Run> {
-        let (objective, rate) = self.plan[index];
+        let (objective, rate) = self.plan[index].clone();
         let model = Transformer::from_tensors(self.config, &self.weights)?;
         let name = format!("[{}/{}] {} lr {rate:e}", index + 1, self.plan.len(), objective.name());
         let mut phase = self.progress.phase(name, self.texts.lessons.len());
-        train::fine_tune(&model, objective, rate, &self.texts.lessons, &mut phase)?;
+        train::fine_tune(&model, &objective, rate, &self.texts.lessons, &mut phase)?;
         let scores = self.texts.score(&model)?;
         phase.finish(&format!(
             "domain nll {:.3}  general nll {:.3}",
             scores.domain.nll(),
             scores.general.nll()
         ));
-        Ok(Run { objective, rate, scores })
+        let tokens = match self.texts.domain.first().filter(|_| self.dumps) {
+            Some(lesson) => dump::lines(&objective, rate, [self.base, &model], lesson)?,
+            None => String::new(),
+        };
+        Ok(Run { objective, rate, scores, tokens })
     }
 }

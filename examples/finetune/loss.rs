@@ -1,21 +1,10 @@
-//! The output layer and the loss in one: `surprisal-linear` behind a candle custom op. No other file
-//! calls the library's loss.
-//!
-//! The library goes from hidden states to the loss and back to their gradient, and to that of the
-//! weights, a chunk of tokens at a time. So the forward half of the op does all of it and keeps the
-//! gradients, and the backward half only hands them on. Neither logits nor softmax enter candle's graph.
+//! The output layer and the loss in one, by `surprisal-candle`. No other file calls the library's loss.
 
 use crate::data::IGNORE_INDEX;
 use crate::pack::Tokens;
-use crate::tensor::contiguous;
-use candle_core::{CpuStorage, CustomOp2, Device, Error, Layout, Result, Shape, Tensor};
-use std::sync::{Arc, Mutex};
-use surprisal::objective::{Builtin, Input, Objective as _, Sft};
-use surprisal::{Batch, Loss, LossReport, Outputs, Reduction};
-use surprisal_linear::{Gradients, LinearLoss, Matrix, MatrixMut, Memory, OwnedWorkspace};
-
-/// What the library returns.
-type Outcome = std::result::Result<LossReport, surprisal_linear::Error>;
+use candle_core::{Result, Tensor};
+use surprisal::objective::{Builtin, Input, Objective as _, Real, Sft, Token};
+use surprisal::{Batch, Loss, LossReport, Outputs, Pair, Reduction};
 
 /// What this program can tell the loss besides the targets.
 const SUPPLIED: [Input; 7] = [
@@ -29,28 +18,77 @@ const SUPPLIED: [Input; 7] = [
     Input::SumSquares,
 ];
 
-/// An objective that this program has all inputs for.
+/// An objective with its parameters, and what it is called here.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Objective {
+    name: String,
+    kind: Kind,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Objective(Builtin);
+enum Kind {
+    Builtin(Builtin),
+    Anchored(Anchored),
+}
+
+/// An objective of this program's own: another one of single tokens, and β·KL to the reference model by the K3
+/// estimator on the target.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Anchored {
+    objective: Builtin,
+    beta: f64,
+}
+
+impl surprisal::objective::Objective for Anchored {
+    fn loss<R: Real>(&self, t: &Token<R>) -> R {
+        let k = t.ref_log_p - t.log_p;
+        self.objective.loss(t) + (k.exp_m1() - k) * self.beta
+    }
+
+    fn inputs(&self) -> &'static [Input] {
+        &[Input::RefLogProbs]
+    }
+}
 
 impl Objective {
     /// What a base model is trained with.
-    pub(crate) const PRETRAINING: Self = Self(Builtin::Sft(Sft));
+    pub(crate) fn pretraining() -> Self {
+        Self::of(Sft)
+    }
 
-    /// The library's objective of this name, with its default parameters; else a sentence on why not.
-    pub(crate) fn named(name: &str) -> std::result::Result<Self, String> {
-        let Some(builtin) = Builtin::from_name(name) else {
-            let names: Vec<&str> = Self::supported().map(Self::name).collect();
+    /// One of the library's objectives.
+    pub(crate) fn of(objective: impl Into<Builtin>) -> Self {
+        let builtin = objective.into();
+        Self { name: builtin.name().to_owned(), kind: Kind::Builtin(builtin) }
+    }
+
+    /// An objective of single tokens that needs no input, anchored to the reference model.
+    pub(crate) fn anchored(objective: impl Into<Builtin>, beta: f64) -> Self {
+        let objective = objective.into();
+        let name = format!("{}+kl", objective.name());
+        Self { name, kind: Kind::Anchored(Anchored { objective, beta }) }
+    }
+
+    /// The library's objective of a name, with its default parameters or with some set, as in
+    /// `talr:tau=0.7,floor=0`; else a sentence on why not.
+    pub(crate) fn named(text: &str) -> std::result::Result<Self, String> {
+        let (name, parameters) = text.split_once(':').unwrap_or((text, ""));
+        let Some(mut builtin) = Builtin::from_name(name) else {
+            let names: Vec<String> = Self::supported().map(|one| one.name).collect();
             return Err(format!(
                 "there is no objective \"{name}\"; choose from {}",
                 names.join(", ")
             ));
         };
+        for parameter in parameters.split(',').filter(|parameter| !parameter.is_empty()) {
+            set(&mut builtin, parameter).map_err(|why| format!("{name}: {why}"))?;
+        }
+        builtin.check().map_err(|why| format!("{name}: {why}"))?;
         match builtin.inputs().iter().find(|input| !SUPPLIED.contains(input)) {
             Some(input) => {
                 Err(format!("{name} needs {}, and this program has none to give", input.name()))
             }
-            None => Ok(Self(builtin)),
+            None => Ok(Self { name: text.to_owned(), kind: Kind::Builtin(builtin) }),
         }
     }
 
@@ -59,24 +97,45 @@ impl Objective {
         Builtin::NAMES.iter().filter_map(|name| Self::named(name).ok())
     }
 
-    /// Its name.
-    pub(crate) fn name(self) -> &'static str {
-        self.0.name()
+    /// Its name, with the parameters that were set.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 }
 
+/// Sets a parameter given as `tau=0.7` or `kl=k1`.
+fn set(builtin: &mut Builtin, parameter: &str) -> std::result::Result<(), String> {
+    let (name, value) = parameter
+        .split_once('=')
+        .ok_or_else(|| format!("\"{parameter}\" is not of the form name=value"))?;
+    let set = match value.parse::<f64>() {
+        Ok(number) => builtin.set(name, number),
+        Err(_) => builtin.set(name, value),
+    };
+    set.map_err(|why| match builtin.parameters() {
+        [] => format!("{parameter}: it has no parameters"),
+        known => format!("{parameter}: {why}; its parameters are {}", known.join(", ")),
+    })
+}
+
 /// What is known of each token of a batch before the model has seen it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Known {
-    targets: Vec<i32>,
+    pub(crate) targets: Vec<i32>,
     /// `cu_seqlens`: where each packed sequence begins, and the number of tokens.
-    offsets: Vec<i32>,
-    /// The base model is the reference and, since all fine-tuning starts there, the old policy too.
-    base_log_probs: Option<Vec<f32>>,
-    /// Text to learn from is good text: every advantage is 1.
-    advantages: Vec<f32>,
+    pub(crate) offsets: Vec<i32>,
+    /// ln p of each target under a frozen reference model.
+    pub(crate) reference: Option<Vec<f32>>,
+    /// ln p of each target under the policy that wrote it, or under a snapshot of the model.
+    pub(crate) old: Option<Vec<f32>>,
+    /// Text to learn from is good text: every advantage is 1 unless somebody knows better.
+    pub(crate) advantages: Vec<f32>,
     /// Kind of the target (digit, letter, other), for objectives that look for the worst group.
     groups: Vec<u32>,
+    /// Whether each sequence is to be learnt from.
+    pub(crate) keep: Vec<bool>,
+    /// Pairs of a better and a worse sequence.
+    pub(crate) pairs: Vec<Pair>,
 }
 
 impl Known {
@@ -85,28 +144,36 @@ impl Known {
         Self {
             targets: tokens.targets.clone(),
             offsets: tokens.offsets.clone(),
-            base_log_probs: None,
+            reference: None,
+            old: None,
             advantages: vec![1.0; tokens.targets.len()],
             groups: tokens.targets.iter().map(|&target| kind(target)).collect(),
+            keep: vec![true; tokens.offsets.len() - 1],
+            pairs: Vec::new(),
         }
     }
 
-    /// The same, with the log-probabilities of the targets under the base model.
+    /// The same, where the base model is the reference and, since all fine-tuning starts there, the old policy too.
     pub(crate) fn with_base(self, log_probs: Vec<f32>) -> Self {
-        Self { base_log_probs: Some(log_probs), ..self }
+        Self { reference: Some(log_probs.clone()), old: Some(log_probs), ..self }
     }
 
     /// The same as the library takes it.
     pub(crate) fn batch(&self) -> Batch<'_> {
-        let batch = Batch::new(&self.targets)
+        let mut batch = Batch::new(&self.targets)
             .ignore_index(IGNORE_INDEX.into())
             .sequences(&self.offsets)
             .advantages(&self.advantages)
-            .groups(&self.groups);
-        match &self.base_log_probs {
-            Some(base) => batch.ref_log_probs(base).old_log_probs(base),
-            None => batch,
+            .groups(&self.groups)
+            .keep(&self.keep)
+            .pairs(&self.pairs);
+        if let Some(reference) = &self.reference {
+            batch = batch.ref_log_probs(reference);
         }
+        if let Some(old) = &self.old {
+            batch = batch.old_log_probs(old);
+        }
+        batch
     }
 }
 
@@ -122,147 +189,93 @@ fn kind(target: i32) -> u32 {
 /// The loss of hidden states (`[tokens, width]`) before an output layer (`[width, vocab]`), as a scalar
 /// that can be differentiated, and what else came out.
 pub(crate) fn loss(
-    objective: Objective,
-    reduction: Reduction,
+    objective: &Objective,
+    reduction: Option<Reduction>,
     hidden: &Tensor,
     head: &Tensor,
-    known: &Arc<Known>,
+    known: &Known,
 ) -> Result<(Tensor, LossReport)> {
-    let kept = Arc::new(Mutex::new(None));
-    let op = LossOp { objective, reduction, known: known.clone(), kept: kept.clone() };
-    let loss = hidden.apply_op2(head, op)?;
-    let report = kept.lock().expect("no panic while locked").as_ref().map(|kept| kept.report);
-    Ok((loss, report.expect("the forward pass has run")))
+    match objective.kind {
+        Kind::Builtin(it) => linear(it, reduction, hidden, head, known, Outputs::new()),
+        Kind::Anchored(it) => linear(it, reduction, hidden, head, known, Outputs::new()),
+    }
 }
 
-/// What a model makes of a batch, without a gradient.
-#[derive(Debug)]
+/// What a model makes of a batch, without a gradient: an entry for each token, 0 where it is ignored.
+#[derive(Debug, Default)]
 pub(crate) struct Observed {
-    /// Log-probability of each target; 0 where it is ignored.
+    /// Log-probability of each target.
     pub(crate) log_probs: Vec<f32>,
-    /// Summed negative log-likelihood.
-    pub(crate) nll_sum: f64,
-    /// Targets that are not ignored.
-    pub(crate) tokens: usize,
-    /// Targets that the model would have answered.
-    pub(crate) correct: usize,
+    /// The objective's loss.
+    pub(crate) losses: Vec<f32>,
+    /// The objective's weight −∂loss/∂ln p.
+    pub(crate) weights: Vec<f32>,
+    /// Entropy of what the model expects.
+    pub(crate) entropy: Vec<f32>,
+    /// What the model would have answered; `u32::MAX` where ignored.
+    pub(crate) answers: Vec<u32>,
+}
+
+impl Observed {
+    /// Whether the model would have answered this token right. (The first among equal logits is its answer: a model
+    /// whose logits have all become equal is not right.)
+    pub(crate) fn is_right(&self, token: usize, known: &Known) -> bool {
+        i64::from(self.answers[token]) == i64::from(known.targets[token])
+    }
 }
 
 /// Looks at the answers to a batch, of the same hidden states and layer.
-pub(crate) fn observe(hidden: &Tensor, head: &Tensor, known: &Known) -> Result<Observed> {
-    let ((rows, width), (_, vocab)) = (hidden.dims2()?, head.dims2()?);
-    let (hidden, head) = (hidden.flatten_all()?.to_vec1()?, head.flatten_all()?.to_vec1()?);
-    let (mut log_probs, mut answers) = (vec![0.0; rows], vec![0; rows]);
-    let outputs = Outputs::new().log_probs(&mut log_probs).argmax(&mut answers);
-    let forward = || -> Outcome {
-        let weight = Matrix::<f32>::new(&head, width, vocab)?.transposed();
-        let layer = LinearLoss::new(Loss::new(Sft), weight);
-        let (hidden, mut workspace) =
-            (Matrix::<f32>::new(&hidden, rows, width)?, workspace(layer.memory(rows)));
-        layer.forward(hidden, &known.batch(), outputs, workspace.lend())
+pub(crate) fn observe(
+    objective: &Objective,
+    hidden: &Tensor,
+    head: &Tensor,
+    known: &Known,
+) -> Result<Observed> {
+    let rows = hidden.dim(0)?;
+    let zeros = || vec![0.0; rows];
+    let mut seen = Observed {
+        log_probs: zeros(),
+        losses: zeros(),
+        weights: zeros(),
+        entropy: zeros(),
+        answers: vec![0; rows],
     };
-    let report = forward().map_err(Error::wrap)?;
-    // Not `report.correct`, where ties count: a model whose logits have all become equal is not right.
-    let right = |(&answer, &target): (&u32, &i32)| i64::from(answer) == i64::from(target);
-    let correct = answers.iter().zip(&known.targets).filter(|&pair| right(pair)).count();
-    Ok(Observed { log_probs, nll_sum: report.nll_sum, tokens: report.tokens, correct })
+    let outputs = Outputs::new()
+        .log_probs(&mut seen.log_probs)
+        .losses(&mut seen.losses)
+        .weights(&mut seen.weights)
+        .entropy(&mut seen.entropy)
+        .argmax(&mut seen.answers);
+    let (hidden, head) = (hidden.detach(), head.detach());
+    match objective.kind {
+        Kind::Builtin(it) => linear(it, None, &hidden, &head, known, outputs),
+        Kind::Anchored(it) => linear(it, None, &hidden, &head, known, outputs),
+    }?;
+    Ok(seen)
 }
 
-/// Memory for chunks of the size that the library recommends.
-fn workspace(memory: Memory) -> OwnedWorkspace {
-    OwnedWorkspace::new(memory.len(memory.recommended_rows()))
-}
-
-/// Output layer and loss of one batch as an operation of candle's graph.
-struct LossOp {
-    objective: Objective,
-    reduction: Reduction,
-    known: Arc<Known>,
-    /// Filled by the forward pass. Shared, because candle takes the op and gives only a tensor back.
-    kept: Arc<Mutex<Option<Kept>>>,
-}
-
-/// What the forward pass leaves behind.
-struct Kept {
-    report: LossReport,
-    dhidden: Tensor,
-    dhead: Tensor,
-}
-
-impl LossOp {
-    /// Loss and gradients. Candle's head is `[width, vocab]`, the library's weights are `[vocab, width]`:
-    /// the same numbers with their strides exchanged.
-    fn forward_backward(
-        &self,
-        hidden: Matrix<'_, f32>,
-        head: Matrix<'_, f32>,
-        dhidden: &mut [f32],
-        dhead: &mut [f32],
-    ) -> Outcome {
-        let loss = Loss::new(self.objective.0).reduction(self.reduction);
-        let layer = LinearLoss::new(loss, head.transposed());
-        let gradients = Gradients::new()
-            .hidden(MatrixMut::new(dhidden, hidden.rows(), hidden.cols())?)
-            .weight(MatrixMut::new(dhead, head.rows(), head.cols())?.transposed());
-        let mut workspace = workspace(layer.memory(hidden.rows()));
-        let batch = self.known.batch();
-        layer.forward_backward(hidden, &batch, gradients, Outputs::new(), workspace.lend())
-    }
-}
-
-/// A matrix of candle's as the library takes it.
-fn matrix<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<Matrix<'a, f32>> {
-    let (rows, columns) = layout.shape().dims2()?;
-    Matrix::new(contiguous(storage, layout)?, rows, columns).map_err(Error::wrap)
-}
-
-impl CustomOp2 for LossOp {
-    fn name(&self) -> &'static str {
-        "surprisal"
-    }
-
-    fn cpu_fwd(
-        &self,
-        hidden: &CpuStorage,
-        hidden_layout: &Layout,
-        head: &CpuStorage,
-        head_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (hidden, head) = (matrix(hidden, hidden_layout)?, matrix(head, head_layout)?);
-        let (mut dhidden, mut dhead) =
-            (vec![0.0; hidden.data().len()], vec![0.0; head.data().len()]);
-        let report =
-            self.forward_backward(hidden, head, &mut dhidden, &mut dhead).map_err(Error::wrap)?;
-        let dhidden = Tensor::from_vec(dhidden, hidden.shape(), &Device::Cpu)?;
-        let dhead = Tensor::from_vec(dhead, head.shape(), &Device::Cpu)?;
-        *self.kept.lock().expect("no panic while locked") = Some(Kept { report, dhidden, dhead });
-        #[expect(clippy::cast_possible_truncation, reason = "the graph computes in f32")]
-        let loss = report.loss as f32;
-        Ok((CpuStorage::F32(vec![loss]), Shape::from(())))
-    }
-
-    fn bwd(
-        &self,
-        _hidden: &Tensor,
-        _head: &Tensor,
-        _loss: &Tensor,
-        upstream: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let kept = self.kept.lock().expect("no panic while locked");
-        let Kept { dhidden, dhead, .. } =
-            kept.as_ref().ok_or_else(|| Error::Msg("backward before forward".into()))?;
-        Ok((Some(dhidden.broadcast_mul(upstream)?), Some(dhead.broadcast_mul(upstream)?)))
-    }
+/// Output layer and loss, as the adapter has them: its weights are `[vocab, width]`.
+fn linear(
+    objective: impl surprisal::objective::Objective,
+    reduction: Option<Reduction>,
+    hidden: &Tensor,
+    head: &Tensor,
+    known: &Known,
+    outputs: Outputs<'_>,
+) -> Result<(Tensor, LossReport)> {
+    let loss = Loss::new(objective);
+    let loss = reduction.map_or(loss.by_ref(), |by| loss.by_ref().reduction(by));
+    surprisal_candle::linear_loss_with(&loss, hidden, &head.t()?, &known.batch(), None, outputs)
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::{Known, Objective, loss, observe};
+    use super::{Kind, Known, Objective, loss, observe};
     use crate::data::{Sample, sequences};
     use crate::pack::in_order;
     use candle_core::{Device, Error, Result, Tensor, Var};
-    use std::sync::Arc;
-    use surprisal::{LogitsMut, Loss, LossReport, Outputs, OwnedWorkspace, Reduction};
+    use surprisal::objective::{Dft, Talr};
+    use surprisal::{LogitsMut, Loss, LossReport, Outputs, OwnedWorkspace};
 
     const VOCAB: usize = 256;
     const WIDTH: usize = 24;
@@ -303,8 +316,7 @@ pub(crate) mod tests {
     /// The composed path: whole logits by candle, their loss and gradient, and candle's way back. Only the
     /// gradients of the tensor mean something.
     pub(crate) fn whole_logits(
-        objective: Objective,
-        reduction: Reduction,
+        objective: &Objective,
         hidden: &Tensor,
         head: &Tensor,
         known: &Known,
@@ -313,8 +325,8 @@ pub(crate) mod tests {
         let (rows, vocab) = logits.dims2()?;
         let mut z = logits.flatten_all()?.to_vec1::<f32>()?;
         let mut workspace = OwnedWorkspace::new();
-        let report = Loss::new(objective.0)
-            .reduction(reduction)
+        let Kind::Builtin(builtin) = objective.kind else { panic!("one of the library's") };
+        let report = Loss::new(builtin)
             .forward_backward_in_place_with(
                 LogitsMut::new(&mut z, rows, vocab).map_err(Error::wrap)?,
                 &known.batch(),
@@ -337,9 +349,7 @@ pub(crate) mod tests {
         let example = example()?;
         let own = candles_own(&example)?;
         let Example { known, hidden, head, .. } = example;
-        let known = Arc::new(known);
-        let (ours, report) =
-            loss(Objective::PRETRAINING, Reduction::MeanTokens, &hidden, &head, &known)?;
+        let (ours, report) = loss(&Objective::pretraining(), None, &hidden, &head, &known)?;
         assert!((ours.to_scalar::<f32>()? - own.to_scalar::<f32>()?).abs() < 1e-5);
         assert!((report.mean_nll() - f64::from(own.to_scalar::<f32>()?)).abs() < 1e-5);
         // Scaled, to see that the gradient from above is not forgotten.
@@ -355,14 +365,13 @@ pub(crate) mod tests {
     fn every_objective_has_the_loss_and_the_gradients_of_whole_logits() -> Result<()> {
         let Example { known, hidden, head, .. } = example()?;
         // The text is not what the model would have said: the base model is another one.
-        let base = observe(&(&*hidden * 0.9)?, &head, &known)?.log_probs;
-        let known = Arc::new(known.with_base(base));
+        let base = observe(&Objective::pretraining(), &(&*hidden * 0.9)?, &head, &known)?.log_probs;
+        let known = known.with_base(base);
         assert!(Objective::supported().count() >= 15);
         for objective in Objective::supported() {
             let name = objective.name();
-            let by = Reduction::MeanTokens;
-            let (ours, report) = loss(objective, by, &hidden, &head, &known)?;
-            let (whole, expected) = whole_logits(objective, by, &hidden, &head, &known)?;
+            let (ours, report) = loss(&objective, None, &hidden, &head, &known)?;
+            let (whole, expected) = whole_logits(&objective, &hidden, &head, &known)?;
             assert_eq!(report.tokens, expected.tokens);
             assert!((report.loss - expected.loss).abs() < 1e-6 * expected.nll_sum, "{name}");
             let (ours, whole) = (ours.backward()?, whole.backward()?);
@@ -377,9 +386,7 @@ pub(crate) mod tests {
     #[test]
     fn masked_and_padded_tokens_have_no_gradient() -> Result<()> {
         let Example { known, hidden, head, rows, .. } = example()?;
-        let known = Arc::new(known);
-        let (loss, report) =
-            loss(Objective::PRETRAINING, Reduction::MeanTokens, &hidden, &head, &known)?;
+        let (loss, report) = loss(&Objective::pretraining(), None, &hidden, &head, &known)?;
         let gradient = loss.backward()?.get(&hidden).expect("a gradient").to_vec2::<f32>()?;
         assert_eq!(report.tokens, rows.len());
         for (row, gradient) in (0u32..).zip(gradient) {
@@ -389,10 +396,20 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_model_that_cannot_decide_is_not_right() -> Result<()> {
-        let Example { known, hidden, head, rows, .. } = example()?;
-        let observed = observe(&hidden.zeros_like()?, &head, &known)?;
-        assert_eq!((observed.tokens, observed.correct), (rows.len(), 0));
+    fn an_anchored_objective_is_the_sum_of_its_two_terms() -> Result<()> {
+        let Example { known, hidden, head, .. } = example()?;
+        let base = observe(&Objective::pretraining(), &(&*hidden * 0.9)?, &head, &known)?.log_probs;
+        let known = known.with_base(base.clone());
+        let [plain, anchored] = [Objective::of(Dft), Objective::anchored(Dft, 0.5)]
+            .map(|objective| observe(&objective, &hidden, &head, &known));
+        let (plain, anchored) = (plain?, anchored?);
+        for row in (0..base.len()).filter(|&row| plain.log_probs[row] != 0.0) {
+            let k = base[row] - plain.log_probs[row];
+            let loss = plain.losses[row] + 0.5 * (k.exp() - k - 1.0);
+            let weight = plain.weights[row] + 0.5 * (k.exp() - 1.0);
+            assert!((anchored.losses[row] - loss).abs() < 1e-5 * (1.0 + loss.abs()));
+            assert!((anchored.weights[row] - weight).abs() < 1e-5 * (1.0 + weight.abs()));
+        }
         Ok(())
     }
 
@@ -400,5 +417,24 @@ pub(crate) mod tests {
     fn an_objective_that_cannot_be_run_is_said_to() {
         assert!(Objective::named("dpo").unwrap_err().contains("pairs"));
         assert!(Objective::named("nonsense").unwrap_err().contains("talr-auto"));
+        for (text, word) in [
+            ("talr:tau", "name=value"),
+            ("talr:tua=1", "tau, floor"),
+            ("dft:tau=1", "no parameters"),
+            ("talr:tau=0", "tau"),
+            ("talr:tau=fast", "number"),
+        ] {
+            let why = Objective::named(text).unwrap_err();
+            assert!(why.contains(word), "{text}: {why}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_set_by_name() {
+        let set = Objective::named("talr:tau=0.7,floor=0").expect("talr");
+        assert_eq!(set.kind, Kind::Builtin(Talr { tau: 0.7, floor: 0.0 }.into()));
+        assert_eq!(set.name(), "talr:tau=0.7,floor=0");
+        let set = Objective::named("talr-auto:tau_from=token-median").expect("talr-auto");
+        assert_ne!(set.kind, Objective::named("talr-auto").expect("talr-auto").kind);
     }
 }

@@ -7,17 +7,20 @@
 //! ```
 //!
 //! The files, in the order in which a run passes through them: `cli` (what to do), `corpus` with
-//! `arithmetic`, and `data` (text), `pack` (batches), `model` with `attention`, `loss` (this library:
-//! the output layer and the loss as one candle custom op), `train`, `base` (the cached pre-training),
-//! `evaluate`, `experiment` (all runs), and what comes out: `progress`, `table`, `results`, `report` with
-//! `plots`.
+//! `arithmetic`, and `data` (text), `pack` (batches), `model` with `attention`, `loss` (this library,
+//! through `surprisal-candle`), `train`, `base` (the cached pre-training),
+//! `evaluate`, `experiment` (all runs, over `cores`), and what comes out: `progress`, `table`, `results`, `report` with
+//! `plots`, and `dump`. `compare` is the larger experiment, of all methods, over the same parts.
 
 mod arithmetic;
 mod attention;
 mod base;
 mod cli;
+mod compare;
+mod cores;
 mod corpus;
 mod data;
+mod dump;
 mod evaluate;
 mod experiment;
 mod failure;
@@ -30,10 +33,10 @@ mod report;
 mod results;
 mod rng;
 mod table;
-mod tensor;
 mod train;
 
-use crate::cli::Settings;
+use crate::base::Recipe;
+use crate::cli::{Command, Settings};
 use crate::data::{Corpus, Sample};
 use crate::failure::{Failure, Outcome};
 use crate::model::Config;
@@ -73,7 +76,14 @@ fn one_thread_per_run() {
 
 /// The whole program.
 fn run() -> Outcome<()> {
-    let settings = Settings::from_command_line()?;
+    match Command::from_command_line()? {
+        Command::FineTune(settings) => fine_tune(&settings),
+        Command::Compare(settings) => compare::run(&settings),
+    }
+}
+
+/// Fine-tunes one base model on one domain, per objective and learning rate.
+fn fine_tune(settings: &Settings) -> Outcome<()> {
     let general = corpus(settings.general.as_deref(), "generated general tasks", || {
         corpus::general(settings.seed)
     })?;
@@ -85,14 +95,27 @@ fn run() -> Outcome<()> {
     })?;
 
     let progress = Progress::new();
-    let base = base::load_or_train(MODEL, &general, &settings, &progress)?;
-    let results = experiment::run(&base, MODEL, &settings, (&domain, &general), &progress)?;
+    let recipe = Recipe {
+        config: MODEL,
+        rows: 8,
+        steps: settings.pretrain_steps,
+        seed: settings.seed,
+        folder: &settings.out,
+    };
+    let base = base::load_or_train(recipe, &general, &progress)?;
+    let results = experiment::run(&base, MODEL, settings, (&domain, &general), &progress)?;
 
+    if let Some(path) = &settings.dump {
+        let lines = results.runs.iter().map(|run| run.tokens.as_str());
+        let text: String = std::iter::once(dump::HEADER).chain(lines).collect();
+        fs::write(path, text)
+            .map_err(|why| Failure::Usage(format!("cannot write to {}: {why}", path.display())))?;
+    }
     println!("\n{}", table::table(&results));
     results.findings().iter().for_each(|finding| println!("{finding}"));
     for (name, text) in [
-        ("results.json", results::json(&settings, &results)),
-        ("report.html", report::html(&settings, MODEL, (&domain, &general), &results)?),
+        ("results.json", results::json(settings, &results)),
+        ("report.html", report::html(settings, MODEL, (&domain, &general), &results)?),
     ] {
         let path = settings.out.join(name);
         fs::write(&path, text)

@@ -153,6 +153,15 @@ impl Transformer {
         self.named.iter().map(|(_, var)| var.clone()).collect()
     }
 
+    /// The matrices of the blocks, for adapters.
+    pub(crate) fn block_matrices(&self) -> Vec<Var> {
+        let of = |block: &Block| {
+            let Block { qkv, out, up, down, .. } = block;
+            [qkv, out, up, down].map(Var::clone)
+        };
+        self.blocks.iter().flat_map(of).collect()
+    }
+
     /// The weights by name, cut off from the graph.
     pub(crate) fn tensors(&self) -> HashMap<String, Tensor> {
         self.named.iter().map(|(name, var)| (name.clone(), var.as_detached_tensor())).collect()

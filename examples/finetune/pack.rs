@@ -33,6 +33,14 @@ impl Tokens {
         (0..self.targets.len()).filter(|&token| self.targets[token] != IGNORE_INDEX)
     }
 
+    /// A row with nothing in it.
+    pub(crate) fn padding(context: usize) -> Self {
+        let mut tokens = Builder::default();
+        tokens.offsets.push(0);
+        tokens.pad_to(context);
+        tokens.finish(1, context)
+    }
+
     /// Lays sequences out in rows, each in the row where the one before it is, if it fits.
     fn lay_out(rows: Vec<Vec<&Sequence>>, context: usize) -> Self {
         let count = rows.len();

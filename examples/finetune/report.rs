@@ -136,7 +136,7 @@ fn table(results: &Results) -> String {
     text.push_str("</tr></thead>\n<tbody>\n");
     push_row(&mut text, "<i class=\"ring\"></i>base model", "", &results.base, None);
     for (index, runs) in results.by_objective().enumerate() {
-        for Run { objective, rate, scores } in runs {
+        for Run { objective, rate, scores, .. } in runs {
             let name = format!("{}{}", dot(index, 5), escape(objective.name()));
             push_row(&mut text, &name, &format!("{rate:e}"), scores, Some(&results.base));
         }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 /// All numbers and the settings they belong to. A number that is not finite becomes `null`.
 pub(crate) fn json(settings: &Settings, results: &Results) -> String {
-    let run = |Run { objective, rate, scores: run }: &Run| {
+    let run = |Run { objective, rate, scores: run, .. }: &Run| {
         let mut value = scores(run);
         value["objective"] = json!(objective.name());
         value["lr"] = json!(rate);

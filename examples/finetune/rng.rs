@@ -27,7 +27,7 @@ impl Rng {
     }
 
     /// A real number in `[0, 1)`.
-    fn unit(&mut self) -> f32 {
+    pub(crate) fn unit(&mut self) -> f32 {
         (self.next_u64() >> 40) as f32 / 16_777_216.0
     }
 

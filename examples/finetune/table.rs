@@ -20,7 +20,7 @@ pub(crate) fn table(results: &Results) -> String {
     );
     text.push_str(&format!("{}\n", "-".repeat(98)));
     push_row(&mut text, "base model", "", &results.base, None);
-    for Run { objective, rate, scores } in &results.runs {
+    for Run { objective, rate, scores, .. } in &results.runs {
         push_row(&mut text, objective.name(), &format!("{rate:e}"), scores, Some(&results.base));
     }
     text.push_str("nll: nats per byte of held-out text; right: bytes answered right; hard: bytes with p < 0.1\n");

@@ -1,13 +1,13 @@
 //! Training: one loop for the base model and for every fine-tuning run.
 
+use crate::cores::Core;
 use crate::loss::{self, Known, Objective};
 use crate::model::Transformer;
 use crate::pack::Tokens;
 use crate::progress::Phase;
-use candle_core::Result;
 use candle_core::backprop::GradStore;
+use candle_core::{Result, Var};
 use candle_nn::optim::{AdamW, Optimizer, ParamsAdamW};
-use std::sync::Arc;
 use std::thread;
 use surprisal::{LossReport, Reduction};
 
@@ -17,49 +17,47 @@ const WARMUP_SHARE: f64 = 0.1;
 const FINAL_SHARE: f64 = 0.1;
 
 /// The text of one step, and what the loss is told of it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Lesson {
     /// What the model reads.
     pub(crate) tokens: Tokens,
     /// What the loss knows.
-    pub(crate) known: Arc<Known>,
+    pub(crate) known: Known,
 }
 
 impl Lesson {
     /// A lesson without a base model to refer to.
     pub(crate) fn new(tokens: Tokens) -> Self {
-        Self { known: Arc::new(Known::of(&tokens)), tokens }
+        Self { known: Known::of(&tokens), tokens }
     }
 
     /// A lesson that also knows what the frozen base model thinks of it.
     pub(crate) fn with_base(tokens: Tokens, base: &Transformer) -> Result<Self> {
         let known = Known::of(&tokens);
-        let observed = loss::observe(&base.forward(&tokens)?, base.head(), &known)?;
-        Ok(Self { known: Arc::new(known.with_base(observed.log_probs)), tokens })
+        let observed =
+            loss::observe(&Objective::pretraining(), &base.forward(&tokens)?, base.head(), &known)?;
+        Ok(Self { known: known.with_base(observed.log_probs), tokens })
     }
 }
 
 /// The learning rate of a step: linear warmup, then a straight line down.
-fn learning_rate(peak: f64, step: usize, steps: usize) -> f64 {
+pub(crate) fn learning_rate(peak: f64, step: usize, steps: usize) -> f64 {
     let warmup = (steps as f64 * WARMUP_SHARE).ceil();
     let warm = ((step + 1) as f64 / warmup).min(1.0);
     let done = step as f64 / steps as f64;
     peak * warm * (1.0 - (1.0 - FINAL_SHARE) * done)
 }
 
-/// The optimiser of one model.
-fn optimizer(model: &Transformer) -> Result<AdamW> {
-    AdamW::new(
-        model.variables(),
-        ParamsAdamW { beta2: 0.98, weight_decay: 0.0, ..ParamsAdamW::default() },
-    )
+/// The optimiser of these variables.
+pub(crate) fn optimizer(variables: Vec<Var>) -> Result<AdamW> {
+    AdamW::new(variables, ParamsAdamW { beta2: 0.98, weight_decay: 0.0, ..ParamsAdamW::default() })
 }
 
 /// Gradients of the model's variables for one lesson, and the report of the loss.
-fn gradients(
+pub(crate) fn gradients(
     model: &Transformer,
-    objective: Objective,
-    reduction: Reduction,
+    objective: &Objective,
+    reduction: Option<Reduction>,
     Lesson { tokens, known }: &Lesson,
 ) -> Result<(GradStore, LossReport)> {
     let hidden = model.forward(tokens)?;
@@ -70,15 +68,15 @@ fn gradients(
 /// Fine-tunes `model` under `objective`, one lesson a step.
 pub(crate) fn fine_tune(
     model: &Transformer,
-    objective: Objective,
+    objective: &Objective,
     peak: f64,
     lessons: &[Lesson],
     phase: &mut Phase<'_>,
 ) -> Result<()> {
-    let mut optimizer = optimizer(model)?;
+    let mut optimizer = optimizer(model.variables())?;
     for (step, lesson) in lessons.iter().enumerate() {
         optimizer.set_learning_rate(learning_rate(peak, step, lessons.len()));
-        let (gradients, report) = gradients(model, objective, Reduction::MeanTokens, lesson)?;
+        let (gradients, report) = gradients(model, objective, None, lesson)?;
         optimizer.step(&gradients)?;
         phase.step(report.mean_nll(), lesson.tokens.filled);
     }
@@ -93,11 +91,12 @@ pub(crate) fn pretrain(
     mut deal: impl FnMut() -> Vec<Lesson>,
     phase: &mut Phase<'_>,
 ) -> Result<()> {
-    let mut optimizer = optimizer(model)?;
+    let (mut optimizer, mut cores) = (optimizer(model.variables())?, Vec::new());
     for step in 0..steps {
         optimizer.set_learning_rate(learning_rate(peak, step, steps));
         let shards = deal();
-        let (gradients, nll) = sharded_step(model, &shards)?;
+        cores.resize_with(shards.len(), Core::new);
+        let (gradients, nll) = sharded_step(model, &shards, &cores)?;
         optimizer.step(&gradients)?;
         phase.step(nll, shards.iter().map(|shard| shard.tokens.filled).sum());
     }
@@ -106,11 +105,20 @@ pub(crate) fn pretrain(
 
 /// Gradients and nll per token of one step. Each shard has a thread of its own, and since all of them
 /// divide by the tokens of the whole step, their gradients add up to exactly its mean.
-fn sharded_step(model: &Transformer, shards: &[Lesson]) -> Result<(GradStore, f64)> {
+fn sharded_step(
+    model: &Transformer,
+    shards: &[Lesson],
+    cores: &[Core],
+) -> Result<(GradStore, f64)> {
     let learnt = shards.iter().map(|shard| shard.tokens.learnt().count()).sum::<usize>() as f64;
-    let one = |shard| gradients(model, Objective::PRETRAINING, Reduction::By(learnt), shard);
+    let pretraining = Objective::pretraining();
+    let one = |shard| gradients(model, &pretraining, Some(Reduction::By(learnt)), shard);
     let results: Vec<_> = thread::scope(|scope| {
-        let workers: Vec<_> = shards.iter().map(|shard| scope.spawn(move || one(shard))).collect();
+        let workers: Vec<_> = shards
+            .iter()
+            .zip(cores)
+            .map(|(shard, core)| scope.spawn(move || core.run(|| one(shard))))
+            .collect();
         workers.into_iter().map(|worker| worker.join().expect("a shard does not panic")).collect()
     });
     let mut results = results.into_iter();
@@ -125,7 +133,7 @@ fn sharded_step(model: &Transformer, shards: &[Lesson]) -> Result<(GradStore, f6
 }
 
 /// Adds the gradients of one shard to those of another.
-fn add(model: &Transformer, total: &mut GradStore, more: &GradStore) -> Result<()> {
+pub(crate) fn add(model: &Transformer, total: &mut GradStore, more: &GradStore) -> Result<()> {
     for var in model.variables() {
         if let (Some(left), Some(right)) = (total.get(&var), more.get(&var)) {
             let sum = (left + right)?;
@@ -137,7 +145,7 @@ fn add(model: &Transformer, total: &mut GradStore, more: &GradStore) -> Result<(
 
 #[cfg(test)]
 mod tests {
-    use super::{Lesson, gradients, learning_rate, optimizer, sharded_step};
+    use super::{Core, Lesson, gradients, learning_rate, optimizer, sharded_step};
     use crate::data::{Sample, sequences};
     use crate::loss::Objective;
     use crate::loss::tests::{gap, whole_logits};
@@ -145,7 +153,6 @@ mod tests {
     use crate::pack::in_order;
     use candle_core::Result;
     use candle_nn::optim::Optimizer;
-    use surprisal::Reduction;
 
     const SMALL: Config = Config { layers: 1, heads: 2, width: 16, context: 16 };
 
@@ -165,8 +172,9 @@ mod tests {
         let step = |rows| -> Vec<Lesson> {
             in_order(&corpus, rows, 16, 9).into_iter().map(Lesson::new).collect()
         };
-        let (whole, nll) = sharded_step(&model, &step(9))?;
-        let (parts, nll_of_parts) = sharded_step(&model, &step(1))?;
+        let cores: Vec<Core> = step(1).iter().map(|_| Core::new()).collect();
+        let (whole, nll) = sharded_step(&model, &step(9), &cores)?;
+        let (parts, nll_of_parts) = sharded_step(&model, &step(1), &cores)?;
         assert!((nll - nll_of_parts).abs() < 1e-6);
         for var in model.variables() {
             let gap = (whole.get(&var).expect("whole") - parts.get(&var).expect("parts"))?;
@@ -180,17 +188,17 @@ mod tests {
         let samples = [Sample::answer("1+1", "2"), Sample::text("three, too".into())];
         let corpus: Vec<_> = samples.iter().flat_map(|sample| sequences(sample, 16)).collect();
         let lesson = Lesson::new(in_order(&corpus, 3, 16, 1).remove(0));
-        let by = Reduction::MeanTokens;
         for objective in ["sft", "dft", "talr-auto"] {
             let objective = Objective::named(objective).expect("an objective");
             let models = [Transformer::random(SMALL, 3)?, Transformer::random(SMALL, 3)?];
-            let [mut ours, mut whole] = [optimizer(&models[0])?, optimizer(&models[1])?];
+            let [mut ours, mut whole] =
+                [optimizer(models[0].variables())?, optimizer(models[1].variables())?];
             for step in 0..20 {
-                let (gradients, report) = gradients(&models[0], objective, by, &lesson)?;
+                let (gradients, report) = gradients(&models[0], &objective, None, &lesson)?;
                 ours.step(&gradients)?;
                 let hidden = models[1].forward(&lesson.tokens)?;
                 let (loss, expected) =
-                    whole_logits(objective, by, &hidden, models[1].head(), &lesson.known)?;
+                    whole_logits(&objective, &hidden, models[1].head(), &lesson.known)?;
                 whole.step(&loss.backward()?)?;
                 let gap = (report.loss - expected.loss).abs();
                 assert!(gap < 1e-5, "{} step {step}: {gap}", objective.name());

@@ -1,0 +1,195 @@
+//! What is measured of a model: likelihood by class, whole answers, how far it is from the base.
+
+use super::problem::{Class, Problem};
+use crate::data::{Sample, sequences};
+use crate::loss::{self, Objective, Observed};
+use crate::model::Transformer;
+use crate::pack::in_order;
+use crate::train::Lesson;
+use candle_core::{D, Result, Tensor};
+
+/// Tokens in a row that holds one problem.
+pub(crate) const PROBLEM_CONTEXT: usize = 36;
+/// Rows of a batch that is measured on.
+const ROWS: usize = 50;
+
+/// Text to measure on: batches, and the class of each token that counts.
+#[derive(Debug)]
+pub(crate) struct Text {
+    pub(crate) lessons: Vec<Lesson>,
+    classes: Vec<Vec<Option<Class>>>,
+}
+
+impl Text {
+    /// Problems of the domain, one to a row.
+    pub(crate) fn of_problems(problems: &[Problem]) -> Self {
+        let lessons = problems.chunks(ROWS).map(|problems| Lesson::new(in_rows(problems)));
+        let classes = problems.chunks(ROWS).map(classes_in_rows);
+        Self { classes: classes.collect(), lessons: lessons.collect() }
+    }
+
+    /// Samples whose every learnt byte is of one class.
+    pub(crate) fn of_samples(samples: &[Sample], context: usize, class: Class) -> Self {
+        let cut: Vec<_> = samples.iter().flat_map(|sample| sequences(sample, context)).collect();
+        Self::of_lessons(
+            in_order(&cut, ROWS, context, usize::MAX / ROWS).into_iter().map(Lesson::new).collect(),
+            class,
+        )
+    }
+
+    /// Batches whose every learnt byte is of one class.
+    pub(crate) fn of_lessons(lessons: Vec<Lesson>, class: Class) -> Self {
+        let of = |lesson: &Lesson| {
+            let mut classes = vec![None; lesson.known.targets.len()];
+            lesson.tokens.learnt().for_each(|token| classes[token] = Some(class));
+            classes
+        };
+        Self { classes: lessons.iter().map(of).collect(), lessons }
+    }
+}
+
+/// Problems as a batch of a row each.
+pub(crate) fn in_rows(problems: &[Problem]) -> crate::pack::Tokens {
+    let sample = |problem: &Problem| Sample {
+        question: problem.question.clone().into_bytes(),
+        answer: problem.answer.clone(),
+    };
+    let cut: Vec<_> =
+        problems.iter().flat_map(|p| sequences(&sample(p), PROBLEM_CONTEXT)).collect();
+    let mut batches = in_order(&cut, problems.len(), PROBLEM_CONTEXT, 1);
+    assert!(cut.len() == problems.len() && batches.len() == 1, "a problem fits a row");
+    batches.remove(0)
+}
+
+/// The classes of the tokens of [`in_rows`]: the answer's begin where its first byte is predicted, the boundary behind
+/// it is format.
+fn classes_in_rows(problems: &[Problem]) -> Vec<Option<Class>> {
+    let mut classes = Vec::with_capacity(problems.len() * PROBLEM_CONTEXT);
+    for (row, problem) in problems.iter().enumerate() {
+        classes.extend(std::iter::repeat_n(None, problem.question.len()));
+        classes.extend(problem.classes.iter().copied().map(Some));
+        classes.push(Some(Class::Format));
+        classes.resize((row + 1) * PROBLEM_CONTEXT, None);
+    }
+    classes
+}
+
+/// Sums over the tokens of one class.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Tally {
+    tokens: usize,
+    nll: f64,
+    right: usize,
+    entropy: f64,
+}
+
+/// A model on a text.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Seen {
+    /// By class.
+    tallies: [Tally; 4],
+    /// Sequences whose every byte but the style is right.
+    exact: usize,
+    /// Summed nll and tokens of each sequence.
+    nll_of_sequences: Vec<(f64, usize)>,
+    /// Of each learnt token, in order: ln p, and the objective's loss and weight.
+    pub(crate) log_probs: Vec<f32>,
+    pub(crate) losses: Vec<f32>,
+    pub(crate) weights: Vec<f32>,
+}
+
+impl Seen {
+    /// Mean nll of a class, in nats.
+    pub(crate) fn nll(&self, class: Class) -> f64 {
+        let tally = self.tallies[class as usize];
+        tally.nll / tally.tokens as f64
+    }
+
+    /// Share of a class's bytes that are right.
+    pub(crate) fn right(&self, class: Class) -> f64 {
+        let tally = self.tallies[class as usize];
+        tally.right as f64 / tally.tokens as f64
+    }
+
+    /// Mean entropy of what the model expects at bytes of a class.
+    pub(crate) fn entropy(&self, class: Class) -> f64 {
+        let tally = self.tallies[class as usize];
+        tally.entropy / tally.tokens as f64
+    }
+
+    /// Share of the answers that are right as a whole.
+    pub(crate) fn exact(&self) -> f64 {
+        self.exact as f64 / self.nll_of_sequences.len() as f64
+    }
+
+    /// Mean nll of each sequence.
+    pub(crate) fn mean_nlls(&self) -> Vec<f64> {
+        self.nll_of_sequences.iter().map(|&(nll, tokens)| nll / tokens as f64).collect()
+    }
+
+    /// Share of the learnt tokens whose probability is within some bounds.
+    pub(crate) fn share(&self, within: impl Fn(f64) -> bool) -> f64 {
+        let count = self.log_probs.iter().filter(|&&log_p| within(f64::from(log_p).exp())).count();
+        count as f64 / self.log_probs.len() as f64
+    }
+
+    /// Takes in one batch.
+    fn add(&mut self, lesson: &Lesson, classes: &[Option<Class>], seen: &Observed) {
+        let known = &lesson.known;
+        for bounds in known.offsets.windows(2) {
+            let rows = bounds[0].unsigned_abs() as usize..bounds[1].unsigned_abs() as usize;
+            let (mut nll, mut learnt, mut wrong) = (0.0, 0, false);
+            for (token, class) in rows.filter_map(|token| Some((token, classes[token]?))) {
+                let right = seen.is_right(token, known);
+                learnt += 1;
+                nll -= f64::from(seen.log_probs[token]);
+                wrong |= !right && class != Class::Style;
+                let tally = &mut self.tallies[class as usize];
+                tally.tokens += 1;
+                tally.nll -= f64::from(seen.log_probs[token]);
+                tally.right += usize::from(right);
+                tally.entropy += f64::from(seen.entropy[token]);
+                self.log_probs.push(seen.log_probs[token]);
+                self.losses.push(seen.losses[token]);
+                self.weights.push(seen.weights[token]);
+            }
+            if learnt > 0 {
+                self.nll_of_sequences.push((nll, learnt));
+                self.exact += usize::from(!wrong);
+            }
+        }
+    }
+}
+
+/// Measures a model on a text, with the weights that an objective would give its tokens.
+pub(crate) fn measure(model: &Transformer, text: &Text, objective: &Objective) -> Result<Seen> {
+    let mut total = Seen::default();
+    for (lesson, classes) in text.lessons.iter().zip(&text.classes) {
+        let hidden = model.forward(&lesson.tokens)?;
+        let seen = loss::observe(objective, &hidden, model.head(), &lesson.known)?;
+        total.add(lesson, classes, &seen);
+    }
+    Ok(total)
+}
+
+/// What a model expects at each learnt token of a text, as ln p of every byte: `[tokens, vocab]`.
+pub(crate) fn expectations(model: &Transformer, text: &Text) -> Result<Tensor> {
+    let mut parts = Vec::new();
+    for lesson in &text.lessons {
+        let rows: Vec<u32> =
+            lesson.tokens.learnt().map(|token| u32::try_from(token).expect("small")).collect();
+        let rows = Tensor::from_slice(&rows, rows.len(), &candle_core::Device::Cpu)?;
+        let hidden = model.forward(&lesson.tokens)?.detach().index_select(&rows, 0)?;
+        let logits = hidden.matmul(&model.head().detach())?;
+        let logits = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?;
+        let log_sum = logits.exp()?.sum_keepdim(D::Minus1)?.log()?;
+        parts.push(logits.broadcast_sub(&log_sum)?);
+    }
+    Tensor::cat(&parts, 0)
+}
+
+/// Mean KL divergence of a model from another, Σ p·(ln p − ln q) with p the first, in nats a token.
+pub(crate) fn kl(from: &Tensor, to: &Tensor) -> Result<f64> {
+    let each = (from.exp()? * (from - to)?)?.sum(D::Minus1)?;
+    Ok(f64::from(each.mean_all()?.to_scalar::<f32>()?))
+}
