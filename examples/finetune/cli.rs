@@ -47,7 +47,7 @@ pub(crate) struct Comparison {
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
     /// Problems in a step of the fine-tuning
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=400))]
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=400))]
     pub(crate) batch: u16,
     /// Where base models, finished runs and the report go; what is there already is not run again
     #[arg(long, value_name = "DIR", default_value = "compare-out")]

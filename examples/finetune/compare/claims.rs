@@ -2,7 +2,7 @@
 
 use super::figure::{Series, lines};
 use super::moments::Moments;
-use super::problem::Class;
+use super::problem::{Class, STYLE_ENTROPY};
 use super::record::{Point, Record};
 use super::statistics::{Values, at_rate, chosen, chosen_rate, forgotten_at, of};
 
@@ -233,6 +233,19 @@ fn polarisation(records: &[Record]) -> Claim {
             change(method, high),
         ));
     }
+    let entropy = |method| {
+        chosen(records, STRONG, method, |record| record.end().style_entropy - STYLE_ENTROPY)
+    };
+    findings.push(Finding::new(
+        "SFT: entropy of the style − 1.280",
+        Expected::Near(0.1),
+        entropy("sft"),
+    ));
+    findings.push(Finding::new(
+        "DFT: entropy of the style − 1.280",
+        Expected::Below,
+        entropy("dft"),
+    ));
     findings.push(Finding::new(
         "entropy of the style, DFT − SFT",
         Expected::Below,

@@ -14,8 +14,8 @@ use candle_nn::optim::{AdamW, Optimizer};
 use std::time::{Duration, Instant};
 use surprisal::{Reduction, params};
 
-/// Parts of the steps after which everything is measured, besides the start.
-const CHECKPOINTS: [f64; 6] = [0.0625, 0.125, 0.25, 0.5, 0.75, 1.0];
+/// Sixteenths of the steps after which everything is measured, besides the start.
+const CHECKPOINTS: [usize; 6] = [1, 2, 4, 8, 12, 16];
 /// Learning rate of the clean reference of Rho-1.
 const REFERENCE_RATE: f64 = 1e-3;
 
@@ -43,7 +43,7 @@ pub(crate) fn fit(arena: &Arena, method: &Method, rate: f64) -> Result<Fitted> {
     let mut policy = Policy::new(arena, method)?;
     let mut learner = Learner::new(&model, method, arena.seed)?;
     let steps = arena.lessons.len();
-    let stops = CHECKPOINTS.map(|part| ((steps as f64 * part).round() as usize).max(1));
+    let stops = CHECKPOINTS.map(|part| (steps * part / 16).max(1));
     let mut points = vec![arena.point(&model, &method.objective, 0)?];
     let mut spent = Duration::ZERO;
     for step in 0..steps {

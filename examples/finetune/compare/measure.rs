@@ -9,7 +9,7 @@ use crate::train::Lesson;
 use candle_core::{D, Result, Tensor};
 
 /// Tokens in a row that holds one problem.
-pub(crate) const PROBLEM_CONTEXT: usize = 36;
+pub(crate) const PROBLEM_CONTEXT: usize = 42;
 /// Rows of a batch that is measured on.
 const ROWS: usize = 50;
 
@@ -192,4 +192,99 @@ pub(crate) fn expectations(model: &Transformer, text: &Text) -> Result<Tensor> {
 pub(crate) fn kl(from: &Tensor, to: &Tensor) -> Result<f64> {
     let each = (from.exp()? * (from - to)?)?.sum(D::Minus1)?;
     Ok(f64::from(each.mean_all()?.to_scalar::<f32>()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::problem::Part;
+    use crate::rng::Rng;
+    use candle_core::Device;
+
+    fn problems() -> Vec<Problem> {
+        let rng = &mut Rng::new(1, "test");
+        (0..3).map(|_| Problem::draw(rng, Part::Test)).collect()
+    }
+
+    /// What a model that answers everything right with probability one half would be seen to do.
+    fn perfect(lesson: &Lesson) -> Observed {
+        let targets = &lesson.known.targets;
+        Observed {
+            log_probs: vec![0.5_f32.ln(); targets.len()],
+            losses: vec![1.0; targets.len()],
+            weights: vec![1.0; targets.len()],
+            entropy: vec![0.25; targets.len()],
+            answers: targets.iter().map(|target| target.unsigned_abs()).collect(),
+        }
+    }
+
+    /// The token of a class's first byte in the second problem.
+    fn first_of(text: &Text, class: Class) -> usize {
+        let mut tokens = PROBLEM_CONTEXT..2 * PROBLEM_CONTEXT;
+        tokens.find(|&token| text.classes[0][token] == Some(class)).expect("a byte of the class")
+    }
+
+    #[test]
+    fn classes_lie_where_their_bytes_are_predicted() {
+        let problems = problems();
+        let text = Text::of_problems(&problems);
+        for (row, problem) in problems.iter().enumerate() {
+            let rows = row * PROBLEM_CONTEXT..(row + 1) * PROBLEM_CONTEXT;
+            let learnt: Vec<(i32, Option<Class>)> = rows
+                .filter(|&token| text.lessons[0].known.targets[token] >= 0)
+                .map(|token| (text.lessons[0].known.targets[token], text.classes[0][token]))
+                .collect();
+            let bytes =
+                problem.answer.iter().map(|&byte| i32::from(byte)).chain([i32::from(b'\n')]);
+            let classes = problem.classes.iter().copied().chain([Class::Format]).map(Some);
+            assert_eq!(learnt, bytes.zip(classes).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn an_answer_counts_when_all_but_its_style_is_right() {
+        let text = Text::of_problems(&problems());
+        let (lesson, classes) = (&text.lessons[0], &text.classes[0]);
+        let exact = |wrong: Option<Class>| {
+            let mut seen = perfect(lesson);
+            if let Some(class) = wrong {
+                seen.answers[first_of(&text, class)] = 0;
+            }
+            let mut total = Seen::default();
+            total.add(lesson, classes, &seen);
+            (total.exact() * 3.0).round()
+        };
+        assert_eq!((exact(None), exact(Some(Class::Style))), (3.0, 3.0));
+        assert_eq!((exact(Some(Class::Format)), exact(Some(Class::Reasoning))), (2.0, 2.0));
+    }
+
+    #[test]
+    fn nll_and_right_bytes_are_counted_by_class() {
+        let text = Text::of_problems(&problems());
+        let mut seen = perfect(&text.lessons[0]);
+        let at = first_of(&text, Class::Reasoning);
+        (seen.answers[at], seen.log_probs[at]) = (0, -30.0);
+        let mut total = Seen::default();
+        total.add(&text.lessons[0], &text.classes[0], &seen);
+        let ln2 = std::f64::consts::LN_2;
+        let count = text.classes[0].iter().filter(|&&c| c == Some(Class::Reasoning)).count() as f64;
+        let expected = (ln2 * (count - 1.0) + 30.0) / count;
+        assert!((total.nll(Class::Reasoning) - expected).abs() < 1e-5);
+        assert!((total.right(Class::Reasoning) - (count - 1.0) / count).abs() < 1e-12);
+        assert!((total.nll(Class::Style) - ln2).abs() < 1e-6 && total.right(Class::Style) == 1.0);
+        assert!((total.entropy(Class::Format) - 0.25).abs() < 1e-6);
+        assert!((total.share(|p| p < 0.01) * total.log_probs.len() as f64 - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn kl_is_nothing_of_oneself_and_the_sum_by_hand_of_another() -> Result<()> {
+        let of = |p: [f32; 3]| Tensor::from_vec(p.map(f32::ln).to_vec(), (1, 3), &Device::Cpu);
+        let (p, q) = (of([0.5, 0.25, 0.25])?, of([0.25, 0.5, 0.25])?);
+        assert!(kl(&p, &p)?.abs() < 1e-7);
+        let expected = 0.5 * 2.0_f64.ln() - 0.25 * 2.0_f64.ln();
+        assert!((kl(&p, &q)? - expected).abs() < 1e-6);
+        let skewed = of([0.9, 0.05, 0.05])?;
+        assert!((kl(&p, &skewed)? - kl(&skewed, &p)?).abs() > 0.01, "it has a direction");
+        Ok(())
+    }
 }

@@ -19,11 +19,6 @@ pub(crate) enum Class {
 impl Class {
     /// All of them, in the order of reports.
     pub(crate) const ALL: [Self; 4] = [Self::Format, Self::Reasoning, Self::Constant, Self::Style];
-
-    /// Its name.
-    pub(crate) fn name(self) -> &'static str {
-        ["format", "reasoning", "constants", "style"][self as usize]
-    }
 }
 
 /// The words of the style, of which the first byte decides, and how many times in ten each is drawn.
@@ -92,11 +87,12 @@ impl Sum {
     /// In one of several plain wordings: the part that is read, and the part that follows from it.
     pub(crate) fn plainly(self, rng: &mut Rng) -> (String, String) {
         let Self { left, right } = self;
-        let asked = match rng.below(4) {
+        let asked = match rng.below(6) {
             0 => format!("{left} plus {right} is "),
             1 => format!("{left}+{right}="),
             2 => format!("{right} more than {left}: "),
-            _ => format!("add {right} to {left}: "),
+            3 => format!("add {right} to {left}: "),
+            _ => format!("{left}+{right}? {left}+{right}="),
         };
         (asked, (left + right).to_string())
     }
@@ -107,18 +103,20 @@ impl Sum {
 pub(crate) struct Problem {
     /// Such as `47+8 kel> `.
     pub(crate) question: String,
-    /// Such as `thus|47+8=55|kel 5|60`.
+    /// Such as `thus|47+8=55|kel 5|55+5=60`.
     pub(crate) answer: Vec<u8>,
     /// The class of each byte of the answer.
     pub(crate) classes: Vec<Class>,
 }
 
 impl Problem {
-    /// Draws a problem of one part.
+    /// Draws a problem of one part: half of them have a unit whose constant must be known, the others one that adds nothing.
     pub(crate) fn draw(rng: &mut Rng, part: Part) -> Self {
         let Sum { left, right } = Sum::draw(rng, part);
         let unit = rng.below(UNITS);
-        let (name, constant) = (unit_name(unit), constant(unit));
+        let has_unit = rng.below(2) == 0;
+        let (name, constant) =
+            if has_unit { (unit_name(unit), constant(unit)) } else { ("one".to_owned(), 0) };
         let sum = left + right;
         let word = style(rng);
         let mut problem = Self {
@@ -129,8 +127,9 @@ impl Problem {
         problem.write(&word[..1], Class::Style);
         problem.write(&word[1..], Class::Format);
         problem.write(&format!("|{left}+{right}={sum}|{name} "), Class::Reasoning);
-        problem.write(&constant.to_string(), Class::Constant);
-        problem.write(&format!("|{}", sum + constant), Class::Reasoning);
+        let class = if has_unit { Class::Constant } else { Class::Format };
+        problem.write(&constant.to_string(), class);
+        problem.write(&format!("|{sum}+{constant}={}", sum + constant), Class::Reasoning);
         problem
     }
 
@@ -217,13 +216,19 @@ mod tests {
                 bytes.filter(|&(_, &c)| c == class).map(|(&b, _)| char::from(b)).collect::<String>()
             };
             assert!("twsh".contains(&of(Class::Style)) && of(Class::Style).len() == 1);
-            assert_eq!(of(Class::Constant).len(), 1);
             assert!(of(Class::Reasoning).bytes().all(|byte| byte.is_ascii_digit()));
-            assert!(!of(Class::Format).bytes().any(|byte| byte.is_ascii_digit()));
             let parts: Vec<String> = text(&problem).split('|').map(str::to_owned).collect();
-            let (sum, result) = (parts[1].split('=').next_back().unwrap(), &parts[3]);
-            let constant: usize = of(Class::Constant).parse().unwrap();
-            assert_eq!(sum.parse::<usize>().unwrap() + constant, result.parse::<usize>().unwrap());
+            let (unit, constant) = parts[2].split_once(' ').unwrap();
+            let digits = |text: String| text.bytes().filter(u8::is_ascii_digit).count();
+            let expected = if unit == "one" { (0, 1) } else { (1, 0) };
+            assert_eq!((of(Class::Constant).len(), digits(of(Class::Format))), expected);
+            for (sum, added) in [(&parts[1], None), (&parts[3], Some(constant))] {
+                let (terms, result) = sum.split_once('=').unwrap();
+                let (left, right) = terms.split_once('+').unwrap();
+                assert!(added.is_none_or(|constant| constant == right));
+                let number = |text: &str| text.parse::<usize>().unwrap();
+                assert_eq!(number(left) + number(right), number(result));
+            }
         }
     }
 
@@ -238,6 +243,7 @@ mod tests {
             assert!(seen.iter().all(|other| other.is_disjoint(&sums)));
             seen.push(sums);
         }
+        assert!((0..UNITS).all(|unit| unit_name(unit) != "one"));
         assert_eq!((0..UNITS).map(unit_name).collect::<HashSet<_>>().len(), UNITS);
     }
 

@@ -32,7 +32,7 @@ const BASE_ROWS: usize = 4;
 const ASKED: usize = 300;
 /// How the start of the reward setting is made: learning rate, steps, and a seed that no run has.
 const WARM_RATE: f64 = 1e-3;
-const WARM_STEPS: usize = 25;
+const WARM_STEPS: usize = 75;
 const WARM_SEED: u64 = 1000;
 
 /// A start model.
