@@ -22,3 +22,8 @@ pub mod vectors;
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 pub struct Readme;
+
+/// The examples of the page about methods.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/METHODS.md")]
+pub struct Methods;
