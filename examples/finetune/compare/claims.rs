@@ -1,5 +1,6 @@
 //! The papers' claims, put to the test on the records alone.
 
+use super::Gate;
 use super::figure::{Series, lines};
 use super::moments::Moments;
 use super::problem::{Class, STYLE_ENTROPY};
@@ -93,6 +94,13 @@ pub(crate) fn test(records: &[Record], moments: &[(&'static str, Moments)]) -> V
         importance(moments),
         reinforcement(records),
     ]
+}
+
+/// What exact matches are compared by must be there: SFT learns a part of the domain.
+pub(crate) fn gate(records: &[Record]) -> Gate {
+    let share = chosen(records, STRONG, "sft", |record| record.end().exact).mean();
+    let what = "validation problems, strong base after SFT on clean data".to_owned();
+    Gate { what, share, least: 0.2, most: 1.0 }
 }
 
 /// Differences of two methods at their own chosen learning rates, seed by seed.

@@ -1,7 +1,7 @@
 //! What is measured of a model: likelihood by class, whole answers, how far it is from the base.
 
 use super::problem::{Class, Problem};
-use crate::data::{Sample, sequences};
+use crate::data::{BOUNDARY, Sample, sequences};
 use crate::loss::{self, Objective, Observed};
 use crate::model::Transformer;
 use crate::pack::in_order;
@@ -28,13 +28,18 @@ impl Text {
         Self { classes: classes.collect(), lessons: lessons.collect() }
     }
 
-    /// Samples whose every learnt byte is of one class.
+    /// Samples whose every answered byte is of one class. The boundary behind an answer does not count: general text may go on.
     pub(crate) fn of_samples(samples: &[Sample], context: usize, class: Class) -> Self {
         let cut: Vec<_> = samples.iter().flat_map(|sample| sequences(sample, context)).collect();
-        Self::of_lessons(
-            in_order(&cut, ROWS, context, usize::MAX / ROWS).into_iter().map(Lesson::new).collect(),
-            class,
-        )
+        let batches = in_order(&cut, ROWS, context, usize::MAX / ROWS);
+        let mut text = Self::of_lessons(batches.into_iter().map(Lesson::new).collect(), class);
+        for (lesson, classes) in text.lessons.iter().zip(&mut text.classes) {
+            let targets = lesson.known.targets.iter().zip(classes);
+            targets
+                .filter(|(target, _)| **target == i32::from(BOUNDARY))
+                .for_each(|(_, class)| *class = None);
+        }
+        text
     }
 
     /// Batches whose every learnt byte is of one class.
@@ -256,6 +261,22 @@ mod tests {
         };
         assert_eq!((exact(None), exact(Some(Class::Style))), (3.0, 3.0));
         assert_eq!((exact(Some(Class::Format)), exact(Some(Class::Reasoning))), (2.0, 2.0));
+    }
+
+    #[test]
+    fn what_follows_an_answer_in_general_text_does_not_count() {
+        let samples = [Sample { question: b"47+8=".to_vec(), answer: b"55".to_vec() }];
+        let text = Text::of_samples(&samples, 16, Class::Reasoning);
+        let (lesson, classes) = (&text.lessons[0], &text.classes[0]);
+        let exact = |wrong: usize| {
+            let mut seen = perfect(lesson);
+            seen.answers[wrong] = 0;
+            let mut total = Seen::default();
+            total.add(lesson, classes, &seen);
+            total.exact()
+        };
+        // The boundary before, five bytes read, and the answer's two are predicted from the fifth on.
+        assert_eq!((exact(5), exact(6), exact(7)), (0.0, 0.0, 1.0));
     }
 
     #[test]

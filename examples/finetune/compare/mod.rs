@@ -89,9 +89,10 @@ pub(crate) fn run(settings: &Comparison) -> Outcome<()> {
     let progress = Progress::new();
     let plan = plan::Plan::of(settings);
     let starts: Vec<Start> = race::starts(&plan, settings, &progress)?;
-    let gates: Vec<Gate> = starts.iter().flat_map(|start| start.gates.clone()).collect();
+    let mut gates: Vec<Gate> = starts.iter().flat_map(|start| start.gates.clone()).collect();
     gates.iter().for_each(|gate| progress.say(&gate.line()));
     let records = race::run(&plan, &starts, settings, &progress)?;
+    gates.push(claims::gate(&records));
     let claims = claims::test(&records, &race::moments(&starts, &plan)?);
 
     let findings = Findings { settings, gates: &gates, records: &records, claims: &claims };

@@ -88,8 +88,8 @@ impl Plan {
                 base_steps: 4,
                 length: Length { steps: 3, rows },
                 rates: vec![1e-3],
-                seeds: vec![1, 2],
-                only: &["sft", "dft", "talr-auto", "psft", "lora", "rft", "grpo"],
+                seeds: vec![1],
+                only: &["sft", "dft", "lora", "rft", "grpo"],
                 ..small
             },
         }

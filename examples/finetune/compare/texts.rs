@@ -47,7 +47,10 @@ pub(crate) fn general(base: Base, seed: u64, context: usize) -> Outcome<Corpus> 
                 0 | 1 => problem::note(rng),
                 kind => words(kind - 2, rng),
             },
-            (true, Base::Strong) => sums(special),
+            (true, Base::Strong) => {
+                let (asked, sum) = Sum::draw(special, Part::General).plainly(special);
+                asked + &sum
+            }
             (true, Base::Weak) => words(special.below(3), special),
         };
         bytes += line.len() + 1;
@@ -56,16 +59,6 @@ pub(crate) fn general(base: Base, seed: u64, context: usize) -> Outcome<Corpus> 
     }
     Rng::new(seed, "compare: order").shuffle(&mut samples);
     Corpus::new(format!("general text of the {} base", base.name()), &samples, context)
-}
-
-/// A line of one to three plainly worded sums, sometimes after a sentence: at any place of a line.
-fn sums(rng: &mut Rng) -> String {
-    let mut line = if rng.below(3) == 0 { words(KINDS_OF_WORDS, rng) + " " } else { String::new() };
-    for index in 0..=rng.below(3) {
-        let (asked, sum) = Sum::draw(rng, Part::General).plainly(rng);
-        line += &format!("{}{asked}{sum}", if index == 0 { "" } else { ", " });
-    }
-    line
 }
 
 /// Sums that neither base has read, worded as the strong one has read others: the gate.
