@@ -5,19 +5,19 @@ use std::time::Instant;
 use std::{env, fs};
 
 /// Logits of the benchmark.
-pub const ROWS: usize = 512;
-pub const VOCAB: usize = 32_000;
+pub(crate) const ROWS: usize = 512;
+pub(crate) const VOCAB: usize = 32_000;
 
 const ROUNDS: usize = 5;
 
 /// Prepares what is not measured, and returns what is.
-pub type Prepare = Box<dyn Fn() -> Box<dyn FnOnce()>>;
+pub(crate) type Prepare = Box<dyn Fn() -> Box<dyn FnOnce()>>;
 
 /// A contestant: its name, and a call.
-pub type Contestant = (&'static str, Prepare);
+pub(crate) type Contestant = (&'static str, Prepare);
 
 /// Normal logits enough: a sum of uniform numbers.
-pub fn logits() -> impl Iterator<Item = f32> {
+pub(crate) fn logits() -> impl Iterator<Item = f32> {
     let mut state = 1_u64;
     let mut uniform = move || {
         state =
@@ -27,12 +27,12 @@ pub fn logits() -> impl Iterator<Item = f32> {
     (0..ROWS * VOCAB).map(move |_| 2.0 * (uniform() + uniform() + uniform()) - 3.0)
 }
 
-pub fn targets() -> Vec<i64> {
+pub(crate) fn targets() -> Vec<i64> {
     (0..ROWS).map(|row| (row * 7919 % VOCAB) as i64).collect()
 }
 
 /// Prints a table, of which the first contestant is the unit. `contestants` makes those of a type, `f32` or `bf16`, around logits of its own.
-pub fn main(framework: &str, contestants: impl Fn(&str) -> Vec<Contestant>) {
+pub(crate) fn main(framework: &str, contestants: impl Fn(&str) -> Vec<Contestant>) {
     let arguments: Vec<String> = env::args().collect();
     if let Some(at) = arguments.iter().position(|argument| argument == "--peak") {
         let (_, prepare) =
