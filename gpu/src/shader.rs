@@ -22,11 +22,12 @@ const BATCH: &str = include_str!("shader/batch.wgsl");
 const PLAN: &str = include_str!("shader/group.wgsl");
 
 /// The fixed parts, in the order of the stages.
-const FIXED: [&str; 8] = [
+const FIXED: [&str; 9] = [
     TYPES,
     include_str!("shader/common.wgsl"),
     include_str!("shader/math.wgsl"),
     include_str!("shader/elements.wgsl"),
+    include_str!("shader/parts.wgsl"),
     include_str!("shader/stats.wgsl"),
     include_str!("shader/terms.wgsl"),
     include_str!("shader/grad.wgsl"),

@@ -3,10 +3,10 @@
     count.py FILE...
 
 A file is the standard error of compile.c for one pipeline, with RADV_DEBUG=shaders,shaderstats; its name is ENTRY-LOGITS-RESULT, the types of the
-elements, and what is asked for. Counted are the loops that read packets of 16 bytes and take exponentials, and a pipeline without one as a whole. `all` is every instruction
-between the first and the last of the loop, whether it runs or not. `least` is the way through the loop with the fewest vector instructions that still
-reads, takes exponentials and writes: packets in the middle of a row; conditions are not looked at, so it may be too few.
-Elements are those of the packets that this way writes or, where it writes none, reads.
+elements, and what is asked for. Counted are the loops that read packets of 16 bytes and take exponentials, and a pipeline without one as a whole.
+`all` is every instruction between the first and the last of the loop, whether it runs or not. `least` is the way through the loop with the fewest
+vector instructions that still reads, takes exponentials and writes: packets in the middle of a row; conditions are not looked at, so it may be too
+few. Elements are those of the packets that this way reads or writes, whichever are fewer.
 """
 
 import re
@@ -32,10 +32,11 @@ def tally(instructions):
     for instruction in instructions:
         name = instruction.split()[0]
         if kind(instruction):
-            counts[kind(instruction)] += 1
+            # RDNA3 issues two at once, with this between them.
+            counts[kind(instruction)] += 1 + instruction.count("::")
         counts["exp"] += name.startswith("v_exp")
-        counts["load"] += name == "buffer_load_dwordx4"
-        counts["store"] += name == "buffer_store_dwordx4"
+        counts["load"] += name in ("buffer_load_dwordx4", "buffer_load_b128")
+        counts["store"] += name in ("buffer_store_dwordx4", "buffer_store_b128")
     return counts
 
 
@@ -91,7 +92,8 @@ def report(path):
     for what, first, last in regions or [("whole", 0, end)]:
         few = tally(least(pieces, following, first, last))
         every = tally(line for piece in pieces[first : last + 1] for line in piece)
-        elements = few["store"] * PACKET[result] or few["load"] * PACKET[logits]
+        ends = (few["load"] * PACKET[logits], few["store"] * PACKET[result])
+        elements = min(end for end in ends if end > 0)
         counts = [tally[kind] / elements for tally in (few, every) for kind in ("vector", "memory", "scalar")]
         yield " ".join([entry, logits, "→", result, *options]), what, elements, counts, statistics
 
