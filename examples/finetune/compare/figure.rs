@@ -3,14 +3,14 @@
 use super::claims::Finding;
 use std::fmt::Write;
 
-const WIDTH: f64 = 640.0;
+const WIDTH: f64 = 500.0;
 const HEIGHT: f64 = 360.0;
 /// Room for axes: left, right, top, bottom.
-const ROOM: [f64; 4] = [64.0, 150.0, 12.0, 46.0];
+const ROOM: [f64; 4] = [60.0, 116.0, 12.0, 46.0];
 /// Height of a line of a forest plot.
 const LINE: f64 = 26.0;
 /// Where its labels end.
-const LABELS: f64 = 330.0;
+const LABELS: f64 = 290.0;
 
 /// A line of a chart.
 #[derive(Debug, Clone)]
@@ -110,7 +110,8 @@ impl Scale {
             (low.min(number), high.max(number))
         });
         let (low, high) = if low > high { (0.0, 1.0) } else { (low, high) };
-        let room = (0.05 * (high - low)).max(1e-6);
+        // One number alone is given room as well.
+        let room = if high > low { 0.05 * (high - low) } else { 0.5 * low.abs().max(0.2) };
         Self { low: low - room, high: high + room, from, to }
     }
 
