@@ -1,7 +1,7 @@
 //! The command line, and what it comes to after every check that needs no data.
 
 use crate::failure::{Failure, Outcome};
-use crate::loss::Objective;
+use crate::objective::Objective;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 

@@ -1,7 +1,8 @@
 //! Single tokens before and after fine-tuning, for people who want to look at words.
 
-use crate::loss::{self, Objective};
+use crate::loss;
 use crate::model::Transformer;
+use crate::objective::Objective;
 use crate::train::Lesson;
 use candle_core::Result;
 use std::fmt::Write;
@@ -46,8 +47,8 @@ pub(crate) fn lines(
 mod tests {
     use super::{HEADER, lines};
     use crate::data::{Sample, sequences};
-    use crate::loss::Objective;
     use crate::model::{Config, Transformer};
+    use crate::objective::Objective;
     use crate::pack::in_order;
     use crate::train::Lesson;
     use candle_core::Result;

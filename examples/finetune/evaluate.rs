@@ -1,7 +1,8 @@
 //! Measuring a model on some text: likelihood, right answers, and the histogram of target probabilities.
 
-use crate::loss::{self, Objective};
+use crate::loss;
 use crate::model::Transformer;
+use crate::objective::Objective;
 use crate::train::Lesson;
 use candle_core::{Error, Result};
 use std::ops::AddAssign;

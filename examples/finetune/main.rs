@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The files, in the order in which a run passes through them: `cli` (what to do), `corpus` with
-//! `arithmetic`, and `data` (text), `pack` (batches), `model` with `attention`, `loss` (this library,
-//! through `surprisal-candle`), `train`, `base` (the cached pre-training),
+//! `arithmetic`, and `data` (text), `pack` (batches), `model` with `attention`, `objective` and `loss` (this
+//! library, through `surprisal-candle`), `train`, `base` (the cached pre-training),
 //! `evaluate`, `experiment` (all runs, over `cores`), and what comes out: `progress`, `table`, `results`, `report` with
 //! `plots`, and `dump`. `compare` is the larger experiment, of all methods, over the same parts.
 
@@ -26,6 +26,7 @@ mod experiment;
 mod failure;
 mod loss;
 mod model;
+mod objective;
 mod pack;
 mod plots;
 mod progress;

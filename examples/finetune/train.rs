@@ -1,8 +1,9 @@
 //! Training: one loop for the base model and for every fine-tuning run.
 
 use crate::cores::Core;
-use crate::loss::{self, Known, Objective};
+use crate::loss::{self, Known};
 use crate::model::Transformer;
+use crate::objective::Objective;
 use crate::pack::Tokens;
 use crate::progress::Phase;
 use candle_core::backprop::GradStore;
@@ -147,9 +148,9 @@ pub(crate) fn add(model: &Transformer, total: &mut GradStore, more: &GradStore) 
 mod tests {
     use super::{Core, Lesson, gradients, learning_rate, optimizer, sharded_step};
     use crate::data::{Sample, sequences};
-    use crate::loss::Objective;
     use crate::loss::tests::{gap, whole_logits};
     use crate::model::{Config, Transformer};
+    use crate::objective::Objective;
     use crate::pack::in_order;
     use candle_core::Result;
     use candle_nn::optim::Optimizer;

@@ -1,6 +1,6 @@
 //! Figures as SVG that takes its ink from the page, so that it is readable in light and dark.
 
-use super::claims::Finding;
+use super::claim::Finding;
 use std::fmt::Write;
 
 const WIDTH: f64 = 500.0;

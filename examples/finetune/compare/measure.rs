@@ -2,8 +2,9 @@
 
 use super::problem::{Class, Problem};
 use crate::data::{BOUNDARY, Sample, sequences};
-use crate::loss::{self, Objective, Observed};
+use crate::loss::{self, Observed};
 use crate::model::Transformer;
+use crate::objective::Objective;
 use crate::pack::in_order;
 use crate::train::Lesson;
 use candle_core::{D, Result, Tensor};

@@ -1,6 +1,6 @@
 //! The methods: an objective of the library, and what is done beside it.
 
-use crate::loss::Objective;
+use crate::objective::Objective;
 use surprisal::Reduction;
 use surprisal::objective::{
     Dft, DftSequence, Dpo, Flow, Focal, Grpo, InfoSft, IwSequence, IwToken, Ppo, Psft, Rft, Rho1,

@@ -5,12 +5,13 @@
 //! (presets: settings, learning rates, seeds), `arena` (what the runs of one setting and seed share), `fit` (one run)
 //! with `lora` and `policy` (samples and rewards), `measure` (what is measured), `moments` (claim f, of a base alone),
 //! `record` (what is kept of a run, and an interrupted comparison goes on from), `race` (all runs, side by side), `statistics`
-//! (paired differences), `claims` (a to g, from records alone), and what comes out: `table` (text and CSV) and `page` with
+//! (paired differences), `claim` and `claims` (a to g, from records alone), and what comes out: `table` (text and CSV) and `page` with
 //! `figure` (HTML).
 //!
 //! Design, gates and analysis are fixed here, before a first full run; `docs/report/` says what was changed after one.
 
 mod arena;
+mod claim;
 mod claims;
 mod figure;
 mod fit;
@@ -31,7 +32,7 @@ mod texts;
 use crate::cli::Comparison;
 use crate::failure::{Failure, Outcome};
 use crate::progress::Progress;
-use claims::Claim;
+use claim::Claim;
 use race::Start;
 use record::Record;
 use std::fs;

@@ -1,7 +1,7 @@
 //! The report as one HTML page that needs nothing else.
 
 use super::Findings;
-use super::claims::Claim;
+use super::claim::Claim;
 use super::figure::{Series, escape, forest, lines};
 use super::plan::Setting;
 use super::record::Record;

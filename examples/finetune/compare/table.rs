@@ -1,7 +1,7 @@
 //! The results as text, JSON and CSV.
 
 use super::Findings;
-use super::claims::{Claim, Finding};
+use super::claim::{Claim, Finding};
 use super::method::Method;
 use super::plan::Setting;
 use super::problem::Class;
