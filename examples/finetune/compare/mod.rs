@@ -8,7 +8,9 @@
 //! (paired differences), `claim` and `claims` (a to g, from records alone), and what comes out: `table` (text and CSV) and `page` with
 //! `figure` (HTML).
 //!
-//! Design, gates and analysis are fixed here, before a first full run; `docs/report/` says what was changed after one.
+//! Design, gates and analysis are to be fixed here before a first whole run; `docs/report/` is to say what was changed after one.
+//! Nothing has been concluded yet. So far pilots have shaped the text alone, by what bases learnt of it: the layout of the domain is
+//! known in general text (notes), half of the problems need no constant, a result is written as a sum.
 
 mod arena;
 mod claim;
