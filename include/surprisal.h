@@ -1048,7 +1048,7 @@ surprisal_status surprisal_row_stats(const struct surprisal_loss *loss,
                                      struct surprisal_stats *stats,
                                      struct surprisal_error_detail *detail);
 
-/// Stage 2: the group pass, the denominators, and the term of each of `rows` rows from `row_start` on, from merged statistics.
+/// Stage 2: the plan, the denominators, and the term of each of `rows` rows from `row_start` on, from merged statistics.
 ///
 /// `stats` and `terms` have one entry for each row of the whole batch; those of the range are read and written. Objectives of group scope need all
 /// rows at once, and a workspace; it takes some hundred nanoseconds a row. Others need none: `workspace` may be NULL. `vocab_total` is the whole

@@ -175,7 +175,7 @@ impl<'call> BatchInput<'call> {
             batch = batch.pairs(pairs.get(checked));
         }
         if let Some(keep) = &self.keep {
-            // Only group passes look at the flags, which are given the whole batch.
+            // Only plans look at the flags, which are given the whole batch.
             let flags = if self.rows.is_part() { &[] } else { flags(keep.get(checked))? };
             batch = batch.keep(flags);
         }

@@ -49,7 +49,7 @@ pub unsafe extern "C" fn surprisal_row_stats(
     unsafe { finish(detail, call) }
 }
 
-/// Stage 2: the group pass, the denominators, and the term of each of `rows` rows from `row_start` on, from merged statistics.
+/// Stage 2: the plan, the denominators, and the term of each of `rows` rows from `row_start` on, from merged statistics.
 ///
 /// `stats` and `terms` have one entry for each row of the whole batch; those of the range are read and written. Objectives of group scope need all
 /// rows at once, and a workspace; it takes some hundred nanoseconds a row. Others need none: `workspace` may be NULL. `vocab_total` is the whole

@@ -16,7 +16,7 @@ use crate::stats::{RowStats, Softmax};
 #[derive(Clone, Copy, Debug)]
 pub struct Plan<'a, O> {
     context: Context<'a, O>,
-    /// Of per-token objectives; others know theirs only after the group pass.
+    /// Of per-token objectives; others know theirs only after its plan.
     denominator: Option<Denominator<'a>>,
 }
 
@@ -32,7 +32,7 @@ pub struct PlanRow {
     pub token_weight: f64,
     /// Class weight of the target.
     pub class_weight: f64,
-    /// What the row's gradient is multiplied by: [`Loss::grad_scale`] over the reduction's denominator. 0 for objectives with a group pass.
+    /// What the row's gradient is multiplied by: [`Loss::grad_scale`] over the reduction's denominator. 0 for group objectives.
     pub scale: f64,
     /// ln p under the reference model, 0 where it was not given.
     pub ref_log_p: f64,
@@ -163,7 +163,7 @@ impl<O: Objective> Plan<'_, O> {
     /// The report of a per-token objective, from every row's statistics and term.
     ///
     /// # Errors
-    /// [`Error::Length`] where there is not one entry a row; [`Error::NeedsWholeBatch`] for an objective with a group pass, whose report
+    /// [`Error::Length`] where there is not one entry a row; [`Error::NeedsWholeBatch`] for a group objective, whose report
     /// [`Loss::token_terms`] gives.
     pub fn report(&self, stats: &[RowStats], terms: &[TokenTerm]) -> Result<LossReport, Error> {
         let range = self.context.batch.range();

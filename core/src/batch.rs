@@ -154,7 +154,7 @@ impl<'a> Batch<'a> {
     ///
     /// A call reads, checks and writes the entries of its own rows and no others, in any array (`cu_seqlens` aside), so its cost is that of its
     /// rows. What a mean must know of the whole batch is counted once and handed in ([`Batch::denominator`]); `Sum`, `By` and `MeanPairs` need
-    /// nothing. Objectives with a group pass take ranges in stages 1 and 3, and the whole batch in between.
+    /// nothing. Group objectives take ranges in stages 1 and 3, and the whole batch in between.
     ///
     /// ```
     /// use surprisal::{Batch, Logits, Loss, objective::Sft};
@@ -232,7 +232,7 @@ impl<'a> Batch<'a> {
         entry::read(values, self.index(row))
     }
 
-    /// Objectives with a group pass look at every row.
+    /// Group objectives look at every row.
     pub(crate) fn check_whole(&self) -> Result<(), Error> {
         if self.is_whole() { Ok(()) } else { Err(Error::NeedsWholeBatch) }
     }

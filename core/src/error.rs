@@ -54,7 +54,7 @@ pub enum Argument {
     Argmax,
     /// Per-token output: whether the target has the largest logit.
     Correct,
-    /// [`Workspace`](crate::Workspace): what objectives with a group pass need.
+    /// [`Workspace`](crate::Workspace): what group objectives need.
     Workspace,
     /// [`Workspace::scratch`](crate::Workspace::scratch).
     Scratch,

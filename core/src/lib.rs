@@ -16,7 +16,7 @@
 //!    `coef = −∂loss/∂ln p`. An [`Objective`](objective::Objective) is one function; its derivative is the library's business.
 //! 3. **grad**: `dlogits[j] = coef · (p[j] − [j = target])`.
 //!
-//! [`Loss`] composes them over a [`Batch`], in one pass unless the objective has a group pass.
+//! [`Loss`] composes them over a [`Batch`], in one pass unless the objective is a group objective.
 //!
 //! # Notation
 //! R rows (token positions, B·T flattened), V vocab, z logits, t target, p = softmax(z), m = max z, lse = ln Σ exp(z), nll = −ln p_t, w token weight, coef = −∂loss/∂ln p_t including weight and reduction.

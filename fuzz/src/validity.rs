@@ -26,7 +26,7 @@ pub fn same_place(result: Shape, logits: Shape) -> bool {
     place(result).1 == result.vocab || place(result) == place(logits)
 }
 
-/// A workspace: enough of everything for a group pass, and a scratch that has no part of a row.
+/// A workspace: enough of everything for a group objective, and a scratch that has no part of a row.
 pub fn workspace(lens: [usize; 3], scratch: usize, rows: usize, vocab: usize, group: bool) -> bool {
     let enough = rows == 0 || lens.into_iter().all(|len| len >= rows);
     (scratch == 0 || scratch >= vocab) && (enough || !group)
@@ -44,7 +44,7 @@ pub fn problem(p: &Problem, rows: usize, vocab_total: usize) -> bool {
         && sequences(p, rows)
 }
 
-/// Whether an objective has a group pass, which needs a workspace.
+/// Whether an objective is a group objective, which needs a workspace.
 pub fn is_group(objective: &Builtin) -> bool {
     use Builtin::*;
     matches!(

@@ -39,7 +39,34 @@
 //! # Ok::<(), surprisal_gpu::Error>(())
 //! ```
 //!
-//! Group objectives, which look at a sequence or at the batch, take three steps in the first way: [`Pipelines::row_stats`], then
+//! # Batches on the device
+//! Targets and side inputs may lie in buffers of the device: a [`DeviceBatch`]. The device then checks every entry, counts what the reduction divides
+//! by, and runs the plan of a group objective; where an entry is out of range it writes no gradient. Nothing is waited for, and a step like the one
+//! before creates no buffer. The report is a few words that are read when they have come, or never.
+//!
+//! ```no_run
+//! use surprisal::{Loss, objective::TalrAuto};
+//! use surprisal_gpu::{Column, DeviceBatch, Dtype, Gradient, Matrix, Pipelines, Workspace, wgpu};
+//!
+//! # fn step(
+//! #     (device, queue): (wgpu::Device, wgpu::Queue), mut encoder: wgpu::CommandEncoder, logits: Matrix<'_>,
+//! #     [targets, cu_seqlens]: [&wgpu::Buffer; 2], rows: u32, sequences: u32,
+//! # ) -> Result<(), surprisal_gpu::Error> {
+//! let pipelines = Pipelines::new(&device, Loss::new(TalrAuto::default()), Dtype::Bf16)?; // once
+//! let workspace = Workspace::new(&device, rows)?; // once
+//!
+//! let batch = DeviceBatch::new(Column::new(targets, 0), rows).ignore_index(-100);
+//! let batch = batch.sequences(Column::new(cu_seqlens, 0), sequences);
+//! let gradient = Gradient::InPlace;
+//! let call = pipelines.forward_backward_with(&mut encoder, logits, &batch, gradient, &workspace)?;
+//! let report = call.report(&device, &mut encoder); // where somebody wants to know
+//! queue.submit([encoder.finish()]);
+//! report.then(|report| println!("{report:?}")); // a later `poll` of the device calls it
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! With a batch on the host, group objectives take three steps in the first way: [`Pipelines::row_stats`], then
 //! [`Loss::token_terms`](surprisal::Loss::token_terms) on the host, then [`Pipelines::logits_grad`]. The second way does so by itself. It
 //! costs a wait, and some 200 bytes a row that cross over.
 //!

@@ -37,7 +37,7 @@ pub enum Error {
     },
     /// A gradient of the weights in 16 bits, while the weights are of f32.
     NarrowWeightGradient,
-    /// The workspace holds less than a chunk of one row, or less than a group pass needs: [`Memory::least`](crate::Memory::least).
+    /// The workspace holds less than a chunk of one row, or less than a group objective needs: [`Memory::least`](crate::Memory::least).
     Workspace {
         /// The part of it.
         part: &'static str,

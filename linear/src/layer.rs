@@ -23,7 +23,7 @@ use crate::workspace::{Memory, Scratch, Workspace};
 ///
 /// # Cost
 /// One product for the loss, one more for each of dH and dW, over the rows that are not ignored: those are gathered before the first product.
-/// Objectives with a group pass compute logits twice if they do not fit into one chunk: statistics of all rows come before the first gradient.
+/// Group objectives compute logits twice if they do not fit into one chunk: statistics of all rows come before the first gradient.
 ///
 /// # Accuracy
 /// Logits are sums in f32, whatever the types of H and W, and never rounded to 16 bits; what follows has the accuracy of [`Loss`]. Sums over the

@@ -62,7 +62,7 @@ impl<O: Objective> Pass<'_, '_, '_, O> {
         })
     }
 
-    /// All stages of an objective with a group pass: statistics of every chunk, the terms, then every chunk again.
+    /// All stages of a group objective: statistics of every chunk, the terms, then every chunk again.
     pub(crate) fn grouped(
         &mut self,
         gradients: Option<Gradients<'_>>,

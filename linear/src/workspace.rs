@@ -157,7 +157,7 @@ impl<'a> Workspace<'a> {
         Self { scratch, ..Self::default() }
     }
 
-    /// An entry a row of the batch, which objectives with a group pass need.
+    /// An entry a row of the batch, which group objectives need.
     #[must_use]
     pub fn group(
         mut self,

@@ -1,4 +1,4 @@
-//! `Loss` composes the three stages: statistics, objective, gradient. In one pass over the logits, unless the objective has a group pass.
+//! `Loss` composes the three stages: statistics, objective, gradient. In one pass over the logits, unless the objective is a group objective.
 
 pub(crate) mod context;
 mod extras;
@@ -306,9 +306,9 @@ impl<'a, O: Objective> Loss<'a, O> {
         Ok(())
     }
 
-    /// Stage 2 by itself: the group pass, the denominators and the term of every row, from (merged) statistics.
+    /// Stage 2 by itself: the plan, the denominators and the term of every row, from (merged) statistics.
     ///
-    /// `stats` and `terms` have one entry a row; of the workspace, [`Workspace::scalars`] serves objectives with a group pass, others need none.
+    /// `stats` and `terms` have one entry a row; of the workspace, [`Workspace::scalars`] serves group objectives, others need none.
     ///
     /// # Errors
     /// See [`Loss`].
@@ -355,7 +355,7 @@ impl<'a, O: Objective> Loss<'a, O> {
     /// Counts the denominators of a whole batch once, for calls on ranges of its rows ([`Batch::denominator`]). Looks at every row's target and
     /// weight. `sequence_tokens`, an entry a sequence, is for `MeanSequences` alone.
     ///
-    /// Objectives with a group pass need none: their terms hold it.
+    /// Group objectives need none: their terms hold it.
     ///
     /// # Errors
     /// See [`Loss`]; [`Error::Length`] where `MeanSequences` has not an entry a sequence.

@@ -1,4 +1,4 @@
-//! The passes over a batch's rows: one for per-token objectives, three for those with a group pass.
+//! The passes over a batch's rows: one for per-token objectives, three for group objectives.
 
 use super::context::Context;
 use super::group::GroupPass;
@@ -44,7 +44,7 @@ pub(crate) fn fused<O: Objective>(
     Ok(denominator.finish(rows.each(&scratch, &mut DivisorCursor::new(denominator), &pass)))
 }
 
-/// Statistics of all rows, then the group pass and the terms, then the gradient if there is somewhere to write it.
+/// Statistics of all rows, then the plan and the terms, then the gradient if there is somewhere to write it.
 pub(crate) fn grouped<O: Objective>(
     context: &Context<'_, O>,
     matrix: Matrix<'_>,
@@ -113,7 +113,7 @@ pub(crate) fn terms_with<O: Objective>(
     Ok(report)
 }
 
-/// Stage 2: the group pass, the denominators and every row's term; the objective's weights where they are asked for.
+/// Stage 2: the plan, the denominators and every row's term; the objective's weights where they are asked for.
 pub(crate) fn terms<O: Objective>(
     context: &Context<'_, O>,
     stats: &[RowStats],

@@ -1,4 +1,4 @@
-//! What a caller lends to a call: room between the stages for objectives with a group pass, and rows of f32 that make 16-bit gradients faster.
+//! What a caller lends to a call: room between the stages for group objectives, and rows of f32 that make 16-bit gradients faster.
 
 use crate::error::{Argument, Error, check_len};
 use crate::objective::{Scalars, TokenTerm};
@@ -6,7 +6,7 @@ use crate::stats::RowStats;
 
 /// Memory that a call may use; what it holds afterwards means nothing.
 ///
-/// Objectives with a group pass need [`Workspace::stats`], [`Workspace::terms`] and [`Workspace::scalars`], an entry a row each; per-token ones
+/// Group objectives need [`Workspace::stats`], [`Workspace::terms`] and [`Workspace::scalars`], an entry a row each; per-token ones
 /// leave them alone. Any call may be lent [`Workspace::scratch`]. `OwnedWorkspace` (feature `alloc`) allocates it all.
 ///
 /// ```
@@ -71,7 +71,7 @@ impl<'a> Workspace<'a> {
         self
     }
 
-    /// Scalars of the group pass, an entry a row.
+    /// Scalars of the plan, an entry a row.
     #[must_use]
     pub fn scalars(mut self, scalars: &'a mut [Scalars]) -> Self {
         self.scalars = scalars;
@@ -100,7 +100,7 @@ impl<'a> Workspace<'a> {
         self
     }
 
-    /// Checks what a call with or without a group pass needs.
+    /// Checks what a call of a group objective or not needs.
     pub(crate) fn check(&self, rows: usize, vocab: usize, grouped: bool) -> Result<(), Error> {
         match self.scratch.len() {
             len if len > 0 && len < vocab => check_len(Argument::Scratch, len, vocab)?,
