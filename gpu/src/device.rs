@@ -36,8 +36,7 @@ fn rank(device: wgpu::DeviceType) -> u8 {
     }
 }
 
-fn name_of(adapter: &wgpu::Adapter) -> AdapterName {
-    let info = adapter.get_info();
+fn name_of(info: wgpu::AdapterInfo) -> AdapterName {
     let is_software = info.device_type == wgpu::DeviceType::Cpu;
     AdapterName { name: info.name, backend: info.backend.to_string(), is_software }
 }
@@ -70,7 +69,7 @@ impl Gpu {
     /// Every adapter of this machine: GPUs of their own, then those within a processor, then software.
     #[must_use]
     pub fn list() -> Vec<AdapterName> {
-        adapters().iter().map(name_of).collect()
+        adapters().iter().map(|adapter| name_of(adapter.get_info())).collect()
     }
 
     /// The first adapter of [`Gpu::list`].
@@ -96,9 +95,18 @@ impl Gpu {
     /// [`Error::NoAdapter`], [`Error::Device`].
     pub fn open_named(name: &str) -> Result<Self, Error> {
         let wanted = name.to_lowercase();
-        let fits = |adapter: &wgpu::Adapter| name_of(adapter).name.to_lowercase().contains(&wanted);
+        let fits = |adapter: &wgpu::Adapter| {
+            name_of(adapter.get_info()).name.to_lowercase().contains(&wanted)
+        };
         let missing = || Error::NoAdapter(format!("none is called {name}"));
         Self::with_adapter(&adapters().into_iter().find(fits).ok_or_else(missing)?)
+    }
+
+    /// A device that the caller has opened, with its queue.
+    #[must_use]
+    pub fn new(device: &wgpu::Device, queue: &wgpu::Queue) -> Self {
+        let adapter = name_of(device.adapter_info());
+        Self { adapter, device: device.clone(), queue: queue.clone() }
     }
 
     fn with_adapter(adapter: &wgpu::Adapter) -> Result<Self, Error> {
@@ -109,7 +117,7 @@ impl Gpu {
         };
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
             .map_err(|why| Error::Device(why.to_string()))?;
-        Ok(Self { adapter: name_of(adapter), device, queue })
+        Ok(Self { adapter: name_of(adapter.get_info()), device, queue })
     }
 
     /// The adapter.

@@ -106,7 +106,7 @@ impl<O: Objective> Pipelines<'_, O> {
         let mut pass = begin_pass(encoder);
         for (first, end) in parts {
             let (source, logits_start, _) = logits.binding(first, end, ALIGN);
-            let (target, result_start, packets) = result.binding(first, end, ALIGN);
+            let (target, result_start, _) = result.binding(first, end, ALIGN);
             let rows = end - first;
             let params = self.binder.uniform(Params {
                 rows,
@@ -115,7 +115,6 @@ impl<O: Objective> Pipelines<'_, O> {
                 logits_start,
                 result_start,
                 result_stride: result.row_stride,
-                packets,
                 ..call.params
             });
             let mut entries = vec![

@@ -113,17 +113,11 @@ impl Export {
         let logits = words(&placed::<T>(&problem, way, stride as usize));
         let blank = Problem { logits: vec![CANARY; problem.logits.len()], ..problem.clone() };
         let results = words(&placed::<G>(&blank, way, stride as usize));
-        let packets = narrow(if way.destination == Destination::InPlace {
-            logits.len()
-        } else {
-            results.len()
-        }) / 4;
         let splits = way.splits.unwrap_or(1);
         let params = Params {
             rows,
             vocab,
             splits,
-            packets,
             logits_start: way.offset,
             logits_stride: stride,
             result_start: way.offset,

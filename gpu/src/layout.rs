@@ -28,7 +28,6 @@ pub(crate) struct Params {
     pub(crate) class_weights: u32,
     pub(crate) extras_scale: u32,
     pub(crate) moments: u32,
-    pub(crate) packets: u32,
     pub(crate) logit_scale: f32,
     pub(crate) softcap: f32,
     pub(crate) spread: f32,
@@ -239,7 +238,9 @@ mod tests {
     use naga::{ArraySize, Expression, Handle, Literal, Module, ScalarKind, TypeInner};
 
     use super::*;
-    use crate::shader::{BIAS, Destination, PRODUCT, ROWS, TYPES, shader_source};
+    use crate::shader::{
+        BIAS, Destination, PRODUCT, ROWS, TYPES, batch_shader_source, shader_source,
+    };
 
     /// A struct's size, and of every member the name, the offset and the type.
     type Layout = (usize, Vec<(String, usize, String)>);
@@ -276,6 +277,7 @@ mod tests {
                 ScalarKind::Float => "f32".to_owned(),
                 kind => panic!("{kind:?}"),
             },
+            TypeInner::Atomic(_) => "u32".to_owned(),
             TypeInner::Array { base, size: ArraySize::Constant(len), .. } => {
                 format!("[{}; {len}]", type_name(module, base))
             }
@@ -319,7 +321,6 @@ mod tests {
                 class_weights,
                 extras_scale,
                 moments,
-                packets,
                 logit_scale,
                 softcap,
                 spread,
@@ -368,6 +369,83 @@ mod tests {
         ] {
             assert_eq!(in_shader(&module, name), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn what_a_batch_is_told_and_leaves_lies_as_in_the_shaders() {
+        let batch = parse_str(&batch_shader_source()).unwrap();
+        let objective = surprisal::objective::TalrAuto::default();
+        let plan = parse_str(&shader_source(&objective, Destination::Separate)).unwrap();
+        for (module, (name, expected)) in [
+            (
+                &batch,
+                layout!(BatchParams {
+                    rows,
+                    start,
+                    words,
+                    field,
+                    rule,
+                    slot,
+                    vocab,
+                    ignore_low,
+                    ignore_high,
+                    ignores,
+                    has_class_weights,
+                    sequences,
+                    pairs,
+                    pairs_start,
+                    selection,
+                    step,
+                    reduction,
+                    grouped,
+                    reduction_by,
+                    grad_scale,
+                    zero,
+                }),
+            ),
+            (
+                &batch,
+                layout!(Totals {
+                    refused,
+                    factor,
+                    divisor,
+                    loss,
+                    tokens,
+                    correct,
+                    invalid,
+                    infinite,
+                    tau,
+                    sequences,
+                    loss_sum,
+                    nll_sum,
+                    weight_sum,
+                    scaled,
+                    bad,
+                }),
+            ),
+            (
+                &plan,
+                layout!(Step {
+                    index,
+                    statistic,
+                    over,
+                    share,
+                    rows,
+                    sequences,
+                    pairs,
+                    sequences_start,
+                    sequences_words,
+                    groups_start,
+                    pairs_start,
+                }),
+            ),
+            (&plan, layout!(Shared { values, tau })),
+        ] {
+            assert_eq!(in_shader(module, name), expected, "{name}");
+        }
+        // The stages see the beginning of the totals.
+        let (_, fields) = in_shader(&plan, "Totals");
+        assert_eq!(fields[..], in_shader(&batch, "Totals").1[..fields.len()]);
     }
 
     #[test]

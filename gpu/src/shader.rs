@@ -17,9 +17,19 @@ pub(crate) const ROWS: &str = include_str!("shader/linear/rows.wgsl");
 pub(crate) const BIAS: &str = include_str!("shader/linear/bias.wgsl");
 
 /// What checks and counts batches of the device, a shader with [`TYPES`].
-const BATCH: &str = include_str!("shader/batch.wgsl");
+const BATCH: [&str; 3] = [
+    include_str!("shader/batch/check.wgsl"),
+    include_str!("shader/batch/select.wgsl"),
+    include_str!("shader/batch/report.wgsl"),
+];
 /// What runs the plan of a group objective, after the stages.
-const PLAN: &str = include_str!("shader/group.wgsl");
+const PLAN: [&str; 5] = [
+    include_str!("shader/plan/tokens.wgsl"),
+    include_str!("shader/plan/units.wgsl"),
+    include_str!("shader/plan/order.wgsl"),
+    include_str!("shader/plan/steps.wgsl"),
+    include_str!("shader/plan/terms.wgsl"),
+];
 
 /// The fixed parts, in the order of the stages.
 const FIXED: [&str; 9] = [
@@ -73,7 +83,7 @@ pub fn shader_literals(objective: &impl Objective) -> [f32; MOST_LITERALS] {
 /// The WGSL of what checks and counts batches in buffers of the device, the same for all losses.
 #[must_use]
 pub fn batch_shader_source() -> String {
-    [TYPES, BATCH].concat()
+    [&[TYPES], &BATCH[..]].concat().join("\n")
 }
 
 /// Binding of the objective's numbers.
@@ -96,13 +106,9 @@ impl Generated {
     }
 
     pub(crate) fn source(&self, destination: Destination) -> String {
-        let mut source = FIXED.join("\n");
-        let plan = if self.has_plan { PLAN } else { "" };
-        for part in [destination.bindings(), &self.objective, &ARITHMETIC, plan] {
-            source.push('\n');
-            source.push_str(part);
-        }
-        source
+        let plan: &[&str] = if self.has_plan { &PLAN } else { &[] };
+        let own = [destination.bindings(), &self.objective, &ARITHMETIC];
+        [&FIXED[..], &own, plan].concat().join("\n")
     }
 }
 

@@ -51,7 +51,6 @@ struct Params {
     extras_scale: u32,
     // Whether entropy and sum of squares are asked for.
     moments: u32,
-    packets: u32,
     logit_scale: f32,
     // 0 for none.
     softcap: f32,
