@@ -21,7 +21,8 @@ fn nothing() -> Sums {
 }
 
 fn added(sum: vec2<f32>, x: f32) -> vec2<f32> {
-    let total = kept(sum.x + x);
+    // Sums of huge losses end at the largest number, as the losses do.
+    let total = kept(clamp(sum.x + x, LOWEST, LARGEST));
     let part = kept(total - sum.x);
     return vec2<f32>(total, sum.y + ((sum.x - kept(total - part)) + (x - part)));
 }
@@ -112,14 +113,19 @@ fn with_row(before: Sums, row: u32) -> Sums {
     }
     let loss = output(row, LOSS);
     let nll = output(row, NLL);
-    sums.loss = added(sums.loss, loss);
-    sums.nll = added(sums.nll, nll);
-    sums.infinite |= select(0u, 8u, row_outputs[row * OUTPUT_WORDS + STATE] == INVALID);
-    sums.scaled = added(sums.scaled, loss * input(row, SCALE));
+    // What is infinite is told by a flag: it stands for too large a number here.
     if row_outputs[row * OUTPUT_WORDS + INFINITE] != 0u {
         sums.infinite |= select(1u, 2u, loss < 0.0);
+    } else {
+        sums.loss = added(sums.loss, loss);
+        sums.scaled = added(sums.scaled, loss * input(row, SCALE));
     }
-    sums.infinite |= select(0u, 4u, nll > 1.0e30);
+    if nll > 1.0e30 {
+        sums.infinite |= 4u;
+    } else {
+        sums.nll = added(sums.nll, nll);
+    }
+    sums.infinite |= select(0u, 8u, row_outputs[row * OUTPUT_WORDS + STATE] == INVALID);
     sums.correct += select(0u, 1u, output(row, TARGET_LOGIT) == output(row, MAX));
     return sums;
 }
