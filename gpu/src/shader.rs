@@ -16,14 +16,19 @@ pub(crate) const PRODUCT: &str = include_str!("shader/linear/product.wgsl");
 pub(crate) const ROWS: &str = include_str!("shader/linear/rows.wgsl");
 pub(crate) const BIAS: &str = include_str!("shader/linear/bias.wgsl");
 
+/// Compensated sums, for shaders of batches and of plans.
+const SUMS: &str = include_str!("shader/sums.wgsl");
+
 /// What checks and counts batches of the device, a shader with [`TYPES`].
-const BATCH: [&str; 3] = [
+const BATCH: [&str; 4] = [
+    SUMS,
     include_str!("shader/batch/check.wgsl"),
     include_str!("shader/batch/select.wgsl"),
     include_str!("shader/batch/report.wgsl"),
 ];
 /// What runs the plan of a group objective, after the stages.
-const PLAN: [&str; 5] = [
+const PLAN: [&str; 6] = [
+    SUMS,
     include_str!("shader/plan/tokens.wgsl"),
     include_str!("shader/plan/units.wgsl"),
     include_str!("shader/plan/order.wgsl"),

@@ -173,7 +173,6 @@ impl Preparation<'_> {
             self.column(pass, &prepare.values, params, (column, rows), argument, &[]);
         }
         if let Some((column, count)) = batch.sequences {
-            let params = BatchParams { rows: batch.rows, ..params };
             let offsets = (column, u64::from(count) + 1);
             let name = Argument::Sequences;
             self.column(pass, &prepare.check_sequences, params, offsets, name, &[]);

@@ -20,13 +20,6 @@ fn nothing() -> Sums {
     return Sums(zero, zero, zero, zero, 0u, 0u, 0u, 0u, 0u);
 }
 
-fn added(sum: vec2<f32>, x: f32) -> vec2<f32> {
-    // Sums of huge losses end at the largest number, as the losses do.
-    let total = kept(clamp(sum.x + x, LOWEST, LARGEST));
-    let part = kept(total - sum.x);
-    return vec2<f32>(total, sum.y + ((sum.x - kept(total - part)) + (x - part)));
-}
-
 // The upper half of a number's digits.
 fn upper(x: f32) -> f32 {
     return bitcast<f32>(bitcast<u32>(x) & 0xfffff000u);
@@ -36,12 +29,7 @@ fn upper(x: f32) -> f32 {
 fn with_product(sum: vec2<f32>, a: f32, b: f32) -> vec2<f32> {
     let x = upper(a);
     let y = upper(b);
-    return added(added(added(added(sum, x * y), x * (b - y)), (a - x) * y), (a - x) * (b - y));
-}
-
-fn both(a: vec2<f32>, b: vec2<f32>) -> vec2<f32> {
-    let sum = added(a, b.x);
-    return vec2<f32>(sum.x, sum.y + b.y);
+    return plus(plus(plus(plus(sum, x * y), x * (b - y)), (a - x) * y), (a - x) * (b - y));
 }
 
 var<workgroup> lanes: array<Sums, GROUP>;
@@ -55,10 +43,10 @@ fn reduce(sums: Sums, local: u32) {
             let a = lanes[local];
             let b = lanes[local + width];
             lanes[local] = Sums(
-                both(a.loss, b.loss),
-                both(a.nll, b.nll),
-                both(a.weight, b.weight),
-                both(a.scaled, b.scaled),
+                together(a.loss, b.loss),
+                together(a.nll, b.nll),
+                together(a.weight, b.weight),
+                together(a.scaled, b.scaled),
                 a.tokens + b.tokens,
                 a.correct + b.correct,
                 max(a.first, b.first),
@@ -117,13 +105,13 @@ fn with_row(before: Sums, row: u32) -> Sums {
     if row_outputs[row * OUTPUT_WORDS + INFINITE] != 0u {
         sums.infinite |= select(1u, 2u, loss < 0.0);
     } else {
-        sums.loss = added(sums.loss, loss);
-        sums.scaled = added(sums.scaled, loss * input(row, SCALE));
+        sums.loss = plus(sums.loss, loss);
+        sums.scaled = plus(sums.scaled, loss * input(row, SCALE));
     }
     if nll > 1.0e30 {
         sums.infinite |= 4u;
     } else {
-        sums.nll = added(sums.nll, nll);
+        sums.nll = plus(sums.nll, nll);
     }
     sums.infinite |= select(0u, 8u, row_outputs[row * OUTPUT_WORDS + STATE] == INVALID);
     sums.correct += select(0u, 1u, output(row, TARGET_LOGIT) == output(row, MAX));

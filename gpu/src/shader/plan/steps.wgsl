@@ -9,12 +9,6 @@ struct Gathered {
 
 var<workgroup> gathered: array<Gathered, GROUP>;
 
-fn plus(sum: vec2<f32>, x: f32) -> vec2<f32> {
-    let total = kept(sum.x + x);
-    let part = kept(total - sum.x);
-    return vec2<f32>(total, sum.y + ((sum.x - kept(total - part)) + (x - part)));
-}
-
 // What all lanes gathered, for each of them.
 fn gather(mine: Gathered, local: u32) -> Gathered {
     gathered[local] = mine;
@@ -23,8 +17,7 @@ fn gather(mine: Gathered, local: u32) -> Gathered {
         if local < width {
             let a = gathered[local];
             let b = gathered[local + width];
-            let sum = plus(a.sum, b.sum.x) + vec2<f32>(0.0, b.sum.y);
-            gathered[local] = Gathered(sum, max(a.largest, b.largest), a.count + b.count, a.unknown | b.unknown);
+            gathered[local] = Gathered(together(a.sum, b.sum), max(a.largest, b.largest), a.count + b.count, a.unknown | b.unknown);
         }
         workgroupBarrier();
     }
