@@ -1,4 +1,5 @@
-//! What recording a step costs the host: the median of many calls on an idle device, whose commands are dropped.
+//! What a step costs the host: the median of many calls on an idle device. Most commands are dropped when they are finished; of some the submission
+//! is timed too.
 //!
 //! ```text
 //! cargo run --release -p surprisal-gpu --example host_time -- 4096 1024
@@ -31,12 +32,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         let pipelines = Pipelines::new(device, Loss::new(objective), Dtype::F32)?;
         let batch = DeviceBatch::new(Column::of_i64(&on_device, 0), rows);
         let batch = batch.sequences(Column::new(&offsets, 0), 2);
-        let (record, submit) = median(&gpu, |encoder| {
+        let [record, finish, submit] = median(&gpu, |encoder| {
             let gradient = Gradient::InPlace;
             pipelines.forward_backward_with(encoder, matrix, &batch, gradient, &workspace).map(drop)
         })?;
         println!(
-            "{:12} batch on the device: {record:.1} us, to submit {submit:.1}",
+            "{:12} batch on the device: {record:.1} us, to finish {finish:.1}, to submit {submit:.1}",
             objective.name()
         );
         let batch = Batch::new(&targets);
@@ -44,9 +45,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             pipelines.forward_backward(encoder, matrix, &batch, Gradient::InPlace).map(drop)
         };
         match median(&gpu, on_host) {
-            Ok((record, submit)) => {
+            Ok([record, finish, submit]) => {
                 println!(
-                    "{:12} batch on the host:   {record:.1} us, to submit {submit:.1}",
+                    "{:12} batch on the host:   {record:.1} us, to finish {finish:.1}, to submit {submit:.1}",
                     objective.name()
                 );
             }
@@ -56,21 +57,24 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Microseconds of recording and of submitting.
+/// Microseconds of recording, of finishing the encoder, and of submitting.
 fn median(
     gpu: &Gpu,
     record: impl Fn(&mut wgpu::CommandEncoder) -> Result<(), surprisal_gpu::Error>,
-) -> Result<(f64, f64), Box<dyn Error>> {
-    let (mut recording, mut submitting) = (Vec::new(), Vec::new());
+) -> Result<[f64; 3], Box<dyn Error>> {
+    let (mut recording, mut finishing, mut submitting) = (Vec::new(), Vec::new(), Vec::new());
     for call in 0..CALLS {
         let mut encoder =
             gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         let start = Instant::now();
         record(&mut encoder)?;
         recording.push(start.elapsed());
+        let start = Instant::now();
+        let commands = encoder.finish();
+        finishing.push(start.elapsed());
         if call % 20 == 0 {
             let start = Instant::now();
-            gpu.queue().submit([encoder.finish()]);
+            gpu.queue().submit([commands]);
             submitting.push(start.elapsed());
             gpu.device().poll(wgpu::PollType::wait_indefinitely())?;
         }
@@ -79,5 +83,5 @@ fn median(
         times.sort();
         times[times.len() / 2].as_secs_f64() * 1e6
     };
-    Ok((middle(recording), middle(submitting)))
+    Ok([recording, finishing, submitting].map(middle))
 }

@@ -129,23 +129,3 @@ fn filled(device: &wgpu::Device, contents: &[u8], usage: wgpu::BufferUsages) -> 
         usage,
     })
 }
-
-pub(crate) fn begin_pass(encoder: &mut wgpu::CommandEncoder) -> wgpu::ComputePass<'_> {
-    encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-        label: Some("surprisal"),
-        timestamp_writes: None,
-    })
-}
-
-/// Dispatches so many workgroups, in as many dimensions as that takes.
-pub(crate) fn dispatch(
-    pass: &mut wgpu::ComputePass<'_>,
-    pipeline: &wgpu::ComputePipeline,
-    group: &wgpu::BindGroup,
-    groups: u32,
-) {
-    let x = groups.min(MOST_GROUPS);
-    pass.set_pipeline(pipeline);
-    pass.set_bind_group(0, group, &[]);
-    pass.dispatch_workgroups(x, groups.div_ceil(x.max(1)), 1);
-}

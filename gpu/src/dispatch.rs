@@ -2,42 +2,41 @@
 
 use surprisal::objective::Objective;
 
-use crate::binder::{ALIGN, GROUP, begin_pass, dispatch};
+use crate::binder::{ALIGN, GROUP};
 use crate::call::Call;
 use crate::error::Error;
 use crate::layout::Params;
 use crate::matrix::Matrix;
 use crate::pipelines::Pipelines;
 use crate::record::Gradient;
+use crate::recorder::Recorder;
 use crate::shader::{Destination, LITERALS};
 
 impl<O: Objective> Pipelines<'_, O> {
     /// Records stage 1 of logits whose rows are those of the call from `at` on.
     pub(crate) fn record_stats(
         &self,
-        encoder: &mut wgpu::CommandEncoder,
+        recorder: &mut Recorder<'_>,
         logits: Matrix<'_>,
         call: &Call,
         at: u32,
     ) -> Result<(), Error> {
         let parts = self.binder.parts(&[&logits])?;
         let (pipeline, lanes) = self.kernel("row_stats", Destination::Separate, &call.params);
-        let mut pass = begin_pass(encoder);
         for (first, end) in parts {
             let (binding, start, _) = logits.binding(first, end, ALIGN);
             let (rows, first_row) = (end - first, at + first);
             let params = Params { rows, first_row, logits_start: start, ..call.params };
-            let group = self.binder.group(
-                &pipeline,
-                &[
-                    (0, self.binder.uniform(params).as_entire_binding()),
-                    (1, wgpu::BindingResource::Buffer(binding)),
-                    (3, call.inputs.as_entire_binding()),
-                    (4, call.parts.as_entire_binding()),
-                    (6, self.class_weights.as_entire_binding()),
-                ],
-            );
-            dispatch(&mut pass, &pipeline, &group, (rows * params.splits).div_ceil(GROUP / lanes));
+            let groups = (rows * params.splits).div_ceil(GROUP / lanes);
+            let uniform = recorder.uniform(params);
+            let bindings = [
+                (0, uniform.as_entire_binding()),
+                (1, wgpu::BindingResource::Buffer(binding)),
+                (3, call.inputs.as_entire_binding()),
+                (4, call.parts.as_entire_binding()),
+                (6, self.class_weights.as_entire_binding()),
+            ];
+            recorder.run(&pipeline, &bindings, groups);
         }
         Ok(())
     }
@@ -45,7 +44,7 @@ impl<O: Objective> Pipelines<'_, O> {
     /// Records stage 2 of so many rows of the call from `at` on.
     pub(crate) fn record_terms(
         &self,
-        encoder: &mut wgpu::CommandEncoder,
+        recorder: &mut Recorder<'_>,
         rows: u32,
         call: &Call,
         at: u32,
@@ -55,24 +54,22 @@ impl<O: Objective> Pipelines<'_, O> {
         }
         let (pipeline, _) = self.kernel("token_terms", Destination::Separate, &call.params);
         let params = Params { rows, first_row: at, ..call.params };
-        let group = self.binder.group(
-            &pipeline,
-            &[
-                (0, self.binder.uniform(params).as_entire_binding()),
-                (3, call.inputs.as_entire_binding()),
-                (4, call.parts.as_entire_binding()),
-                (5, call.outputs.as_entire_binding()),
-                (7, call.totals.as_entire_binding()),
-                (LITERALS, self.literals.as_entire_binding()),
-            ],
-        );
-        dispatch(&mut begin_pass(encoder), &pipeline, &group, rows.div_ceil(GROUP));
+        let uniform = recorder.uniform(params);
+        let bindings = [
+            (0, uniform.as_entire_binding()),
+            (3, call.inputs.as_entire_binding()),
+            (4, call.parts.as_entire_binding()),
+            (5, call.outputs.as_entire_binding()),
+            (7, call.totals.as_entire_binding()),
+            (LITERALS, self.literals.as_entire_binding()),
+        ];
+        recorder.run(&pipeline, &bindings, rows.div_ceil(GROUP));
     }
 
     /// Records all stages of logits whose rows are those of the call from `at` on.
     pub(crate) fn record_all(
         &self,
-        encoder: &mut wgpu::CommandEncoder,
+        recorder: &mut Recorder<'_>,
         logits: Matrix<'_>,
         call: &Call,
         at: u32,
@@ -81,16 +78,16 @@ impl<O: Objective> Pipelines<'_, O> {
         let result = gradient.of(logits);
         let fused = logits.is_cached() && logits.rows_are_apart() && result.rows_are_apart();
         if !fused {
-            self.record_stats(encoder, logits, call, at)?;
-            self.record_terms(encoder, logits.rows, call, at);
+            self.record_stats(recorder, logits, call, at)?;
+            self.record_terms(recorder, logits.rows, call, at);
         }
-        self.record_gradient(encoder, logits, call, at, gradient, fused)
+        self.record_gradient(recorder, logits, call, at, gradient, fused)
     }
 
     /// Records the gradient from what stage 2 has left, or all stages at once.
     pub(crate) fn record_gradient(
         &self,
-        encoder: &mut wgpu::CommandEncoder,
+        recorder: &mut Recorder<'_>,
         logits: Matrix<'_>,
         call: &Call,
         at: u32,
@@ -103,12 +100,11 @@ impl<O: Objective> Pipelines<'_, O> {
             self.kernel(entry_point, gradient.destination(&logits), &call.params);
         let splits = if fused { 1 } else { call.params.splits };
         let parts = self.binder.parts(&[&logits, &result])?;
-        let mut pass = begin_pass(encoder);
         for (first, end) in parts {
             let (source, logits_start, _) = logits.binding(first, end, ALIGN);
             let (target, result_start, _) = result.binding(first, end, ALIGN);
             let rows = end - first;
-            let params = self.binder.uniform(Params {
+            let params = recorder.uniform(Params {
                 rows,
                 first_row: at + first,
                 splits,
@@ -131,8 +127,7 @@ impl<O: Objective> Pipelines<'_, O> {
                 entries.push((3, call.inputs.as_entire_binding()));
                 entries.push((LITERALS, self.literals.as_entire_binding()));
             }
-            let group = self.binder.group(&pipeline, &entries);
-            dispatch(&mut pass, &pipeline, &group, (rows * splits).div_ceil(GROUP / lanes));
+            recorder.run(&pipeline, &entries, (rows * splits).div_ceil(GROUP / lanes));
         }
         Ok(())
     }

@@ -135,6 +135,7 @@ mod linear;
 mod matrix;
 mod pipelines;
 mod record;
+mod recorder;
 mod results;
 mod rows;
 mod shader;

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::layout::Params;
 use crate::matrix::Matrix;
 use crate::pipelines::Pipelines;
+use crate::recorder::Recorder;
 use crate::rows::{Rows, narrow};
 use crate::shader::Destination;
 
@@ -75,7 +76,7 @@ impl<O: Objective> Pipelines<'_, O> {
         self.check_whole(&logits)?;
         self.check_gradient(&logits, &gradient)?;
         let call = self.begin(logits, batch)?;
-        self.record_all(encoder, logits, &call, 0, &gradient)?;
+        self.record_all(&mut self.recorder(encoder), logits, &call, 0, &gradient)?;
         Ok(call)
     }
 
@@ -90,8 +91,10 @@ impl<O: Objective> Pipelines<'_, O> {
         batch: &Batch<'_>,
     ) -> Result<Call, Error> {
         let call = self.begin(logits, batch)?;
-        self.record_stats(encoder, logits, &call, 0)?;
-        self.record_terms(encoder, logits.rows, &call, 0);
+        let mut recorder = self.recorder(encoder);
+        self.record_stats(&mut recorder, logits, &call, 0)?;
+        self.record_terms(&mut recorder, logits.rows, &call, 0);
+        drop(recorder);
         Ok(call)
     }
 
@@ -113,7 +116,7 @@ impl<O: Objective> Pipelines<'_, O> {
         let call = self.begin_with(logits, batch, |plan, params| {
             Rows::from_host(plan, params, stats, terms)
         })?;
-        self.record_gradient(encoder, logits, &call, 0, &gradient, false)
+        self.record_gradient(&mut self.recorder(encoder), logits, &call, 0, &gradient, false)
     }
 
     pub(crate) fn check_whole(&self, logits: &Matrix<'_>) -> Result<(), Error> {
@@ -153,6 +156,10 @@ impl<O: Objective> Pipelines<'_, O> {
             return Err(Error::Buffer { name: "dlogits", message });
         }
         Ok(())
+    }
+
+    pub(crate) fn recorder<'e>(&'e self, encoder: &'e mut wgpu::CommandEncoder) -> Recorder<'e> {
+        Recorder::new(&self.binder, encoder)
     }
 
     fn begin(&self, logits: Matrix<'_>, batch: &Batch<'_>) -> Result<Call, Error> {

@@ -7,7 +7,6 @@ use crate::batch::DeviceBatch;
 use crate::batch::prepare::{Preparation, params_of};
 use crate::batch::report::{DeviceCall, Reading};
 use crate::batch::workspace::Workspace;
-use crate::binder::begin_pass;
 use crate::call::Call;
 use crate::error::Error;
 use crate::matrix::Matrix;
@@ -62,7 +61,6 @@ impl<O: Objective> Pipelines<'_, O> {
         self.binder.parts(&[&logits])?;
         let selection = plan.map(|plan| plan.selection());
         let preparation = Preparation {
-            binder: &self.binder,
             workspace,
             batch,
             class_weights: &self.class_weights,
@@ -77,32 +75,32 @@ impl<O: Objective> Pipelines<'_, O> {
         if plan.is_some() {
             encoder.clear_buffer(&workspace.heads, 0, None);
         }
-        preparation.fill(&mut begin_pass(encoder));
+        let mut recorder = self.recorder(encoder).keeping(&workspace.kept);
+        let recorder = &mut recorder;
+        preparation.fill(recorder);
         match plan {
             None => {
-                preparation.divide(&mut begin_pass(encoder));
+                preparation.divide(recorder);
                 match &gradient {
-                    Some(gradient) => self.record_all(encoder, logits, &call, 0, gradient)?,
+                    Some(gradient) => self.record_all(recorder, logits, &call, 0, gradient)?,
                     None => {
-                        self.record_stats(encoder, logits, &call, 0)?;
-                        self.record_terms(encoder, logits.rows, &call, 0);
+                        self.record_stats(recorder, logits, &call, 0)?;
+                        self.record_terms(recorder, logits.rows, &call, 0);
                     }
                 }
             }
             Some(plan) => {
-                self.record_stats(encoder, logits, &call, 0)?;
-                let mut pass = begin_pass(encoder);
-                self.record_plan(&mut pass, plan, (&call, batch, workspace));
-                preparation.select(&mut pass, plan.selection());
-                preparation.divide(&mut pass);
-                self.record_group_terms(&mut pass, &call, workspace);
-                drop(pass);
+                self.record_stats(recorder, logits, &call, 0)?;
+                self.record_plan(recorder, plan, (&call, batch, workspace));
+                preparation.select(recorder, plan.selection());
+                preparation.divide(recorder);
+                self.record_group_terms(recorder, &call, workspace);
                 if let Some(gradient) = &gradient {
-                    self.record_gradient(encoder, logits, &call, 0, gradient, false)?;
+                    self.record_gradient(recorder, logits, &call, 0, gradient, false)?;
                 }
             }
         }
-        preparation.report(&mut begin_pass(encoder));
+        preparation.report(recorder);
         Ok(DeviceCall::new(call, workspace, reading))
     }
 

@@ -8,8 +8,9 @@ use surprisal::{Argument, Reduction};
 
 use crate::batch::workspace::Workspace;
 use crate::batch::{Column, DeviceBatch, Value};
-use crate::binder::{ALIGN, Binder, GROUP, dispatch};
+use crate::binder::{ALIGN, Binder, GROUP};
 use crate::layout::{BatchParams, Part, RowInput, RowOutput, SLOTS};
+use crate::recorder::{Binding, Recorder};
 use crate::rows::narrow;
 use crate::shader::batch_shader_source;
 
@@ -59,7 +60,6 @@ impl Prepare {
 /// A call's batch with what its kernels are given.
 #[derive(Clone, Copy)]
 pub(crate) struct Preparation<'c> {
-    pub(crate) binder: &'c Binder,
     pub(crate) workspace: &'c Workspace,
     pub(crate) batch: &'c DeviceBatch<'c>,
     pub(crate) class_weights: &'c wgpu::Buffer,
@@ -161,53 +161,53 @@ pub(crate) fn params_of(
 
 impl Preparation<'_> {
     /// Checks the batch and fills the rows' inputs.
-    pub(crate) fn fill(&self, pass: &mut wgpu::ComputePass<'_>) {
+    pub(crate) fn fill(&self, recorder: &mut Recorder<'_>) {
         let Self { batch, workspace, params, .. } = *self;
         let prepare = &workspace.prepare;
         let rows = u64::from(batch.rows);
         let weights = (CLASS_WEIGHTS, self.class_weights.as_entire_binding());
         let targets = (batch.targets, rows);
-        self.column(pass, &prepare.targets, params, targets, Argument::Targets, &[weights]);
+        self.column(recorder, &prepare.targets, params, targets, Argument::Targets, &[weights]);
         for (argument, column, rule, value) in batch.values(self.inputs) {
             let params = BatchParams { rule: rule as u32, field: field(value), ..params };
-            self.column(pass, &prepare.values, params, (column, rows), argument, &[]);
+            self.column(recorder, &prepare.values, params, (column, rows), argument, &[]);
         }
         if let Some((column, count)) = batch.sequences {
             let offsets = (column, u64::from(count) + 1);
             let name = Argument::Sequences;
-            self.column(pass, &prepare.check_sequences, params, offsets, name, &[]);
+            self.column(recorder, &prepare.check_sequences, params, offsets, name, &[]);
         }
         if let Some(column) = batch.groups {
             let ids = (column, rows);
-            self.column(pass, &prepare.check_groups, params, ids, Argument::Groups, &[]);
+            self.column(recorder, &prepare.check_groups, params, ids, Argument::Groups, &[]);
         }
         if let Some((column, count)) = batch.pairs.filter(|&(_, count)| count > 0) {
             let (binding, start) = window(&column, 2 * u64::from(count));
             let slot = slot(Argument::Pairs);
             let params = BatchParams { pairs_start: start, slot, ..params };
-            self.run(pass, &prepare.check_pairs, params, count, &[(PAIRS, binding)]);
+            self.run(recorder, &prepare.check_pairs, params, count, &[(PAIRS, binding)]);
         }
     }
 
     /// Runs a kernel over the entries of a column.
     fn column(
         &self,
-        pass: &mut wgpu::ComputePass<'_>,
+        recorder: &mut Recorder<'_>,
         pipeline: &wgpu::ComputePipeline,
         params: BatchParams,
         (column, entries): (Column<'_>, u64),
         argument: Argument,
-        more: &[(u32, wgpu::BindingResource<'_>)],
+        more: &[Binding<'_>],
     ) {
         let (binding, start) = window(&column, entries);
         let params = BatchParams { start, words: column.words, slot: slot(argument), ..params };
         let bindings = [&[(ENTRIES, binding)], more].concat();
         let entries = u32::try_from(entries).unwrap_or(u32::MAX);
-        self.run(pass, pipeline, params, entries, &bindings);
+        self.run(recorder, pipeline, params, entries, &bindings);
     }
 
     /// Drops the tokens that take no part.
-    pub(crate) fn select(&self, pass: &mut wgpu::ComputePass<'_>, selection: Selection) {
+    pub(crate) fn select(&self, recorder: &mut Recorder<'_>, selection: Selection) {
         let Self { batch, workspace, params, .. } = *self;
         match selection {
             Selection::Kept | Selection::Paired => {
@@ -219,11 +219,11 @@ impl Preparation<'_> {
                 let (binding, pairs_start) = window(&flags, count);
                 let params = BatchParams { pairs_start, ..params };
                 let pipeline = &workspace.prepare.select_sequences;
-                self.sequences(pass, pipeline, params, &[(PAIRS, binding)]);
+                self.sequences(recorder, pipeline, params, &[(PAIRS, binding)]);
             }
             Selection::Step(_) => {
                 let tokens = (TOKENS, workspace.tokens.as_entire_binding());
-                self.run(pass, &workspace.prepare.select_tokens, params, batch.rows, &[tokens]);
+                self.run(recorder, &workspace.prepare.select_tokens, params, batch.rows, &[tokens]);
             }
             _ => {}
         }
@@ -232,45 +232,45 @@ impl Preparation<'_> {
     /// Runs a kernel over the sequences.
     fn sequences(
         &self,
-        pass: &mut wgpu::ComputePass<'_>,
+        recorder: &mut Recorder<'_>,
         pipeline: &wgpu::ComputePipeline,
         params: BatchParams,
-        more: &[(u32, wgpu::BindingResource<'_>)],
+        more: &[Binding<'_>],
     ) {
         if let Some((column, count)) = self.batch.sequences {
             let (binding, start) = window(&column, u64::from(count) + 1);
             let params = BatchParams { start, words: column.words, ..params };
             let bindings = [&[(ENTRIES, binding)], more].concat();
-            self.run(pass, pipeline, params, count, &bindings);
+            self.run(recorder, pipeline, params, count, &bindings);
         }
     }
 
     /// Counts the tokens that take part, and what losses are divided by.
-    pub(crate) fn divide(&self, pass: &mut wgpu::ComputePass<'_>) {
+    pub(crate) fn divide(&self, recorder: &mut Recorder<'_>) {
         let prepare = &self.workspace.prepare;
         if self.params.reduction == 4 {
-            self.sequences(pass, &prepare.share_sequences, self.params, &[]);
+            self.sequences(recorder, &prepare.share_sequences, self.params, &[]);
         }
-        self.run(pass, &prepare.divide, self.params, 1, &[]);
+        self.run(recorder, &prepare.divide, self.params, 1, &[]);
     }
 
     /// Adds up what the rows have left.
-    pub(crate) fn report(&self, pass: &mut wgpu::ComputePass<'_>) {
+    pub(crate) fn report(&self, recorder: &mut Recorder<'_>) {
         let outputs = (OUTPUTS, self.workspace.outputs.as_entire_binding());
         let tokens = (TOKENS, self.workspace.tokens.as_entire_binding());
-        self.run(pass, &self.workspace.prepare.report, self.params, 1, &[outputs, tokens]);
+        self.run(recorder, &self.workspace.prepare.report, self.params, 1, &[outputs, tokens]);
     }
 
     fn run(
         &self,
-        pass: &mut wgpu::ComputePass<'_>,
+        recorder: &mut Recorder<'_>,
         pipeline: &wgpu::ComputePipeline,
         params: BatchParams,
         invocations: u32,
-        more: &[(u32, wgpu::BindingResource<'_>)],
+        more: &[Binding<'_>],
     ) {
-        let Self { binder, workspace, .. } = self;
-        let uniform = binder.uniform(params);
+        let workspace = self.workspace;
+        let uniform = recorder.uniform(params);
         let own = [
             (0, uniform.as_entire_binding()),
             (INPUTS, workspace.inputs.as_entire_binding()),
@@ -286,8 +286,7 @@ impl Preparation<'_> {
         };
         let own = own.into_iter().filter(|&(binding, _)| used(binding));
         let bindings: Vec<_> = own.chain(more.iter().cloned()).collect();
-        let group = binder.group(pipeline, &bindings);
-        dispatch(pass, pipeline, &group, invocations.div_ceil(GROUP));
+        recorder.run(pipeline, &bindings, invocations.div_ceil(GROUP));
     }
 }
 

@@ -7,14 +7,15 @@ use crate::binder::Binder;
 use crate::error::Error;
 use crate::layout::{Part, RowInput, RowOutput, Shared, Totals};
 use crate::record::BUSY;
+use crate::recorder::Kept;
 
 /// Buffers that have been read and wait to be used again.
 pub(crate) type Staging = Arc<Mutex<Vec<wgpu::Buffer>>>;
 
 /// Memory of a device for calls on batches of up to so many rows, and the kernels that check and count those batches: for all losses.
 ///
-/// One call at a time: what a second call records runs after the first one, and replaces what it left. A step that is like an earlier one creates no
-/// buffer.
+/// One call at a time: what a second call records runs after the first one, and replaces what it left. A step like the one before it creates no buffer
+/// and binds none anew; for that, the buffers of the latest call stay alive.
 #[derive(Clone, Debug)]
 pub struct Workspace {
     pub(crate) rows: u32,
@@ -26,6 +27,7 @@ pub struct Workspace {
     pub(crate) totals: wgpu::Buffer,
     pub(crate) staging: Staging,
     pub(crate) prepare: Prepare,
+    pub(crate) kept: Kept,
 }
 
 impl Workspace {
@@ -63,6 +65,7 @@ impl Workspace {
             totals: buffer(1, size_of::<Totals>())?,
             staging: Staging::default(),
             prepare: Prepare::new(&Binder::new(device)),
+            kept: Kept::default(),
         })
     }
 

@@ -2,10 +2,11 @@
 
 use wgpu::BindingResource;
 
-use crate::binder::{ALIGN, Binder, GROUP, begin_pass, dispatch};
+use crate::binder::{ALIGN, Binder, GROUP};
 use crate::error::Error;
 use crate::layout::{BiasParams, RowsParams};
 use crate::matrix::Matrix;
+use crate::recorder::Recorder;
 use crate::shader::{BIAS, ROWS, TYPES};
 
 /// The kernels. Their bindings are the same: uniforms, slots if any, what is read, what is written.
@@ -109,7 +110,7 @@ fn each_part(
 ) -> Result<(), Error> {
     let parts = binder.parts(&[&matrix])?;
     let (of_scratch, ..) = scratch.binding(0, scratch.rows, ALIGN);
-    let mut pass = begin_pass(encoder);
+    let mut recorder = Recorder::new(binder, encoder);
     for (first, end) in parts {
         let (of_matrix, start, packets) = matrix.binding(first, end, ALIGN);
         let params = RowsParams {
@@ -123,16 +124,14 @@ fn each_part(
             words: packets * 4,
             pitch: scratch.row_stride,
         };
-        let group = binder.group(
-            pipeline,
-            &[
-                (0, binder.uniform(params).as_entire_binding()),
-                (1, slots.as_entire_binding()),
-                (places[0], BindingResource::Buffer(of_matrix)),
-                (places[1], BindingResource::Buffer(of_scratch.clone())),
-            ],
-        );
-        dispatch(&mut pass, pipeline, &group, invocations(&params).div_ceil(GROUP));
+        let uniform = recorder.uniform(params);
+        let bindings = [
+            (0, uniform.as_entire_binding()),
+            (1, slots.as_entire_binding()),
+            (places[0], BindingResource::Buffer(of_matrix)),
+            (places[1], BindingResource::Buffer(of_scratch.clone())),
+        ];
+        recorder.run(pipeline, &bindings, invocations(&params).div_ceil(GROUP));
     }
     Ok(())
 }
@@ -148,7 +147,7 @@ fn with_bias(
 ) -> Result<(), Error> {
     let parts = binder.parts(&[&logits])?;
     let (of_bias, bias_start, _) = bias.binding(0, 1, ALIGN);
-    let mut pass = begin_pass(encoder);
+    let mut recorder = Recorder::new(binder, encoder);
     for (first, end) in parts {
         let (of_logits, start, _) = logits.binding(first, end, ALIGN);
         let params = BiasParams {
@@ -158,15 +157,13 @@ fn with_bias(
             stride: logits.row_stride,
             bias_start,
         };
-        let group = binder.group(
-            pipeline,
-            &[
-                (0, binder.uniform(params).as_entire_binding()),
-                (places[0], BindingResource::Buffer(of_bias.clone())),
-                (places[1], BindingResource::Buffer(of_logits)),
-            ],
-        );
-        dispatch(&mut pass, pipeline, &group, invocations(&params).div_ceil(GROUP));
+        let uniform = recorder.uniform(params);
+        let bindings = [
+            (0, uniform.as_entire_binding()),
+            (places[0], BindingResource::Buffer(of_bias.clone())),
+            (places[1], BindingResource::Buffer(of_logits)),
+        ];
+        recorder.run(pipeline, &bindings, invocations(&params).div_ceil(GROUP));
     }
     Ok(())
 }

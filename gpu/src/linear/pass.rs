@@ -59,8 +59,9 @@ impl<'c, 'a, 'l, O: Objective> Pass<'c, 'a, 'l, O> {
         let loss = &self.layer.pipelines.loss;
         for chunk in self.chunks.iter().filter(|chunk| chunk.len() > 0) {
             let (logits, at) = (self.logits(encoder, chunk)?, chunk.active.start);
-            loss.record_stats(encoder, logits, &self.call, at)?;
-            loss.record_terms(encoder, logits.rows, &self.call, at);
+            let mut recorder = loss.recorder(encoder);
+            loss.record_stats(&mut recorder, logits, &self.call, at)?;
+            loss.record_terms(&mut recorder, logits.rows, &self.call, at);
         }
         Ok(self.call)
     }
@@ -73,7 +74,7 @@ impl<'c, 'a, 'l, O: Objective> Pass<'c, 'a, 'l, O> {
     ) -> Result<Call, Error> {
         let loss = &self.layer.pipelines.loss;
         self.backward(encoder, gradients, |encoder, logits, at| {
-            loss.record_all(encoder, logits, &self.call, at, &Gradient::InPlace)
+            loss.record_all(&mut loss.recorder(encoder), logits, &self.call, at, &Gradient::InPlace)
         })?;
         Ok(self.call)
     }
@@ -86,7 +87,8 @@ impl<'c, 'a, 'l, O: Objective> Pass<'c, 'a, 'l, O> {
     ) -> Result<(), Error> {
         let loss = &self.layer.pipelines.loss;
         self.backward(encoder, gradients, |encoder, logits, at| {
-            loss.record_gradient(encoder, logits, &self.call, at, &Gradient::InPlace, false)
+            let recorder = &mut loss.recorder(encoder);
+            loss.record_gradient(recorder, logits, &self.call, at, &Gradient::InPlace, false)
         })
     }
 

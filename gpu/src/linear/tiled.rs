@@ -1,8 +1,9 @@
 //! `Tiled`: the product of whoever brings none, on any device.
 
-use crate::binder::{ALIGN, Binder, MOST_GROUPS, begin_pass};
+use crate::binder::{ALIGN, Binder, MOST_GROUPS};
 use crate::layout::ProductParams;
 use crate::linear::gemm::{Gemm, Operand};
+use crate::recorder::Recorder;
 use crate::shader::{PRODUCT, TYPES};
 
 /// Rows and columns that a workgroup makes.
@@ -92,19 +93,19 @@ impl Tiled {
         self.binder.limit = bytes;
     }
 
-    fn record(&self, pass: &mut wgpu::ComputePass<'_>, product: Product<'_>) {
+    fn record(&self, recorder: &mut Recorder<'_>, product: Product<'_>) {
         // A binding begins before its operand, and ends behind it.
         let limit = self.binder.limit.saturating_sub(ALIGN + WORD);
         if let Some(side) = product.too_long(limit) {
             for half in product.halves(side) {
-                self.record(pass, half);
+                self.record(recorder, half);
             }
             return;
         }
         let Product { a, b, c, add } = product;
         let [(of_a, a_start), (of_b, b_start), (of_c, c_start)] =
             [a, b, c].map(|operand| self.binding(operand));
-        let params = self.binder.uniform(ProductParams {
+        let params = recorder.uniform(ProductParams {
             m: c.rows,
             n: c.cols,
             k: a.cols,
@@ -121,18 +122,14 @@ impl Tiled {
             c_row: c.row_stride,
             c_col: c.col_stride,
         });
-        let group = self.binder.group(
-            &self.pipeline,
-            &[
-                (0, params.as_entire_binding()),
-                (1, wgpu::BindingResource::Buffer(of_a)),
-                (2, wgpu::BindingResource::Buffer(of_b)),
-                (3, wgpu::BindingResource::Buffer(of_c)),
-            ],
-        );
-        pass.set_pipeline(&self.pipeline);
-        pass.set_bind_group(0, &group, &[]);
-        pass.dispatch_workgroups(c.cols.div_ceil(TILE), c.rows.div_ceil(TILE), 1);
+        let bindings = [
+            (0, params.as_entire_binding()),
+            (1, wgpu::BindingResource::Buffer(of_a)),
+            (2, wgpu::BindingResource::Buffer(of_b)),
+            (3, wgpu::BindingResource::Buffer(of_c)),
+        ];
+        let tiles = [c.cols.div_ceil(TILE), c.rows.div_ceil(TILE)];
+        recorder.run_on(&self.pipeline, &bindings, tiles);
     }
 
     /// The binding of an operand, and where in it it begins, in elements.
@@ -159,6 +156,9 @@ impl Gemm for Tiled {
         beta: f32,
         c: Operand<'_>,
     ) {
-        self.record(&mut begin_pass(encoder), Product { a, b, c, add: beta != 0.0 });
+        self.record(
+            &mut Recorder::new(&self.binder, encoder),
+            Product { a, b, c, add: beta != 0.0 },
+        );
     }
 }

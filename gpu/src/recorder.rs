@@ -1,0 +1,123 @@
+//! `Recorder`: one compute pass into which all kernels of a call go.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytemuck::Pod;
+
+use crate::binder::{Binder, MOST_GROUPS};
+
+/// A number of the shader, and what is bound to it.
+pub(crate) type Binding<'a> = (u32, wgpu::BindingResource<'a>);
+
+/// The bind groups of the latest call, in its order: a call like it makes none. They keep its buffers alive.
+pub(crate) type Kept = Arc<Mutex<Vec<Group>>>;
+
+/// A bind group, and all that makes it what it is.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pipeline: wgpu::ComputePipeline,
+    bindings: Vec<(u32, wgpu::Buffer, u64, Option<wgpu::BufferSize>)>,
+    group: wgpu::BindGroup,
+}
+
+impl Group {
+    fn new(binder: &Binder, pipeline: &wgpu::ComputePipeline, bindings: &[Binding<'_>]) -> Self {
+        let buffers = bindings.iter().filter_map(|(number, resource)| match resource {
+            wgpu::BindingResource::Buffer(part) => {
+                Some((*number, part.buffer.clone(), part.offset, part.size))
+            }
+            _ => None,
+        });
+        Self {
+            pipeline: pipeline.clone(),
+            bindings: buffers.collect(),
+            group: binder.group(pipeline, bindings),
+        }
+    }
+
+    fn is(&self, pipeline: &wgpu::ComputePipeline, bindings: &[Binding<'_>]) -> bool {
+        let same = |(known, (number, resource)): (&(_, _, _, _), &Binding<'_>)| match resource {
+            wgpu::BindingResource::Buffer(part) => {
+                (known.0, &known.1, known.2, known.3)
+                    == (*number, part.buffer, part.offset, part.size)
+            }
+            _ => false,
+        };
+        self.pipeline == *pipeline
+            && self.bindings.len() == bindings.len()
+            && self.bindings.iter().zip(bindings).all(same)
+    }
+}
+
+/// A compute pass. What one kernel writes, the next one reads: wgpu puts barriers between them.
+pub(crate) struct Recorder<'e> {
+    binder: &'e Binder,
+    pass: wgpu::ComputePass<'e>,
+    kept: Option<MutexGuard<'e, Vec<Group>>>,
+    /// Bind groups that have been used so far.
+    used: usize,
+}
+
+impl<'e> Recorder<'e> {
+    pub(crate) fn new(binder: &'e Binder, encoder: &'e mut wgpu::CommandEncoder) -> Self {
+        let pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+            label: Some("surprisal"),
+            timestamp_writes: None,
+        });
+        Self { binder, pass, kept: None, used: 0 }
+    }
+
+    /// Uses bind groups of the latest call again.
+    pub(crate) fn keeping(mut self, kept: &'e Kept) -> Self {
+        // A thread that panicked leaves what it had.
+        self.kept = Some(kept.lock().unwrap_or_else(PoisonError::into_inner));
+        self
+    }
+
+    pub(crate) fn uniform<P: Pod>(&self, params: P) -> wgpu::Buffer {
+        self.binder.uniform(params)
+    }
+
+    /// Dispatches so many workgroups, in as many dimensions as that takes.
+    pub(crate) fn run(
+        &mut self,
+        pipeline: &wgpu::ComputePipeline,
+        bindings: &[Binding<'_>],
+        groups: u32,
+    ) {
+        let x = groups.min(MOST_GROUPS);
+        self.run_on(pipeline, bindings, [x, groups.div_ceil(x.max(1))]);
+    }
+
+    /// Dispatches workgroups in two dimensions.
+    pub(crate) fn run_on(
+        &mut self,
+        pipeline: &wgpu::ComputePipeline,
+        bindings: &[Binding<'_>],
+        [x, y]: [u32; 2],
+    ) {
+        let Self { binder, pass, kept, used } = self;
+        pass.set_pipeline(pipeline);
+        match kept {
+            None => pass.set_bind_group(0, &binder.group(pipeline, bindings), &[]),
+            Some(kept) => {
+                let known = kept.get(*used).is_some_and(|group| group.is(pipeline, bindings));
+                if !known {
+                    kept.truncate(*used);
+                    kept.push(Group::new(binder, pipeline, bindings));
+                }
+                pass.set_bind_group(0, &kept[*used].group, &[]);
+                *used += 1;
+            }
+        }
+        pass.dispatch_workgroups(x, y, 1);
+    }
+}
+
+impl Drop for Recorder<'_> {
+    fn drop(&mut self) {
+        if let Some(kept) = &mut self.kept {
+            kept.truncate(self.used);
+        }
+    }
+}
