@@ -11,6 +11,7 @@ use crate::reduction::{Denominator, DivisorCursor, Reduction};
 use crate::report::{LossReport, Totals, over};
 use crate::rows::sum_rows;
 use crate::stats::{RowStats, Softmax};
+pub use crate::target::TargetSoftmax;
 
 /// A loss over a batch that has passed all checks; from [`Loss::plan`].
 #[derive(Clone, Copy, Debug)]

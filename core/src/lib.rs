@@ -61,6 +61,7 @@ mod report;
 mod rows;
 mod softmax;
 mod stats;
+mod target;
 
 pub use batch::{Batch, Pair};
 pub use element::Element;

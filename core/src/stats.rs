@@ -5,6 +5,7 @@ use fearless_simd::Level;
 use crate::kernel::TOGETHER;
 use crate::kernel::level::dispatch;
 use crate::math::{exp, ln_and_inverse};
+use crate::target::TargetSoftmax;
 
 /// Statistics of one row (or of a part of one): all that the later stages need of its logits.
 ///
@@ -195,14 +196,21 @@ impl Softmax {
         }
         let (ln_sum, inverse) = ln_and_inverse(others, at_target);
         for (i, row) in rows.iter_mut().enumerate() {
+            let target = TargetSoftmax {
+                distance: distance[i],
+                at_target: at_target[i],
+                others: others[i],
+                ln_sum: ln_sum[i],
+                inverse: inverse[i],
+            };
             *row = Self {
                 stats: row.stats,
                 at_target: at_target[i],
                 ln_sum: ln_sum[i],
                 inverse: inverse[i],
-                nll: ln_sum[i] - distance[i],
-                p: at_target[i] * inverse[i],
-                miss: others[i] * inverse[i],
+                nll: target.nll(),
+                p: target.p(),
+                miss: target.miss(),
             };
         }
     }
@@ -217,6 +225,12 @@ impl Softmax {
         p: f64::NAN,
         miss: f64::NAN,
     };
+
+    pub(crate) fn target(&self) -> TargetSoftmax<f64> {
+        let Self { stats, at_target, ln_sum, inverse, .. } = *self;
+        let distance = stats.target_logit - stats.max;
+        TargetSoftmax { distance, at_target, others: stats.others, ln_sum, inverse }
+    }
 
     pub(crate) fn is_valid(&self) -> bool {
         self.inverse > 0.0
@@ -234,20 +248,17 @@ impl Softmax {
 
     /// See [`RowStats::log_sum_exp`].
     pub(crate) fn log_sum_exp(&self) -> f64 {
-        self.stats.max + self.ln_sum
+        self.target().log_sum_exp(self.stats.max)
     }
 
     /// See [`RowStats::entropy`].
     pub(crate) fn entropy(&self) -> f64 {
-        let x = self.stats.target_logit - self.stats.max;
-        let own = if self.at_target == 0.0 { 0.0 } else { self.at_target * x };
-        self.ln_sum - (self.stats.sum_exp_logits + own) * self.inverse
+        self.target().entropy(self.stats.sum_exp_logits)
     }
 
     /// See [`RowStats::sum_squares`].
     pub(crate) fn sum_squares(&self) -> f64 {
-        (self.stats.sum_exp_squared + self.at_target * self.at_target)
-            * (self.inverse * self.inverse)
+        self.target().sum_squares(self.stats.sum_exp_squared)
     }
 }
 

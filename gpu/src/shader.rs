@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use surprisal::backend::{Coefs, Options, RowValues, Term};
+use surprisal::backend::{Coefs, Options, RowValues, TargetSoftmax, Term};
 use surprisal::objective::{GroupPlan, Objective, Real, STEPS, Token};
 
 use crate::sym::{Expr, Literals, MOST_LITERALS, Sym, body, inputs, on_new_graph};
@@ -248,9 +248,31 @@ fn arithmetic_source() -> String {
         class_weight: Sym::input("row.class_weight"),
         scale: Sym::input("row.scale"),
     };
+    let softmax = TargetSoftmax {
+        distance: Sym::input("softmax.distance"),
+        at_target: Sym::input("softmax.at_target"),
+        others: Sym::input("softmax.others"),
+        ln_sum: Sym::input("softmax.ln_sum"),
+        inverse: Sym::input("softmax.inverse"),
+    };
+    let given = |name| Sym::input(name);
+    let mut inline = Literals::inline();
+    let mut function = |value: Sym| body("f32", &[value.value()], &mut inline);
+    let nll = function(softmax.nll());
+    let entropy = function(softmax.entropy(given("sum_exp_logits")));
+    let sum_squares = function(softmax.sum_squares(given("sum_exp_squared")));
+    let of_softmax = [
+        softmax.p(),
+        softmax.miss(),
+        softmax.log_sum_exp(given("largest")),
+        softmax.smoothed(options.class_weight_sum, given("below_max")),
+        given("input.token_weight"),
+        given("input.class_weight"),
+        given("scale"),
+    ];
+    let values = body("RowValues", &of_softmax.map(Sym::value), &mut inline);
     let [value, weight, extras] = ["value", "weight", "extras"].map(Sym::input);
     let term = Term::new(value, weight, extras, &row, &options);
-    let mut inline = Literals::inline();
     let term = body("Term", &[term.loss, term.coef, term.dense].map(Sym::value), &mut inline);
     let [coef, dense] = ["term.coef", "term.dense"].map(Sym::input);
     let coefs = Coefs::new(coef, dense, row.lse, &options);
@@ -258,6 +280,24 @@ fn arithmetic_source() -> String {
     let coefs = body("Coefs", &coefs, &mut inline);
     format!(
         "// Generated from the arithmetic of the library.
+
+// A row's softmax around its target.
+struct Softmax {{
+    distance: f32,
+    at_target: f32,
+    others: f32,
+    ln_sum: f32,
+    inverse: f32,
+}}
+
+fn nll_of(softmax: Softmax) -> f32 {{
+{nll}}}
+
+fn entropy_of(softmax: Softmax, sum_exp_logits: f32) -> f32 {{
+{entropy}}}
+
+fn sum_squares_of(softmax: Softmax, sum_exp_squared: f32) -> f32 {{
+{sum_squares}}}
 
 struct RowValues {{
     p: f32,
@@ -280,6 +320,10 @@ struct Coefs {{
     uniform: f32,
     at_target: f32,
 }}
+
+// `below_max` is what smoothing sums up below the row's largest logit.
+fn values_of(softmax: Softmax, largest: f32, below_max: f32, input: RowInput, scale: f32) -> RowValues {{
+{values}}}
 
 // An objective's value and weight as a token's term; `extras` multiplies the dense extras.
 fn term_of(value: f32, weight: f32, extras: f32, row: RowValues) -> Term {{

@@ -203,8 +203,7 @@ impl<'a, O: Objective> Context<'a, O> {
             p: softmax.p,
             miss: softmax.miss,
             lse: softmax.log_sum_exp(),
-            // Σ w·(lse − z); the max is taken out of lse so that a common offset cancels first.
-            smoothed: sum * softmax.ln_sum + (sum * stats.max - stats.sum_logits),
+            smoothed: softmax.target().smoothed(sum, sum * stats.max - stats.sum_logits),
             token_weight: self.batch.token_weight(row),
             class_weight: self.extras.class_weight(target),
             scale: over(f64::from(self.extras.grad_scale), divisor),

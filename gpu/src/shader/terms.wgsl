@@ -1,16 +1,5 @@
 // Stage 2: from a row's statistics to its loss, and to the coefficients of its gradient.
 
-// What everything of a row is made of.
-struct Softmax {
-    // The target's exponent x, e^x, and the sum over all classes.
-    exponent: f32,
-    at_target: f32,
-    sum: f32,
-    ln_sum: f32,
-    // -ln p of the target.
-    nll: f32,
-}
-
 fn softmax_of(stats: Part) -> Softmax {
     let leads = stats.target_logit == stats.max;
     let x = clamp(kept(stats.target_logit - stats.max) * params.spread, LOWEST, 0.0);
@@ -22,37 +11,21 @@ fn softmax_of(stats: Part) -> Softmax {
     if params.moments != 0u && !leads && stats.rest < 0.5 {
         others = stats.rest + at_target;
     }
-    let ln_sum = logarithm_plus_1(others);
-    return Softmax(x, at_target, sum, ln_sum, ln_sum - x);
+    return Softmax(x, at_target, stats.others, logarithm_plus_1(others), 1.0 / sum);
 }
 
 fn token_of(input: RowInput, stats: Part, softmax: Softmax) -> Token {
-    let log_p = max(-softmax.nll, IMPOSSIBLE);
     var token = Token();
-    token.log_p = log_p;
+    token.log_p = max(-nll_of(softmax), IMPOSSIBLE);
     token.ref_log_p = input.ref_log_p;
     token.old_log_p = input.old_log_p;
     token.advantage = input.advantage;
     token.extra = input.extra;
     if params.moments != 0u {
-        let sum_exp_logits = stats.sum_exp_logits + softmax.at_target * max(softmax.exponent, VANISHED);
-        let sum_exp_squared = stats.sum_exp_squared + softmax.at_target * softmax.at_target;
-        token.entropy = max(softmax.ln_sum - sum_exp_logits / softmax.sum, 0.0);
-        token.sum_squares = sum_exp_squared / (softmax.sum * softmax.sum);
+        token.entropy = max(entropy_of(softmax, stats.sum_exp_logits), 0.0);
+        token.sum_squares = sum_squares_of(softmax, stats.sum_exp_squared);
     }
     return token;
-}
-
-fn values_of(input: RowInput, stats: Part, softmax: Softmax) -> RowValues {
-    return RowValues(
-        softmax.at_target / softmax.sum,
-        stats.others / softmax.sum,
-        clamp(stats.max * params.spread, LOWEST, LARGEST) + softmax.ln_sum,
-        params.class_weight_sum * softmax.ln_sum + stats.below_max,
-        input.token_weight,
-        input.class_weight,
-        input.scale * totals.factor,
-    );
 }
 
 // Whether a loss that is finite here stands for an infinite one: of an impossible target, or of an impossible class that smoothing wants.
@@ -75,7 +48,7 @@ fn finished(input: RowInput, stats: Part, planned: array<f32, 4>) -> RowOutput {
         return row;
     }
     let softmax = softmax_of(stats);
-    row.nll = softmax.nll;
+    row.nll = nll_of(softmax);
     if input.token_weight < 0.0 {
         // It takes no part.
         return row;
@@ -86,7 +59,8 @@ fn finished(input: RowInput, stats: Part, planned: array<f32, 4>) -> RowOutput {
     // Not -0, where the slope is 0.
     row.weight = 0.0 - outcome.y;
     let extras = select(1.0, row.weight, params.extras_scale == 1u);
-    let values = values_of(input, stats, softmax);
+    let largest = clamp(stats.max * params.spread, LOWEST, LARGEST);
+    let values = values_of(softmax, largest, stats.below_max, input, input.scale * totals.factor);
     let term = term_of(outcome.x, row.weight, extras, values);
     row.infinite = select(0u, 1u, is_infinite(outcome.x, extras, values));
     row.loss = term.loss;
@@ -97,7 +71,7 @@ fn finished(input: RowInput, stats: Part, planned: array<f32, 4>) -> RowOutput {
     }
     let coefs = coefs_of(term, values);
     row.state = ACTIVE;
-    row.factor = limited(coefs.prob / softmax.sum * params.logit_scale);
+    row.factor = limited(coefs.prob * softmax.inverse * params.logit_scale);
     row.uniform = limited(coefs.uniform * params.logit_scale);
     row.target_entry = limited(coefs.at_target * params.logit_scale);
     return row;
