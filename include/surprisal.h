@@ -203,7 +203,7 @@ enum surprisal_objective
     SURPRISAL_OBJECTIVE_SFT = 0,
     /// sg(p) l.
     SURPRISAL_OBJECTIVE_DFT = 1,
-    /// sg(max(p^(1/tau), floor)) l. tau 1, floor 0.01.
+    /// sg(max(max(p, p_min)^(1/tau), floor)) l. tau 1, floor 0.01, p_min 0.
     SURPRISAL_OBJECTIVE_TALR = 2,
     /// (1-p)^gamma l, with its true gradient. gamma 2.
     SURPRISAL_OBJECTIVE_FOCAL = 3,
@@ -227,13 +227,14 @@ enum surprisal_objective
     SURPRISAL_OBJECTIVE_DAPO = 11,
     /// sg(min(r, 1 + clip_high)) A l. clip_high 4. Needs `old_log_probs`, `advantages`.
     SURPRISAL_OBJECTIVE_CISPO = 12,
-    /// talr with tau from the batch (`tau_from`) and weights divided by their sum or mean (`normalize`). floor 0.01. Group scope. Needs sequences.
+    /// talr with tau from the batch (`tau_from`) and weights divided by their sum or mean (`normalize`). floor 0.01, p_min 0. Group
+    /// scope. Needs sequences.
     SURPRISAL_OBJECTIVE_TALR_AUTO = 13,
     /// sg(clamp(exp(temperature mean ln(p/p_ref)), 0, max)) l. temperature 1, max 16. Group scope. Needs `ref_log_probs`, sequences.
     SURPRISAL_OBJECTIVE_IW_SEQUENCE = 14,
     /// exp(-mean l_ref / tau) l. tau: the batch's median by default. Group scope. Needs `ref_log_probs`, sequences.
     SURPRISAL_OBJECTIVE_FLOW = 15,
-    /// sg(exp(mean ln p)) l. Group scope. Needs sequences.
+    /// sg(exp(mean ln p)) l, or the sum of ln p (`probability`). Group scope. Needs sequences.
     SURPRISAL_OBJECTIVE_DFT_SEQUENCE = 16,
     /// ppo with the sequence's ratio exp(mean ln r). clip_low 3e-4, clip_high 4e-4. Group scope. Needs `old_log_probs`, `advantages`,
     /// sequences.
@@ -363,6 +364,8 @@ enum surprisal_tau_from
     SURPRISAL_TAU_FROM_SEQUENCE_MEDIAN = 1,
     /// Median of the tokens' l.
     SURPRISAL_TAU_FROM_TOKEN_MEDIAN = 2,
+    /// As the first, with 0 for sequences whose tokens are all ignored.
+    SURPRISAL_TAU_FROM_SEQUENCE_MEDIAN_WITH_EMPTY = 3,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -392,6 +395,25 @@ enum surprisal_normalize
 typedef enum surprisal_normalize surprisal_normalize;
 #else
 typedef int32_t surprisal_normalize;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/// The probability that dft-sequence weighs a sequence by: values of its parameter `probability`, the geometric mean by default.
+enum surprisal_probability
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /// Of its tokens' p.
+    SURPRISAL_PROBABILITY_GEOMETRIC_MEAN = 1,
+    /// Of its tokens' p: next to 0 for all but short or certain sequences.
+    SURPRISAL_PROBABILITY_PRODUCT = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum surprisal_probability surprisal_probability;
+#else
+typedef int32_t surprisal_probability;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -816,7 +838,7 @@ int32_t surprisal_objective_scope(surprisal_objective objective);
 
 /// Name of an enumerator, as `"talr-auto"` for (`"objective"`, 13); NULL where there is none. Static.
 ///
-/// `family` is the enum's name without `surprisal_`: `"objective"`, `"reduction"`, `"extras_scale"`, `"kl"`, `"tau_from"`, `"normalize"`, `"dtype"`,
+/// `family` is the enum's name without `surprisal_`: `"objective"`, `"reduction"`, `"extras_scale"`, `"kl"`, `"tau_from"`, `"normalize"`, `"probability"`, `"dtype"`,
 /// `"padding"`, `"scope"`. Objectives are numbered without gaps, so that a loop from 0 on sees every one.
 SURPRISAL_API
 SURPRISAL_NODISCARD
@@ -862,7 +884,7 @@ surprisal_status surprisal_loss_set(struct surprisal_loss *loss,
                                     struct surprisal_error_detail *detail);
 
 /// As `surprisal_loss_set`, for what has named values: `surprisal_loss_set_choice(&loss, "objective", "dft", &detail)`, `"reduction"`,
-/// `"extras_scale"`, and the parameters `"kl"`, `"tau_from"`, `"normalize"`.
+/// `"extras_scale"`, and the parameters `"kl"`, `"tau_from"`, `"normalize"`, `"probability"`.
 ///
 /// Another objective begins with its own parameters: those of the one before are forgotten.
 SURPRISAL_API

@@ -65,6 +65,8 @@ pub enum surprisal_tau_from {
     SURPRISAL_TAU_FROM_SEQUENCE_MEDIAN = 1,
     /// Median of the tokens' l.
     SURPRISAL_TAU_FROM_TOKEN_MEDIAN = 2,
+    /// As the first, with 0 for sequences whose tokens are all ignored.
+    SURPRISAL_TAU_FROM_SEQUENCE_MEDIAN_WITH_EMPTY = 3,
 }
 
 /// What talr-auto's weights are divided by: values of its parameter `normalize`, nothing by default.
@@ -79,6 +81,16 @@ pub enum surprisal_normalize {
     SURPRISAL_NORMALIZE_SUM1_BATCH = 3,
     /// Their mean over the batch.
     SURPRISAL_NORMALIZE_MEAN1_BATCH = 4,
+}
+
+/// The probability that dft-sequence weighs a sequence by: values of its parameter `probability`, the geometric mean by default.
+#[repr(i32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum surprisal_probability {
+    /// Of its tokens' p.
+    SURPRISAL_PROBABILITY_GEOMETRIC_MEAN = 1,
+    /// Of its tokens' p: next to 0 for all but short or certain sequences.
+    SURPRISAL_PROBABILITY_PRODUCT = 2,
 }
 
 impl surprisal_reduction {

@@ -29,7 +29,7 @@ pub unsafe extern "C" fn surprisal_loss_set(
 }
 
 /// As `surprisal_loss_set`, for what has named values: `surprisal_loss_set_choice(&loss, "objective", "dft", &detail)`, `"reduction"`,
-/// `"extras_scale"`, and the parameters `"kl"`, `"tau_from"`, `"normalize"`.
+/// `"extras_scale"`, and the parameters `"kl"`, `"tau_from"`, `"normalize"`, `"probability"`.
 ///
 /// Another objective begins with its own parameters: those of the one before are forgotten.
 #[unsafe(no_mangle)]

@@ -5,7 +5,8 @@ use core::ptr;
 
 use crate::choices::{
     surprisal_extras_scale as extras_scale, surprisal_kl as kl, surprisal_normalize as normalize,
-    surprisal_reduction as reduction, surprisal_tau_from as tau_from,
+    surprisal_probability as probability, surprisal_reduction as reduction,
+    surprisal_tau_from as tau_from,
 };
 use crate::logits::{surprisal_dtype as dtype, surprisal_padding as padding};
 use crate::objective::{surprisal_objective as objective, surprisal_scope as scope};
@@ -67,6 +68,7 @@ pub(crate) const KL: &Family = &[
 pub(crate) const TAU_FROM: &Family = &[
     (tau_from::SURPRISAL_TAU_FROM_SEQUENCE_MEDIAN as i32, c"sequence-median"),
     (tau_from::SURPRISAL_TAU_FROM_TOKEN_MEDIAN as i32, c"token-median"),
+    (tau_from::SURPRISAL_TAU_FROM_SEQUENCE_MEDIAN_WITH_EMPTY as i32, c"sequence-median-with-empty"),
 ];
 
 pub(crate) const NORMALIZE: &Family = &[
@@ -74,6 +76,11 @@ pub(crate) const NORMALIZE: &Family = &[
     (normalize::SURPRISAL_NORMALIZE_SUM1_SEQUENCE as i32, c"sum1-sequence"),
     (normalize::SURPRISAL_NORMALIZE_SUM1_BATCH as i32, c"sum1-batch"),
     (normalize::SURPRISAL_NORMALIZE_MEAN1_BATCH as i32, c"mean1-batch"),
+];
+
+pub(crate) const PROBABILITY: &Family = &[
+    (probability::SURPRISAL_PROBABILITY_GEOMETRIC_MEAN as i32, c"geometric-mean"),
+    (probability::SURPRISAL_PROBABILITY_PRODUCT as i32, c"product"),
 ];
 
 const SCOPE: &Family = &[
@@ -92,7 +99,7 @@ const PADDING: &Family = &[
     (padding::SURPRISAL_PADDING_ZERO as i32, c"zero"),
 ];
 
-const FAMILIES: [(&CStr, &Family); 9] = [
+const FAMILIES: [(&CStr, &Family); 10] = [
     (c"objective", OBJECTIVE),
     (c"scope", SCOPE),
     (c"reduction", REDUCTION),
@@ -100,6 +107,7 @@ const FAMILIES: [(&CStr, &Family); 9] = [
     (c"kl", KL),
     (c"tau_from", TAU_FROM),
     (c"normalize", NORMALIZE),
+    (c"probability", PROBABILITY),
     (c"dtype", DTYPE),
     (c"padding", PADDING),
 ];
@@ -139,7 +147,7 @@ pub(crate) unsafe fn text<'call>(text: *const c_char) -> Option<&'call CStr> {
 
 /// Name of an enumerator, as `"talr-auto"` for (`"objective"`, 13); NULL where there is none. Static.
 ///
-/// `family` is the enum's name without `surprisal_`: `"objective"`, `"reduction"`, `"extras_scale"`, `"kl"`, `"tau_from"`, `"normalize"`, `"dtype"`,
+/// `family` is the enum's name without `surprisal_`: `"objective"`, `"reduction"`, `"extras_scale"`, `"kl"`, `"tau_from"`, `"normalize"`, `"probability"`, `"dtype"`,
 /// `"padding"`, `"scope"`. Objectives are numbered without gaps, so that a loop from 0 on sees every one.
 #[unsafe(no_mangle)]
 #[must_use]

@@ -18,7 +18,7 @@ pub enum surprisal_objective {
     SURPRISAL_OBJECTIVE_SFT = 0,
     /// sg(p) l.
     SURPRISAL_OBJECTIVE_DFT = 1,
-    /// sg(max(p^(1/tau), floor)) l. tau 1, floor 0.01.
+    /// sg(max(max(p, p_min)^(1/tau), floor)) l. tau 1, floor 0.01, p_min 0.
     SURPRISAL_OBJECTIVE_TALR = 2,
     /// (1-p)^gamma l, with its true gradient. gamma 2.
     SURPRISAL_OBJECTIVE_FOCAL = 3,
@@ -42,13 +42,14 @@ pub enum surprisal_objective {
     SURPRISAL_OBJECTIVE_DAPO = 11,
     /// sg(min(r, 1 + clip_high)) A l. clip_high 4. Needs `old_log_probs`, `advantages`.
     SURPRISAL_OBJECTIVE_CISPO = 12,
-    /// talr with tau from the batch (`tau_from`) and weights divided by their sum or mean (`normalize`). floor 0.01. Group scope. Needs sequences.
+    /// talr with tau from the batch (`tau_from`) and weights divided by their sum or mean (`normalize`). floor 0.01, p_min 0. Group
+    /// scope. Needs sequences.
     SURPRISAL_OBJECTIVE_TALR_AUTO = 13,
     /// sg(clamp(exp(temperature mean ln(p/p_ref)), 0, max)) l. temperature 1, max 16. Group scope. Needs `ref_log_probs`, sequences.
     SURPRISAL_OBJECTIVE_IW_SEQUENCE = 14,
     /// exp(-mean l_ref / tau) l. tau: the batch's median by default. Group scope. Needs `ref_log_probs`, sequences.
     SURPRISAL_OBJECTIVE_FLOW = 15,
-    /// sg(exp(mean ln p)) l. Group scope. Needs sequences.
+    /// sg(exp(mean ln p)) l, or the sum of ln p (`probability`). Group scope. Needs sequences.
     SURPRISAL_OBJECTIVE_DFT_SEQUENCE = 16,
     /// ppo with the sequence's ratio exp(mean ln r). clip_low 3e-4, clip_high 4e-4. Group scope. Needs `old_log_probs`, `advantages`,
     /// sequences.

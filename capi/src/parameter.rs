@@ -37,7 +37,7 @@ pub(crate) enum Kind {
 use Kind::{Choice, Number};
 
 /// Every parameter of an objective. Its id is its place here, from 1 on, and stays.
-const PARAMETERS: [(&CStr, Kind); 20] = [
+const PARAMETERS: [(&CStr, Kind); 22] = [
     (c"tau", Number),
     (c"floor", Number),
     (c"gamma", Number),
@@ -58,6 +58,8 @@ const PARAMETERS: [(&CStr, Kind); 20] = [
     (c"kl", Choice(names::KL)),
     (c"tau_from", Choice(names::TAU_FROM)),
     (c"normalize", Choice(names::NORMALIZE)),
+    (c"p_min", Number),
+    (c"probability", Choice(names::PROBABILITY)),
 ];
 
 /// A known parameter.

@@ -91,6 +91,7 @@ fn header_is_current() {
         "surprisal_kl",
         "surprisal_tau_from",
         "surprisal_normalize",
+        "surprisal_probability",
     ];
     let config = config("top.h", "bottom.h", &enums);
     check("surprisal.h", Builder::new().with_crate(CAPI).with_config(config));

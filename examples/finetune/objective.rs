@@ -139,7 +139,10 @@ mod tests {
     #[test]
     fn parameters_are_set_by_name() {
         let set = Objective::named("talr:tau=0.7,floor=0").expect("talr");
-        assert_eq!(set.kind, Kind::Builtin(Talr { tau: 0.7, floor: 0.0 }.into()));
+        assert_eq!(
+            set.kind,
+            Kind::Builtin(Talr { tau: 0.7, floor: 0.0, ..Talr::default() }.into())
+        );
         assert_eq!(set.name(), "talr:tau=0.7,floor=0");
         let set = Objective::named("talr-auto:tau_from=token-median").expect("talr-auto");
         assert_ne!(set.kind, Objective::named("talr-auto").expect("talr-auto").kind);

@@ -186,8 +186,8 @@ fn objective(u: &mut Unstructured<'_>) -> Result<Builtin> {
         })
     };
     Ok(match default {
-        Builtin::Talr(_) => Talr { tau: any()?, floor: any()? }.into(),
-        Builtin::TalrAuto(o) => TalrAuto { floor: any()?, ..o }.into(),
+        Builtin::Talr(_) => Talr { tau: any()?, floor: any()?, p_min: any()? }.into(),
+        Builtin::TalrAuto(o) => TalrAuto { floor: any()?, p_min: any()?, ..o }.into(),
         Builtin::Focal(_) => Focal { gamma: any()? }.into(),
         Builtin::FocalDetached(_) => FocalDetached { gamma: any()? }.into(),
         Builtin::Power(_) => Power { alpha: any()? }.into(),

@@ -1,8 +1,8 @@
 //! The cases that every backend is given: shapes around the lanes and blocks of the kernels, contents that break naive kernels.
 
 use surprisal::objective::{
-    Builtin, Eaft, Focal, FocalDetached, Grpo, Input, IwToken, Kl, Normalize, Objective, Power,
-    Ppo, Talr, TalrAuto, TauFrom,
+    Builtin, DftSequence, Eaft, Focal, FocalDetached, Grpo, Input, IwToken, Kl, Normalize,
+    Objective, Power, Ppo, SequenceProbability, Talr, TalrAuto, TauFrom,
 };
 use surprisal::{ExtrasScale, Reduction};
 
@@ -78,12 +78,13 @@ pub fn problems() -> impl Iterator<Item = Problem> {
 
 /// Every objective with its defaults, and the variants that take another branch.
 pub fn objectives() -> Vec<Builtin> {
-    let auto = |tau_from, normalize| TalrAuto { floor: 0.05, tau_from, normalize };
+    let auto =
+        |tau_from, normalize| TalrAuto { floor: 0.05, tau_from, normalize, ..TalrAuto::default() };
     let grpo = |kl| Grpo { beta: 0.3, kl, ..Grpo::default() };
     let mut all: Vec<Builtin> = Builtin::all().collect();
-    all.extend::<[Builtin; 21]>([
-        Talr { tau: 0.3, floor: 0.0 }.into(),
-        Talr { tau: 1e9, floor: 0.2 }.into(),
+    all.extend::<[Builtin; 25]>([
+        Talr { tau: 0.3, floor: 0.0, ..Talr::default() }.into(),
+        Talr { tau: 1e9, floor: 0.2, ..Talr::default() }.into(),
         Focal { gamma: 0.5 }.into(),
         Focal { gamma: 0.0 }.into(),
         FocalDetached { gamma: 1.0 }.into(),
@@ -103,6 +104,10 @@ pub fn objectives() -> Vec<Builtin> {
         auto(TauFrom::TokenMedian, Normalize::None).into(),
         auto(TauFrom::TokenMedian, Normalize::Sum1Sequence).into(),
         surprisal::objective::Flow { tau: Some(1.7) }.into(),
+        Talr { tau: 4.0, floor: 0.01, p_min: 0.2 }.into(),
+        TalrAuto { p_min: 0.1, ..auto(TauFrom::TokenMedian, Normalize::Sum1Batch) }.into(),
+        auto(TauFrom::SequenceMedianWithEmpty, Normalize::Sum1Sequence).into(),
+        DftSequence { probability: SequenceProbability::Product }.into(),
     ]);
     all
 }

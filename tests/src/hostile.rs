@@ -86,7 +86,9 @@ fn objective(dice: &mut impl Dice) -> Builtin {
     let share = dice.pick(&[0.01, 0.0, 1.0, 0.3, 1e-12]);
     let unlimited = dice.pick(&[positive, f64::INFINITY]);
     match objective {
-        Builtin::Talr(_) => Talr { tau: unlimited, floor: share }.into(),
+        Builtin::Talr(_) => {
+            Talr { tau: unlimited, floor: share, p_min: dice.pick(&[0.0, 1e-6, 1.0]) }.into()
+        }
         Builtin::Focal(_) => Focal { gamma: natural }.into(),
         Builtin::FocalDetached(_) => FocalDetached { gamma: natural }.into(),
         Builtin::Power(_) => Power { alpha: positive }.into(),
@@ -115,7 +117,12 @@ fn objective(dice: &mut impl Dice) -> Builtin {
         Builtin::Cispo(_) => Cispo { clip_high }.into(),
         Builtin::TalrAuto(_) => TalrAuto {
             floor: share,
-            tau_from: dice.pick(&[TauFrom::SequenceMedian, TauFrom::TokenMedian]),
+            p_min: dice.pick(&[0.0, 1e-6, 1.0]),
+            tau_from: dice.pick(&[
+                TauFrom::SequenceMedian,
+                TauFrom::SequenceMedianWithEmpty,
+                TauFrom::TokenMedian,
+            ]),
             normalize: dice.pick(&[
                 Normalize::None,
                 Normalize::Sum1Sequence,

@@ -210,8 +210,7 @@ fn names_are_spelled_freely() {
     let mut talr = Builtin::from_name("TALR_Auto").unwrap();
     talr.set("Tau-From", "TOKEN_MEDIAN").unwrap();
     talr.set("FLOOR", 0.5).unwrap();
-    let expected =
-        TalrAuto { tau_from: TauFrom::TokenMedian, floor: 0.5, normalize: Normalize::None };
+    let expected = TalrAuto { tau_from: TauFrom::TokenMedian, floor: 0.5, ..TalrAuto::default() };
     assert_eq!(talr, expected.into());
     for wrong in ["talr auto", "talrauto", "talr-", "talr-auto-", ""] {
         assert_eq!(Builtin::from_name(wrong), None, "{wrong}");
@@ -222,15 +221,15 @@ fn names_are_spelled_freely() {
     for objective in Builtin::all() {
         for parameter in objective.parameters() {
             let (dashed, mut changed) = (parameter.replace('_', "-").to_uppercase(), objective);
-            let values =
-                [Value::Number(0.75), "k1".into(), "token-median".into(), "sum1-batch".into()];
-            let taken = values.into_iter().filter(|value| changed.set(&dashed, *value).is_ok());
+            let names = ["k1", "token-median", "sum1-batch", "product"].map(Value::from);
+            let values = names.into_iter().chain([Value::Number(0.75)]);
+            let taken = values.filter(|value| changed.set(&dashed, *value).is_ok());
             assert_eq!(taken.count(), 1, "{objective:?} {parameter}");
             assert_ne!(changed, objective, "{parameter}");
         }
     }
     assert_eq!(Builtin::from_name("deft").unwrap().parameters(), &[""; 0]);
-    assert_eq!(talr.parameters(), ["floor", "tau_from", "normalize"]);
+    assert_eq!(talr.parameters(), ["floor", "p_min", "tau_from", "normalize"]);
 }
 
 #[test]
@@ -456,11 +455,17 @@ fn scratch_below_a_row() {
 fn parameters_of_objectives() {
     let (nan, inf) = (f64::NAN, f64::INFINITY);
     for tau in [0.0, -1.0, nan] {
-        assert_eq!(parameter(refused_loss(&Loss::new(Talr { tau, floor: 0.0 }))), "tau");
+        assert_eq!(
+            parameter(refused_loss(&Loss::new(Talr { tau, floor: 0.0, ..Talr::default() }))),
+            "tau"
+        );
         assert_eq!(parameter(refused_loss(&Loss::new(Flow { tau: Some(tau) }))), "tau");
     }
     for floor in [-0.1, 1.1, nan] {
-        assert_eq!(parameter(refused_loss(&Loss::new(Talr { tau: 1.0, floor }))), "floor");
+        assert_eq!(
+            parameter(refused_loss(&Loss::new(Talr { tau: 1.0, floor, ..Talr::default() }))),
+            "floor"
+        );
         let auto = TalrAuto { floor, ..TalrAuto::default() };
         assert_eq!(parameter(refused_loss(&Loss::new(auto))), "floor");
     }

@@ -489,7 +489,12 @@ fn talr_normalises_weights_that_underflow() {
         // The median of the others is small: theirs decides τ.
         problem.targets = vec![0, 1, 1, 1];
         problem.logits[40 + 1..].iter_mut().step_by(40).for_each(|z| *z = 30.0);
-        let objective = TalrAuto { floor: 0.0, tau_from: TauFrom::TokenMedian, normalize };
+        let objective = TalrAuto {
+            floor: 0.0,
+            tau_from: TauFrom::TokenMedian,
+            normalize,
+            ..TalrAuto::default()
+        };
         let problem = problem.clone().objective(objective.into());
         let oracle = problem.oracle();
         every_way(&problem, |outcome, what| {
@@ -502,12 +507,38 @@ fn talr_normalises_weights_that_underflow() {
     let z = [easy, easy, easy, hard[0], hard[1]].concat();
     let mut problem = Problem::new(5, 2, z, vec![0; 5]);
     problem.cu_seqlens = Some(vec![0, 3, 5]);
-    let (floor, tau_from) = (0.0, TauFrom::TokenMedian);
-    let objective = TalrAuto { floor, tau_from, normalize: Normalize::Sum1Sequence };
+    let (tau_from, normalize) = (TauFrom::TokenMedian, Normalize::Sum1Sequence);
+    let objective = TalrAuto { floor: 0.0, tau_from, normalize, ..TalrAuto::default() };
     let problem = problem.objective(objective.into()).reduction(Reduction::Sum);
     let expected = (-0.5_f64).exp().ln_1p() + 2000.0;
     every_way(&problem, |outcome, what| {
         let loss = outcome.report.loss;
         assert!((loss / expected - 1.0).abs() < 1e-6, "{what}: {loss}");
     });
+}
+
+/// A masked sequence and an empty one: of five mean losses two are 0 where they count, so that the median is that of another sequence.
+#[test]
+fn sequences_without_tokens_count_as_0_where_that_is_asked() {
+    let mut problem = Problem::random(9, 21, 77);
+    problem.cu_seqlens = Some(vec![0, 2, 2, 4, 6, 9]);
+    problem.keep = None;
+    problem.ignore_index = Some(-100);
+    problem.targets[2..4].fill(-100);
+    let mut taus = [TauFrom::SequenceMedian, TauFrom::SequenceMedianWithEmpty].map(|tau_from| {
+        let objective = TalrAuto { tau_from, ..TalrAuto::default() };
+        let problem = problem.clone().objective(objective.into());
+        let oracle = problem.oracle();
+        every_way(&problem, |outcome, _| assert_outcome(&problem, outcome, &oracle, F32));
+        oracle.report.tau.expect("there are tokens")
+    });
+    let nll = |rows: std::ops::Range<usize>| {
+        let plain = problem.clone().objective(Sft.into()).oracle();
+        rows.clone().map(|row| plain.nll[row]).sum::<f64>() / rows.len() as f64
+    };
+    let mut means = [nll(0..2), nll(4..6), nll(6..9)];
+    means.sort_by(f64::total_cmp);
+    for (tau, mean) in taus.iter_mut().zip([means[1], means[0]]) {
+        assert!((*tau / mean - 1.0).abs() < 1e-9, "{tau} {mean}");
+    }
 }

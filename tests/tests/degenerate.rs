@@ -92,10 +92,13 @@ fn impossible_target() {
         assert!(outcome.report.loss.is_finite(), "{what}");
         assert!(middle(outcome).iter().all(|d| *d == 0.0), "{what}");
     });
-    each_way(&problem(Talr { tau: 2.0, floor: 0.25 }.into()), |outcome, what| {
-        assert_eq!(outcome.report.loss, f64::INFINITY, "{what}");
-        assert_eq!(middle(outcome)[2], -0.25, "{what}");
-    });
+    each_way(
+        &problem(Talr { tau: 2.0, floor: 0.25, ..Talr::default() }.into()),
+        |outcome, what| {
+            assert_eq!(outcome.report.loss, f64::INFINITY, "{what}");
+            assert_eq!(middle(outcome)[2], -0.25, "{what}");
+        },
+    );
     // A weight of 0 wins over the infinite loss.
     let mut unweighted = problem(Sft.into());
     unweighted.token_weights = Some(vec![1.0, 0.0, 1.0]);

@@ -180,8 +180,8 @@ fn identities() {
         run::<f32>(&problem, Way::Separate, levels()[0]).dlogits
     };
     let same: [(Builtin, Builtin); 8] = [
-        (Talr { tau: 1.0, floor: 0.0 }.into(), Dft.into()),
-        (Talr { tau: 1e30, floor: 0.0 }.into(), Sft.into()),
+        (Talr { tau: 1.0, floor: 0.0, ..Talr::default() }.into(), Dft.into()),
+        (Talr { tau: 1e30, floor: 0.0, ..Talr::default() }.into(), Sft.into()),
         (Power { alpha: 1.0 }.into(), Dft.into()),
         (Power { alpha: 1e-12 }.into(), Sft.into()),
         (Focal { gamma: 0.0 }.into(), Sft.into()),

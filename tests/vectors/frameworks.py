@@ -184,6 +184,16 @@ def talr_disc(z, case):
     return (weights * losses).sum() / live.sum()
 
 
+def talr_disc_whole(z, case):
+    """TALR as in the DiSC baseline, its clamp of p and its masked sequences of loss 0 included."""
+    losses, live = token_losses(z, case)
+    means = torch.stack([losses[s].sum() / live[s].sum().clamp(min=1) for s in sequence_slices(case)])
+    tau = torch.clamp(torch.median(means.detach()), min=1e-6)
+    p = torch.exp(-losses).clamp(min=case["parameters"]["p_min"])
+    weights = torch.clamp(torch.pow(p, 1 / tau), min=case["parameters"]["floor"]).detach()
+    return (weights * losses).sum() / live.sum()
+
+
 def talr_soft_minimum(z, case):
     """Simplex TALR without floor has the gradient of -tau log sum_i p_i^(1/tau) (not its value)."""
     losses, live = token_losses(z, case)

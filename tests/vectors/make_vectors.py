@@ -316,6 +316,7 @@ def token_cases():
 
     plain = [("sft", {}), ("dft", {})]
     plain += [("talr", {"tau": tau, "floor": floor}) for tau, floor in ((1.0, 0.0), (0.5, 0.0625), (2.5, 0.25))]
+    plain += [("talr", {"tau": 4.0, "floor": 0.0625, "p_min": 0.125})]
     plain += [(name, {"gamma": gamma}) for name in ("focal", "focal-detached") for gamma in (2.0, 0.5)]
     plain += [("power", {"alpha": alpha}) for alpha in (0.5, 1.0, 10.0)]
     plain += [("infosft", {"p_max": p_max}) for p_max in (0.9375, 0.75)]
@@ -447,6 +448,12 @@ def group_cases():
     yield case("talr-auto-soft-minimum", flat, "talr-auto", parameters, "sum", f.talr_soft_minimum, value=False)
     parameters = {"floor": 0.015625, "tau_from": "sequence-median", "normalize": "none"}
     yield case("talr-auto-one-sequence", flat, "talr-auto", parameters)
+    masked = basic | {"cu_seqlens": [0, 0, 1, 3, 7, 9, 10, 12]}
+    with_empty = parameters | {"tau_from": "sequence-median-with-empty", "p_min": 0.125}
+    for name, inputs in (("", basic), ("-more-empty", masked)):
+        yield case(f"talr-auto-disc-whole{name}", inputs, "talr-auto", with_empty, "mean-tokens", f.talr_disc_whole)
+    with_p_min = {"floor": 0.0, "tau_from": "token-median", "normalize": "sum1-batch", "p_min": 0.25}
+    yield case("talr-auto-p-min-sum1-batch", flat, "talr-auto", with_p_min, "sum")
     certain = batch("group-certain", 4, 5, ignored=(), cu_seqlens=[0, 2, 4])
     for row, target in enumerate(certain["targets"]):
         certain["logits"][row * 5 + target] = f32(40.0 + row)
@@ -470,6 +477,7 @@ def group_cases():
     yield case("flow-token-weights", with_ref | with_weights, "flow", {}, "mean-weights")
     yield case("dft-sequence-mean-tokens", basic, "dft-sequence")
     yield case("dft-sequence-mean-sequences", with_weights, "dft-sequence", {}, "mean-sequences")
+    yield case("dft-sequence-product", basic, "dft-sequence", {"probability": "product"})
 
     for clip_low, clip_high in ((0.0003, 0.0004), (0.125, 0.125), (0.5, 0.5)):
         clip = {"clip_low": clip_low, "clip_high": clip_high}

@@ -108,8 +108,12 @@ def dft(t):
     return t.logp.exp().detach() * t.nll
 
 
-def talr(t, tau, floor):
-    return torch.exp(t.logp / tau).clamp(min=floor).detach() * t.nll
+def talr(t, tau, floor, p_min=0.0):
+    return talr_weight(t.logp, tau, floor, p_min).detach() * t.nll
+
+
+def talr_weight(logp, tau, floor, p_min):
+    return torch.exp(torch.maximum(logp, torch.tensor(p_min).log()) / tau).clamp(min=floor)
 
 
 def focal(t, gamma):
@@ -180,10 +184,15 @@ def cispo(t, clip_high):
 # ---- per-sequence and per-batch objectives ---------------------------------------------------------------------------
 
 
-def talr_auto(t, floor, tau_from="sequence-median", normalize="none"):
+def talr_auto(t, floor, tau_from="sequence-median", normalize="none", p_min=0.0):
     nll = t.nll.detach()
-    tau = lower_median(t.sequence_means(nll) if tau_from == "sequence-median" else nll).clamp(min=1e-6)
-    weight = torch.exp(-nll / tau).clamp(min=floor)
+    values = {
+        "token-median": lambda: nll,
+        "sequence-median": lambda: t.sequence_means(nll),
+        "sequence-median-with-empty": lambda: t.sequence_means(nll).nan_to_num(),
+    }[tau_from]()
+    tau = lower_median(values).clamp(min=1e-6)
+    weight = talr_weight(-nll, tau, floor, p_min)
     weight = (
         weight
         / {
@@ -207,8 +216,9 @@ def flow(t, tau=None):
     return torch.exp(-reference_nll / tau)[t.seq] * t.nll
 
 
-def dft_sequence(t):
-    return torch.exp(t.sequence_means(t.logp))[t.seq].detach() * t.nll
+def dft_sequence(t, probability="geometric-mean"):
+    logp = {"geometric-mean": t.sequence_means, "product": t.sequence_sums}[probability](t.logp)
+    return torch.exp(logp)[t.seq].detach() * t.nll
 
 
 def gspo(t, clip_low, clip_high):

@@ -2,7 +2,7 @@
  * The vectors file, as fscanf reads it:
  *
  *     case NAME
- *     text FIELD WORD               a choice of the loss: objective, which comes first, reduction, extras_scale, kl, tau_from, normalize
+ *     text FIELD WORD               a choice of the loss: objective, which comes first, reduction, extras_scale, kl, tau_from, ...
  *     number FIELD VALUE            rows, vocab, ignore_index, expected_..., noise, or a number of the loss
  *     array FIELD COUNT VALUE...    logits, targets, ..., nll and dlogits (expected)
  *     end

@@ -82,6 +82,9 @@ static void other_names(void)
         {"kl", "k3-clamped", SURPRISAL_KL_K3_CLAMPED},
         {"tau_from", "sequence-median", SURPRISAL_TAU_FROM_SEQUENCE_MEDIAN},
         {"tau_from", "token-median", SURPRISAL_TAU_FROM_TOKEN_MEDIAN},
+        {"tau_from", "sequence-median-with-empty", SURPRISAL_TAU_FROM_SEQUENCE_MEDIAN_WITH_EMPTY},
+        {"probability", "geometric-mean", SURPRISAL_PROBABILITY_GEOMETRIC_MEAN},
+        {"probability", "product", SURPRISAL_PROBABILITY_PRODUCT},
         {"normalize", "none", SURPRISAL_NORMALIZE_NONE},
         {"normalize", "sum1-sequence", SURPRISAL_NORMALIZE_SUM1_SEQUENCE},
         {"normalize", "sum1-batch", SURPRISAL_NORMALIZE_SUM1_BATCH},
@@ -98,7 +101,7 @@ static void other_names(void)
         CHECK_EQUAL(surprisal_enum_value(enumerators[i].family, enumerators[i].name), enumerators[i].value);
     }
     /* And there are no more. */
-    static const char *const families[] = {"scope", "reduction", "extras_scale", "kl", "tau_from", "normalize", "dtype", "padding"};
+    static const char *const families[] = {"scope", "reduction", "extras_scale", "kl", "tau_from", "normalize", "probability", "dtype", "padding"};
     for (size_t i = 0; i < LENGTH(families); i++) {
         for (int32_t value = -100; value < 100; value++) {
             named += surprisal_enum_name(families[i], value) != NULL;

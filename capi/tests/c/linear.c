@@ -376,7 +376,7 @@ static void refused(void)
     REFUSE(SURPRISAL_ERROR_EXTENT, "hidden", w.hidden.row_stride = SIZE_MAX / 16);
     REFUSE(SURPRISAL_ERROR_SHAPE, "workspace", lend(1); w.workspace.size -= 8);
     REFUSE(SURPRISAL_ERROR_SHAPE, "workspace", w.workspace.data = NULL; w.workspace.size = 0);
-    REFUSE(SURPRISAL_ERROR_SHAPE, "workspace", w.loss.objective = SURPRISAL_OBJECTIVE_GSPO; w.workspace.size = ROWS * 120);
+    REFUSE(SURPRISAL_ERROR_SHAPE, "workspace", w.loss.objective = SURPRISAL_OBJECTIVE_GSPO; w.workspace.size = ROWS * 128);
     REFUSE(SURPRISAL_ERROR_NEEDS_WHOLE, "logits", w.weight = surprisal_matrix_rows(w.weight, 1, VOCAB);
            w.dweight = surprisal_matrix_mut_rows(w.dweight, 1, VOCAB));
     REFUSE(SURPRISAL_ERROR_TARGET, "targets", w.weight.rows = w.dweight.rows = VOCAB - 1);

@@ -29,6 +29,7 @@ static const struct {
 #define PARAMETER(name, ...) {#name, __VA_ARGS__}
     PARAMETER(tau, 1, 0.5, {0, -1, NAN}, TALR | FLOW, NAN, FLOW),
     PARAMETER(floor, 0.01, 0.25, {-0.1, 1.1, NAN}, TALR | TALR_AUTO, 0, 0),
+    PARAMETER(p_min, 0, 0.25, {-0.1, 1.1, NAN}, TALR | TALR_AUTO, 0, 0),
     PARAMETER(gamma, 2, 1.5, {-0.1, INFINITY, NAN}, FOCAL | FOCAL_DETACHED, 0, 0),
     PARAMETER(alpha, 1, 0.5, {0, INFINITY, NAN}, POWER, 0, 0),
     PARAMETER(p_max, 0.93, 0.9, {0.5, 1, NAN}, INFOSFT, 0, 0),
@@ -107,8 +108,9 @@ static void enumerators(int objective)
         int objective;
     } choices[] = {
         {"kl", SURPRISAL_KL_K3_CLAMPED, SURPRISAL_OBJECTIVE_GRPO},
-        {"tau_from", SURPRISAL_TAU_FROM_TOKEN_MEDIAN, SURPRISAL_OBJECTIVE_TALR_AUTO},
+        {"tau_from", SURPRISAL_TAU_FROM_SEQUENCE_MEDIAN_WITH_EMPTY, SURPRISAL_OBJECTIVE_TALR_AUTO},
         {"normalize", SURPRISAL_NORMALIZE_MEAN1_BATCH, SURPRISAL_OBJECTIVE_TALR_AUTO},
+        {"probability", SURPRISAL_PROBABILITY_PRODUCT, SURPRISAL_OBJECTIVE_DFT_SEQUENCE},
     };
     for (size_t i = 0; i < LENGTH(choices); i++) {
         const char *name = choices[i].name;

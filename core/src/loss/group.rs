@@ -1,78 +1,181 @@
 //! Runs the plan of a group objective: statistics over log-probabilities, never over logits.
 
-use core::cell::Cell;
-use core::iter::successors;
 use core::ops::Range;
 
 use super::order::{self, nan_last};
 use crate::batch::Batch;
-use crate::objective::{
-    GroupPlan, NO_ROW, Over, Real, STEPS, Scalars, Selection, Statistic, Token,
-};
+use crate::objective::{GroupPlan, NO_ROW, Over, Real, STEPS, Scalars, Selection, Statistic};
 
 /// A batch after stage 1, and the plan that is to be run on it.
 pub(crate) struct GroupPass<'a> {
     pub(crate) plan: GroupPlan,
     pub(crate) batch: &'a Batch<'a>,
-    /// A token, with what the plan has left for it so far.
-    pub(crate) token: &'a dyn Fn(usize, &Scalars) -> Token<f64>,
-    /// The value of a step.
-    pub(crate) value: &'a dyn Fn(usize, &Token<f64>) -> f64,
+    /// The value of a step for the token of a row, given what the plan has left for it so far.
+    pub(crate) value: &'a dyn Fn(usize, usize, &Scalars, &Partner) -> f64,
 }
 
-/// The scalars of all rows.
-type Rows<'a> = &'a [Cell<Scalars>];
+/// The other sequence of a pair: what its tokens know, and which side this one is.
+pub(crate) struct Partner {
+    pub(crate) shared: [f64; STEPS],
+    pub(crate) side: f64,
+}
+
+impl Partner {
+    const NONE: Self = Self { shared: [0.0; STEPS], side: 0.0 };
+}
+
+/// What a statistic has one value of each: tokens, or whole sequences and groups, for which their first token speaks.
+enum Units {
+    /// The tokens among these rows.
+    Tokens(Range<usize>),
+    /// The tokens of the group that begins with this one.
+    Members(usize),
+    Sequences,
+    Groups,
+}
 
 impl GroupPass<'_> {
     /// Leaves scalars for every row that is not ignored.
-    pub(crate) fn run(&self, scalars: &mut [Scalars]) {
-        scalars.fill(Scalars::DROPPED);
-        let rows = Cell::from_mut(scalars).as_slice_of_cells();
+    pub(crate) fn run(&self, rows: &mut [Scalars]) {
+        rows.fill(Scalars::DROPPED);
         if self.plan.steps().any(|(_, step)| matches!(step.over, Over::Group | Over::Groups)) {
             self.link_groups(rows);
         }
         for (index, step) in self.plan.steps() {
-            let reduce = Reduce { pass: self, rows, index, statistic: step.statistic };
+            let mut reduce = |units| self.reduce(index, step.statistic, &units, rows);
             match step.over {
-                Over::Batch => reduce.over(self.active(0..rows.len())),
-                Over::Sequence => self.sequences().for_each(|s| reduce.over(self.active(s))),
-                Over::Group => heads(rows).for_each(|head| reduce.over(members(rows, head))),
-                Over::Sequences => {
-                    reduce.over(self.sequences().filter_map(|s| self.first(s)));
-                    self.sequences().for_each(|s| reduce.spread(self.active(s)));
+                Over::Batch => reduce(Units::Tokens(0..self.batch.rows())),
+                Over::Sequence => self.sequences().for_each(|rows| reduce(Units::Tokens(rows))),
+                Over::Sequences => reduce(Units::Sequences),
+                Over::Groups => reduce(Units::Groups),
+                Over::Group => {
+                    for id in 0..rows.len() {
+                        if let Some(head) = head(rows, id) {
+                            self.reduce(index, step.statistic, &Units::Members(head), rows);
+                        }
+                    }
                 }
-                Over::Groups => {
-                    reduce.over(heads(rows));
-                    heads(rows).for_each(|head| reduce.spread(members(rows, head)));
-                }
-                Over::Pairs => reduce.over_pairs(),
+                Over::Pairs => self.add_pairs(index, rows),
             }
         }
         self.select(rows);
     }
 
-    /// Marks the tokens that take part.
-    fn select(&self, rows: Rows<'_>) {
-        let mark = |row: usize| change(rows, row, |scalars| scalars.counts = 1);
-        match self.plan.selection() {
-            Selection::All => self.active(0..rows.len()).for_each(mark),
-            Selection::Kept => {
-                let kept = self.sequences().enumerate().filter(|&(s, _)| self.batch.keeps(s));
-                kept.for_each(|(_, sequence)| self.active(sequence).for_each(mark));
+    /// Replaces the values of these units by their statistic.
+    fn reduce(&self, index: usize, statistic: Statistic, units: &Units, rows: &mut [Scalars]) {
+        let mut count = 0;
+        self.each_token(units, rows, |rows, unit, row| {
+            // A unit's first token.
+            if unit == count {
+                let value = |scalars| (self.value)(index, row, scalars, &Partner::NONE);
+                let value = rows.get(row).map_or(0.0, value);
+                change(rows, unit, |scalars| scalars.of_unit = value);
+                count += 1;
             }
-            Selection::Paired => {
-                let of_pair = |pair: &crate::Pair| [pair.chosen, pair.rejected];
-                let sequences = self.batch.pairs.unwrap_or_default().iter().flat_map(of_pair);
-                sequences.for_each(|s| self.active(self.sequence(s)).for_each(mark));
+        });
+        let empty = match units {
+            Units::Sequences => self.sequences().count() - count,
+            _ => 0,
+        };
+        let result = reduced(statistic, rows.get_mut(..count).unwrap_or_default(), empty);
+        self.each_token(units, rows, |rows, unit, row| {
+            let of_unit = || rows.get(unit).map_or(0.0, |scalars| scalars.of_unit);
+            let result = result.unwrap_or_else(of_unit);
+            change(rows, row, |scalars| *scalars.left_by(index) = result);
+        });
+    }
+
+    /// All tokens of these units, each with the number of its unit.
+    fn each_token(
+        &self,
+        units: &Units,
+        rows: &mut [Scalars],
+        mut visit: impl FnMut(&mut [Scalars], usize, usize),
+    ) {
+        match units {
+            Units::Tokens(range) => {
+                let tokens = self.active(range.clone());
+                tokens.enumerate().for_each(|(unit, row)| visit(rows, unit, row));
             }
-            Selection::Step(step) => {
-                let positive = |&row: &usize| shared(rows, row, step) > 0.0;
-                self.active(0..rows.len()).filter(positive).for_each(mark);
+            Units::Members(head) => {
+                let (mut unit, mut next) = (0, Some(*head));
+                while let Some(row) = next {
+                    visit(rows, unit, row);
+                    (unit, next) = (unit + 1, after(rows, row));
+                }
+            }
+            Units::Sequences => {
+                let mut unit = 0;
+                for sequence in self.sequences() {
+                    let mut any = false;
+                    for row in self.active(sequence) {
+                        visit(rows, unit, row);
+                        any = true;
+                    }
+                    unit += usize::from(any);
+                }
+            }
+            Units::Groups => {
+                let mut unit = 0;
+                for id in 0..rows.len() {
+                    let mut next = head(rows, id);
+                    let any = next.is_some();
+                    while let Some(row) = next {
+                        visit(rows, unit, row);
+                        next = after(rows, row);
+                    }
+                    unit += usize::from(any);
+                }
             }
         }
     }
 
-    fn active(&self, rows: Range<usize>) -> impl Iterator<Item = usize> + Clone + '_ {
+    /// Adds up the values of a sequence in all of its pairs.
+    fn add_pairs(&self, index: usize, rows: &mut [Scalars]) {
+        for pair in self.batch.pairs.unwrap_or_default() {
+            let [chosen, rejected] = [pair.chosen, pair.rejected].map(|s| {
+                let sequence = self.sequence(s);
+                let first = self.active(sequence.clone()).next();
+                let known = first.and_then(|row| rows.get(row).copied());
+                (sequence, first, known.unwrap_or(Scalars::DROPPED))
+            });
+            let sides = [(&chosen, rejected.2.shared, 1.0), (&rejected, chosen.2.shared, -1.0)];
+            for ((sequence, first, known), shared, side) in sides {
+                let Some(first) = *first else { continue };
+                let value = (self.value)(index, first, known, &Partner { shared, side });
+                for row in self.active(sequence.clone()) {
+                    change(rows, row, |scalars| *scalars.left_by(index) += value);
+                }
+            }
+        }
+    }
+
+    /// Marks the tokens that take part.
+    fn select(&self, rows: &mut [Scalars]) {
+        let mut mark = |sequence: Range<usize>| {
+            self.active(sequence).for_each(|row| change(rows, row, |scalars| scalars.counts = 1));
+        };
+        match self.plan.selection() {
+            Selection::All => mark(0..self.batch.rows()),
+            Selection::Kept => {
+                let kept = self.sequences().enumerate().filter(|&(s, _)| self.batch.keeps(s));
+                kept.for_each(|(_, sequence)| mark(sequence));
+            }
+            Selection::Paired => {
+                let pairs = self.batch.pairs.unwrap_or_default();
+                let of_pairs = pairs.iter().flat_map(|pair| [pair.chosen, pair.rejected]);
+                of_pairs.for_each(|s| mark(self.sequence(s)));
+            }
+            Selection::Step(step) => {
+                let positive = |s: &Scalars| s.shared.get(step).is_some_and(|&left| left > 0.0);
+                self.active(0..self.batch.rows()).for_each(|row| {
+                    change(rows, row, |scalars| scalars.counts = positive(scalars).into());
+                });
+            }
+        }
+    }
+
+    fn active(&self, rows: Range<usize>) -> impl Iterator<Item = usize> + '_ {
         rows.filter(|&row| self.batch.target(row).is_some())
     }
 
@@ -80,20 +183,16 @@ impl GroupPass<'_> {
         self.batch.sequences.map_or(0..0, |sequences| sequences.rows(sequence))
     }
 
-    fn sequences(&self) -> impl Iterator<Item = Range<usize>> + Clone + '_ {
+    fn sequences(&self) -> impl Iterator<Item = Range<usize>> + '_ {
         let count = self.batch.sequences.map_or(0, |sequences| sequences.len());
         (0..count).map(|sequence| self.sequence(sequence))
     }
 
-    fn first(&self, rows: Range<usize>) -> Option<usize> {
-        self.active(rows).next()
-    }
-
     /// Chains the tokens of every group, in the order of their rows.
-    fn link_groups(&self, rows: Rows<'_>) {
+    fn link_groups(&self, rows: &mut [Scalars]) {
         for row in (0..rows.len()).rev().filter(|&row| self.batch.target(row).is_some()) {
             let id = self.batch.group(row);
-            let next = rows.get(id).map_or(NO_ROW, |cell| cell.get().head);
+            let next = rows.get(id).map_or(NO_ROW, |first| first.head);
             change(rows, row, |scalars| scalars.next = next);
             let head = u32::try_from(row).unwrap_or(NO_ROW);
             change(rows, id, |scalars| scalars.head = head);
@@ -101,119 +200,63 @@ impl GroupPass<'_> {
     }
 }
 
-fn change(rows: Rows<'_>, row: usize, with: impl FnOnce(&mut Scalars)) {
-    if let Some(cell) = rows.get(row) {
-        let mut scalars = cell.get();
-        with(&mut scalars);
-        cell.set(scalars);
+fn change(rows: &mut [Scalars], row: usize, with: impl FnOnce(&mut Scalars)) {
+    if let Some(scalars) = rows.get_mut(row) {
+        with(scalars);
     }
 }
 
-/// What a step left for a token.
-fn shared(rows: Rows<'_>, row: usize, step: usize) -> f64 {
-    rows.get(row).and_then(|cell| cell.get().shared.get(step).copied()).unwrap_or(0.0)
+/// The first token of a group.
+fn head(rows: &[Scalars], id: usize) -> Option<usize> {
+    rows.get(id).and_then(|scalars| row_of(scalars.head))
 }
 
-/// The first tokens of all groups, in the order of their ids.
-fn heads(rows: Rows<'_>) -> impl Iterator<Item = usize> + Clone + '_ {
-    rows.iter().filter_map(|cell| row_of(cell.get().head))
-}
-
-/// The tokens of the group that begins with this one.
-fn members(rows: Rows<'_>, head: usize) -> impl Iterator<Item = usize> + Clone + '_ {
-    successors(Some(head), |&row| rows.get(row).and_then(|cell| row_of(cell.get().next)))
+/// The next token of a token's group.
+fn after(rows: &[Scalars], row: usize) -> Option<usize> {
+    rows.get(row).and_then(|scalars| row_of(scalars.next))
 }
 
 fn row_of(link: u32) -> Option<usize> {
     (link != NO_ROW).then_some(link as usize)
 }
 
-/// A step over some tokens at a time. A token's entry holds its value first, and then the result.
-#[derive(Clone, Copy)]
-struct Reduce<'a> {
-    pass: &'a GroupPass<'a>,
-    rows: Rows<'a>,
-    index: usize,
-    statistic: Statistic,
+/// The statistic of the units' values; `None` where every unit has a result of its own, which takes its value's place. So many more are empty.
+fn reduced(statistic: Statistic, units: &mut [Scalars], empty: usize) -> Option<f64> {
+    let n = units.len() as f64;
+    let values = || units.iter().map(|scalars| scalars.of_unit);
+    Some(match statistic {
+        Statistic::Sum => values().sum(),
+        Statistic::Mean => values().sum::<f64>() / n,
+        Statistic::LogSumExp => log_sum_exp(values()),
+        Statistic::LogMeanExp => log_sum_exp(values()) - libm::log(n),
+        Statistic::LowerMedian => lower_median(values(), units.len()).unwrap_or(0.0),
+        Statistic::LowerMedianWithEmpty => {
+            let values = values().chain(core::iter::repeat_n(0.0, empty));
+            lower_median(values, units.len() + empty).unwrap_or(0.0)
+        }
+        Statistic::Top(share) => {
+            mark_top(units, top_of(units.len(), share));
+            return None;
+        }
+    })
 }
 
-impl Reduce<'_> {
-    fn put(self, row: usize, value: f64) {
-        change(self.rows, row, |scalars| {
-            if let Some(entry) = scalars.shared.get_mut(self.index) {
-                *entry = value;
-            }
-        });
-    }
-
-    /// The token of a row, as the step sees it.
-    fn token(self, row: usize) -> Token<f64> {
-        let scalars = self.rows.get(row).map_or(Scalars::DROPPED, Cell::get);
-        (self.pass.token)(row, &scalars)
-    }
-
-    /// Replaces the values of these tokens by their statistic.
-    fn over(self, tokens: impl Iterator<Item = usize> + Clone) {
-        let mut count = 0_usize;
-        for row in tokens.clone() {
-            self.put(row, (self.pass.value)(self.index, &self.token(row)));
-            count += 1;
-        }
-        let values = || tokens.clone().map(|row| shared(self.rows, row, self.index));
-        let n = count as f64;
-        let result = match self.statistic {
-            Statistic::Sum => values().sum(),
-            Statistic::Mean => values().sum::<f64>() / n,
-            Statistic::LogSumExp => log_sum_exp(values()),
-            Statistic::LogMeanExp => log_sum_exp(values()) - libm::log(n),
-            Statistic::LowerMedian => lower_median(values(), count).unwrap_or(0.0),
-            Statistic::Top(share) => return self.mark_top(tokens, top_of(count, share)),
-        };
-        tokens.for_each(|row| self.put(row, result));
-    }
-
-    /// 1 for the largest so many values, 0 for the others.
-    fn mark_top(self, tokens: impl Iterator<Item = usize> + Clone, top: usize) {
-        // The largest first.
-        let key = |row| !order::key(nan_last(shared(self.rows, row, self.index)));
-        let last = top.checked_sub(1);
-        let Some((last, equals)) = last.and_then(|at| order::select(tokens.clone().map(key), at))
-        else {
-            return;
-        };
-        // The first ones among equals.
-        let mut ties = equals + 1;
-        for row in tokens {
-            let tie = key(row) == last && ties > 0;
-            ties -= usize::from(tie);
-            self.put(row, if key(row) < last || tie { 1.0 } else { 0.0 });
-        }
-    }
-
-    /// The first token's result to all of them.
-    fn spread(self, tokens: impl Iterator<Item = usize> + Clone) {
-        if let Some(first) = tokens.clone().next() {
-            let result = shared(self.rows, first, self.index);
-            tokens.for_each(|row| self.put(row, result));
-        }
-    }
-
-    /// The sum of a sequence's values in all of its pairs.
-    fn over_pairs(self) {
-        for pair in self.pass.batch.pairs.unwrap_or_default() {
-            let sequences = [pair.chosen, pair.rejected].map(|s| self.pass.sequence(s));
-            let tokens =
-                sequences.clone().map(|rows| self.pass.first(rows).map(|row| self.token(row)));
-            let [chosen, rejected] = tokens.map(|t| t.map_or([0.0; STEPS], |t| t.shared));
-            let others = [(rejected, 1.0), (chosen, -1.0)];
-            for ((rows, token), (partner, side)) in sequences.into_iter().zip(tokens).zip(others) {
-                let Some(token) = token else { continue };
-                let value = (self.pass.value)(self.index, &Token { partner, side, ..token });
-                for row in self.pass.active(rows) {
-                    self.put(row, shared(self.rows, row, self.index) + value);
-                }
-            }
-        }
+/// 1 for the largest so many values, 0 for the others.
+fn mark_top(units: &mut [Scalars], top: usize) {
+    // The largest first.
+    let key = |scalars: &Scalars| !order::key(nan_last(scalars.of_unit));
+    let Some((last, equals)) =
+        top.checked_sub(1).and_then(|at| order::select(units.iter().map(key), at))
+    else {
+        return;
+    };
+    // The first ones among equals.
+    let mut ties = equals + 1;
+    for scalars in units {
+        let key = key(scalars);
+        let tie = key == last && ties > 0;
+        ties -= usize::from(tie);
+        scalars.of_unit = if key < last || tie { 1.0 } else { 0.0 };
     }
 }
 

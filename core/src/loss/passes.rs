@@ -1,7 +1,7 @@
 //! The passes over a batch's rows: one for per-token objectives, three for group objectives.
 
 use super::context::Context;
-use super::group::GroupPass;
+use super::group::{GroupPass, Partner};
 use super::outputs::Outputs;
 use super::workspace::Workspace;
 use crate::entry;
@@ -175,8 +175,11 @@ fn run_plan<O: Objective>(
         let TokenTerm { loss, coef, dense } = terms.get(row).copied().unwrap_or_default();
         context.token(row, loss, [coef, dense], scalars)
     };
-    let value = |index: usize, token: &Token<f64>| context.objective.step(index, token);
-    GroupPass { plan, batch: context.batch, token: &token, value: &value }.run(scalars);
+    let value = |index: usize, row: usize, scalars: &Scalars, partner: &Partner| {
+        let Partner { shared: partner, side } = *partner;
+        context.objective.step(index, &Token { partner, side, ..token(row, scalars) })
+    };
+    GroupPass { plan, batch: context.batch, value: &value }.run(scalars);
     let (row, scalars) = scalars.iter().enumerate().find(|(_, scalars)| scalars.counts())?;
     context.objective.temperature(&token(row, scalars))
 }

@@ -18,7 +18,7 @@ use crate::stats::RowStats;
 /// let mut scalars = [Scalars::DROPPED; 2];
 /// let workspace = Workspace::none().stats(&mut stats).terms(&mut terms).scalars(&mut scalars);
 /// let logits = Logits::new(&z, 2, 4)?;
-/// let report = Loss::new(DftSequence).forward_with(logits, &batch, Outputs::new(), workspace)?;
+/// let report = Loss::new(DftSequence::default()).forward_with(logits, &batch, Outputs::new(), workspace)?;
 /// assert!((report.loss - 0.25 * 4.0_f64.ln()).abs() < 1e-7);
 /// # Ok::<(), surprisal::Error>(())
 /// ```
@@ -138,7 +138,7 @@ impl<'a> Workspace<'a> {
 /// let (z, batch) = ([0.5_f32; 8], Batch::new(&[3, 1]).sequences(&[0, 2]));
 /// let mut workspace = OwnedWorkspace::new();
 /// let logits = Logits::new(&z, 2, 4)?;
-/// Loss::new(DftSequence).forward_with(logits, &batch, Outputs::new(), workspace.lend(2, 4))?;
+/// Loss::new(DftSequence::default()).forward_with(logits, &batch, Outputs::new(), workspace.lend(2, 4))?;
 /// # Ok::<(), surprisal::Error>(())
 /// ```
 #[cfg(feature = "alloc")]

@@ -3,7 +3,7 @@
 use super::{
     Cispo, Dapo, Deft, Dft, DftSequence, Dpo, Eaft, Flow, Focal, FocalDetached, GroupPlan, Grpo,
     Gspo, InfoSft, Input, IwSequence, IwToken, Kl, Normalize, Objective, Power, Ppo, Psft, Real,
-    Rft, Rho1, Sft, SftGo, Talr, TalrAuto, TauFrom, Token,
+    Rft, Rho1, SequenceProbability, Sft, SftGo, Talr, TalrAuto, TauFrom, Token,
 };
 use crate::error::Error;
 use crate::reduction::Reduction;
@@ -72,8 +72,9 @@ macro_rules! named {
 }
 named!(Kl: "k1, k2, k3, k3-corrected or k3-clamped",
     "k1" => K1, "k2" => K2, "k3" => K3, "k3-corrected" => K3Corrected, "k3-clamped" => K3Clamped);
-named!(TauFrom: "sequence-median or token-median",
-    "sequence-median" => SequenceMedian, "token-median" => TokenMedian);
+named!(TauFrom: "sequence-median, sequence-median-with-empty or token-median",
+    "sequence-median" => SequenceMedian, "sequence-median-with-empty" => SequenceMedianWithEmpty, "token-median" => TokenMedian);
+named!(SequenceProbability: "geometric-mean or product", "geometric-mean" => GeometricMean, "product" => Product);
 named!(Normalize: "none, sum1-sequence, sum1-batch or mean1-batch",
     "none" => None, "sum1-sequence" => Sum1Sequence, "sum1-batch" => Sum1Batch, "mean1-batch" => Mean1Batch);
 
@@ -190,7 +191,7 @@ macro_rules! builtins {
 builtins! {
     "sft" => Sft {},
     "dft" => Dft {},
-    "talr" => Talr { tau, floor },
+    "talr" => Talr { tau, floor, p_min },
     "focal" => Focal { gamma },
     "focal-detached" => FocalDetached { gamma },
     "power" => Power { alpha },
@@ -203,10 +204,10 @@ builtins! {
     "grpo" => Grpo { clip_low, clip_high, beta, kl },
     "dapo" => Dapo { clip_low, clip_high },
     "cispo" => Cispo { clip_high },
-    "talr-auto" => TalrAuto { floor, tau_from, normalize },
+    "talr-auto" => TalrAuto { floor, p_min, tau_from, normalize },
     "iw-sequence" => IwSequence { temperature, max },
     "flow" => Flow { tau },
-    "dft-sequence" => DftSequence {},
+    "dft-sequence" => DftSequence { probability },
     "gspo" => Gspo { clip_low, clip_high },
     "dpo" => Dpo { beta },
     "rft" => Rft {},

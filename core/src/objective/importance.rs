@@ -134,11 +134,24 @@ impl Objective for Flow {
     }
 }
 
-/// DFT with one weight per sequence: W = exp(mean ln p), the length-normalised probability of the sequence, detached.
+/// The probability that [`DftSequence`] gives a sequence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SequenceProbability {
+    /// The geometric mean of its tokens' p: exp(mean ln p).
+    #[default]
+    GeometricMean,
+    /// Their product: exp(Σ ln p), next to 0 for all but short or certain sequences.
+    Product,
+}
+
+/// DFT with one weight per sequence, its probability, detached: −stop(W) · ln p.
 ///
-/// arXiv 2508.05629 discusses the sequence weight and uses the token weight ([`Dft`](super::Dft)).
+/// arXiv 2508.05629 discusses the sequence weight (the product) and uses the token weight ([`Dft`](super::Dft)). The default is length-normalised.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct DftSequence;
+pub struct DftSequence {
+    /// Which probability.
+    pub probability: SequenceProbability,
+}
 
 impl Objective for DftSequence {
     fn loss<R: Real>(&self, t: &Token<R>) -> R {
@@ -150,7 +163,10 @@ impl Objective for DftSequence {
     }
 
     fn group_plan(&self) -> Option<GroupPlan> {
-        Some(MEAN_OF_SEQUENCE)
+        Some(match self.probability {
+            SequenceProbability::GeometricMean => MEAN_OF_SEQUENCE,
+            SequenceProbability::Product => GroupPlan::of([Statistic::Sum.over(Over::Sequence)]),
+        })
     }
 
     fn step<R: Real>(&self, _: usize, t: &Token<R>) -> R {

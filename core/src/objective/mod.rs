@@ -36,7 +36,7 @@ mod weighted;
 
 pub use builtin::{Builtin, Value};
 pub use confidence::{Deft, Eaft};
-pub use importance::{DftSequence, Flow, IwSequence, IwToken};
+pub use importance::{DftSequence, Flow, IwSequence, IwToken, SequenceProbability};
 pub(crate) use plan::NO_ROW;
 pub use plan::{GroupPlan, Over, STEPS, Scalars, Selection, Statistic, Step};
 pub use policy::{Cispo, Dapo, Grpo, Gspo, Kl, Ppo, Psft};

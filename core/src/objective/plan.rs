@@ -14,6 +14,8 @@ pub enum Statistic {
     Mean,
     /// The lower median, as `torch.median`.
     LowerMedian,
+    /// The same where sequences without tokens count as 0 ([`Over::Sequences`]).
+    LowerMedianWithEmpty,
     /// ln Σ e^x: a normaliser of weights x = ln w that does not underflow where every weight does.
     LogSumExp,
     /// ln of the mean of e^x.
@@ -121,6 +123,8 @@ impl GroupPlan {
 #[repr(C)]
 pub struct Scalars {
     pub(crate) shared: [f64; STEPS],
+    /// At the index of a unit that a step has a value of: that value.
+    pub(crate) of_unit: f64,
     /// The row of the next token of its group and, at the index of a group's id, that of its first one; `NO_ROW` for none. Ids are of 32 bits, too.
     pub(crate) next: u32,
     pub(crate) head: u32,
@@ -134,11 +138,23 @@ pub(crate) const NO_ROW: u32 = u32::MAX;
 
 impl Scalars {
     /// Nothing yet: a token that does not take part.
-    pub const DROPPED: Self =
-        Self { shared: [0.0; STEPS], next: NO_ROW, head: NO_ROW, counts: 0, padding: 0 };
+    pub const DROPPED: Self = Self {
+        shared: [0.0; STEPS],
+        of_unit: 0.0,
+        next: NO_ROW,
+        head: NO_ROW,
+        counts: 0,
+        padding: 0,
+    };
 
     /// A token that takes part, without a plan.
     pub(crate) const UNPLANNED: Self = Self { counts: 1, ..Self::DROPPED };
+
+    /// What a step left for the token.
+    pub(crate) fn left_by(&mut self, step: usize) -> &mut f64 {
+        // A plan has no other steps.
+        self.shared.get_mut(step).unwrap_or(&mut self.of_unit)
+    }
 
     /// Whether the token takes part.
     pub(crate) fn counts(&self) -> bool {

@@ -16,45 +16,63 @@ pub struct Talr {
     pub tau: f64,
     /// Least weight, in [0, 1].
     pub floor: f64,
+    /// Least p that the weight sees, in [0, 1]: 0 as in the paper; 1e-6 in the only public code found, where it is more than its floor of 0.01 from
+    /// τ = 3 on.
+    pub p_min: f64,
 }
 
 impl Default for Talr {
     fn default() -> Self {
-        Self { tau: 1.0, floor: 0.01 }
+        Self { tau: 1.0, floor: 0.01, p_min: 0.0 }
     }
 }
 
-/// ln max(p^(1/τ), floor).
-fn log_weight<R: Real>(log_p: R, tau: R, floor: f64) -> R {
+/// ln max(max(p, p_min)^(1/τ), floor).
+fn log_weight<R: Real>(log_p: R, tau: R, floor: f64, p_min: f64) -> R {
+    let log_p = log_p.max(R::lit(libm::log(p_min)));
     (log_p / tau).max(R::lit(libm::log(floor)))
 }
 
-fn check_floor(floor: f64) -> Result<(), Error> {
-    check_parameter("floor", floor, (0.0..=1.0).contains(&floor), "a number in [0, 1]")
+fn check_least(floor: f64, p_min: f64) -> Result<(), Error> {
+    let check = |name, value: f64| {
+        check_parameter(name, value, (0.0..=1.0).contains(&value), "a number in [0, 1]")
+    };
+    check("floor", floor).and(check("p_min", p_min))
 }
 
 impl Objective for Talr {
     fn loss<R: Real>(&self, t: &Token<R>) -> R {
-        -(log_weight(t.log_p, R::lit(self.tau), self.floor).exp().stop() * t.log_p)
+        let weight = log_weight(t.log_p, R::lit(self.tau), self.floor, self.p_min);
+        -(weight.exp().stop() * t.log_p)
     }
 
     fn check(&self) -> Result<(), Error> {
         check_parameter("tau", self.tau, self.tau > 0.0, "a number > 0")?;
-        check_floor(self.floor)
+        check_least(self.floor, self.p_min)
     }
 }
 
 /// Where the automatic τ comes from. Sources of the method disagree; the median is the lower one, as `torch.median`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum TauFrom {
-    /// Median over the sequences of their mean nll (the only public code found).
+    /// Median over the sequences of their mean nll.
     #[default]
     SequenceMedian,
+    /// The same, with 0 for sequences whose tokens are all ignored: so the only public code found. Batches with many of those have a τ near 0.
+    SequenceMedianWithEmpty,
     /// Median of the tokens' nll. Falls towards 0 once most tokens are learned.
     TokenMedian,
 }
 
-/// What the weights are divided by.
+/// What the weights are divided by, before the reduction divides the losses.
+///
+/// Weights that sum up to 1 are a mean already: the loss of the derivation is `Sum1Batch` with [`Reduction::Sum`], or `Sum1Sequence` with
+/// [`Reduction::MeanSequences`](crate::Reduction::MeanSequences), which divides each sequence by its tokens once more, or with
+/// [`Reduction::By`] the number of sequences, which does not. `None` and `Mean1Batch` go with [`Reduction::MeanTokens`].
+///
+/// [`Reduction::Sum`]: crate::Reduction::Sum
+/// [`Reduction::By`]: crate::Reduction::By
+/// [`Reduction::MeanTokens`]: crate::Reduction::MeanTokens
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Normalize {
     /// Nothing (the only public code found).
@@ -75,15 +93,26 @@ pub enum Normalize {
 pub struct TalrAuto {
     /// Least weight before normalisation, in [0, 1].
     pub floor: f64,
+    /// Least p that the weight sees, as [`Talr::p_min`].
+    pub p_min: f64,
     /// Where τ comes from.
     pub tau_from: TauFrom,
-    /// What the weights are divided by.
+    /// What the weights are divided by, before the reduction divides the losses.
+    ///
+    /// Weights that sum up to 1 are a mean already: the loss of the derivation is `Sum1Batch` with [`Reduction::Sum`], or `Sum1Sequence` with
+    /// [`Reduction::MeanSequences`](crate::Reduction::MeanSequences), which divides each sequence by its tokens once more, or with
+    /// [`Reduction::By`] the number of sequences, which does not. `None` and `Mean1Batch` go with [`Reduction::MeanTokens`].
+    ///
+    /// [`Reduction::Sum`]: crate::Reduction::Sum
+    /// [`Reduction::By`]: crate::Reduction::By
+    /// [`Reduction::MeanTokens`]: crate::Reduction::MeanTokens
     pub normalize: Normalize,
 }
 
 impl Default for TalrAuto {
     fn default() -> Self {
-        Self { floor: 0.01, tau_from: TauFrom::default(), normalize: Normalize::default() }
+        let (tau_from, normalize) = (TauFrom::default(), Normalize::default());
+        Self { floor: 0.01, p_min: 0.0, tau_from, normalize }
     }
 }
 
@@ -91,7 +120,7 @@ impl TalrAuto {
     /// The step that finds the median; a normaliser is the next one.
     fn median(&self) -> usize {
         match self.tau_from {
-            TauFrom::SequenceMedian => 1,
+            TauFrom::SequenceMedian | TauFrom::SequenceMedianWithEmpty => 1,
             TauFrom::TokenMedian => 0,
         }
     }
@@ -101,7 +130,7 @@ impl TalrAuto {
     }
 
     fn log_weight<R: Real>(&self, t: &Token<R>) -> R {
-        log_weight(t.log_p, self.tau(t), self.floor)
+        log_weight(t.log_p, self.tau(t), self.floor, self.p_min)
     }
 }
 
@@ -114,31 +143,38 @@ impl Objective for TalrAuto {
 
     fn inputs(&self) -> &'static [Input] {
         match (self.tau_from, self.normalize) {
-            (TauFrom::SequenceMedian, _) | (_, Normalize::Sum1Sequence) => &[Input::Sequences],
-            _ => &[],
+            (
+                TauFrom::TokenMedian,
+                Normalize::None | Normalize::Sum1Batch | Normalize::Mean1Batch,
+            ) => &[],
+            _ => &[Input::Sequences],
         }
     }
 
     fn check(&self) -> Result<(), Error> {
-        check_floor(self.floor)
+        check_least(self.floor, self.p_min)
     }
 
     fn group_plan(&self) -> Option<GroupPlan> {
         use Over::{Batch, Sequence, Sequences};
-        use Statistic::{LogMeanExp, LogSumExp, LowerMedian, Mean};
+        use Statistic::{LogMeanExp, LogSumExp, LowerMedian, LowerMedianWithEmpty, Mean};
         let norm = match self.normalize {
             Normalize::None => None,
             Normalize::Sum1Sequence => Some(LogSumExp.over(Sequence)),
             Normalize::Sum1Batch => Some(LogSumExp.over(Batch)),
             Normalize::Mean1Batch => Some(LogMeanExp.over(Batch)),
         };
-        let (mean, of_sequences) = (Mean.over(Sequence), LowerMedian.over(Sequences));
-        let of_tokens = LowerMedian.over(Batch);
+        let mean = Mean.over(Sequence);
+        let median = match self.tau_from {
+            TauFrom::SequenceMedian => LowerMedian.over(Sequences),
+            TauFrom::SequenceMedianWithEmpty => LowerMedianWithEmpty.over(Sequences),
+            TauFrom::TokenMedian => LowerMedian.over(Batch),
+        };
         Some(match (self.tau_from, norm) {
-            (TauFrom::SequenceMedian, None) => GroupPlan::of([mean, of_sequences]),
-            (TauFrom::SequenceMedian, Some(norm)) => GroupPlan::of([mean, of_sequences, norm]),
-            (TauFrom::TokenMedian, None) => GroupPlan::of([of_tokens]),
-            (TauFrom::TokenMedian, Some(norm)) => GroupPlan::of([of_tokens, norm]),
+            (TauFrom::TokenMedian, None) => GroupPlan::of([median]),
+            (TauFrom::TokenMedian, Some(norm)) => GroupPlan::of([median, norm]),
+            (_, None) => GroupPlan::of([mean, median]),
+            (_, Some(norm)) => GroupPlan::of([mean, median, norm]),
         })
     }
 

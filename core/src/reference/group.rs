@@ -4,8 +4,10 @@ use core::ops::Range;
 
 use super::number::{at_least, at_most, item_of_rank, lower_median, nan_largest};
 use super::problem::{Model, Problem, finite};
-use super::token::{Token, talr_weight};
-use crate::objective::{Builtin, Flow, Normalize, Rho1, SftGo, TalrAuto, TauFrom};
+use super::token::{Token, talr_log_p, talr_weight};
+use crate::objective::{
+    Builtin, Flow, Normalize, Rho1, SequenceProbability, SftGo, TalrAuto, TauFrom,
+};
 
 /// What the tokens of a batch, or of one sequence of it, have in common. What an objective does not use is 0.
 #[derive(Clone, Copy, Debug, Default)]
@@ -82,8 +84,14 @@ impl Shared {
                 // With τ → 0, a reference that is certain of the median sample, 1 or 0.
                 Self { weight: libm::exp(-mean_nll / self.tau), ..self }
             }
-            Builtin::DftSequence(_) => {
-                Self { weight: libm::exp(mean(&|row| at.finite_log_p(row))), ..self }
+            Builtin::DftSequence(o) => {
+                let tokens = rows.clone().filter(|&row| problem.target(row).is_some()).count();
+                let factor = match o.probability {
+                    SequenceProbability::GeometricMean => 1.0,
+                    SequenceProbability::Product => tokens as f64,
+                };
+                let log_weight = mean(&|row| at.finite_log_p(row)) * factor;
+                Self { weight: libm::exp(log_weight), ..self }
             }
             Builtin::Gspo(_) => {
                 let log_ratio = |row| at.finite_log_p(row) - finite(problem.old_log_p(row));
@@ -100,7 +108,8 @@ impl Shared {
         let log_p = at.log_p(row);
         let weight = match problem.objective {
             Builtin::TalrAuto(o) => {
-                talr_weight(finite(log_p) - self.shift, self.tau, o.floor) * self.factor
+                let log_p = talr_log_p(finite(log_p), o.p_min) - self.shift;
+                talr_weight(log_p, self.tau, o.floor) * self.factor
             }
             Builtin::SftGo(_) if problem.group(row) == self.worst.0 => self.worst.1,
             _ => self.weight,
@@ -153,6 +162,9 @@ fn talr_tau(at: &Model<'_>, o: &TalrAuto) -> f64 {
         TauFrom::SequenceMedian => {
             lower_median(problem.sequences(), |i| problem.mean(problem.sequence(i), nll))
         }
+        TauFrom::SequenceMedianWithEmpty => lower_median(problem.sequences(), |i| {
+            Some(problem.mean(problem.sequence(i), nll).unwrap_or(0.0))
+        }),
     };
     let median = median.unwrap_or(1.0);
     if median > 1e-6 { median } else { 1e-6 }
@@ -165,10 +177,11 @@ fn talr_tau(at: &Model<'_>, o: &TalrAuto) -> f64 {
 fn talr_normalize(at: &Model<'_>, o: &TalrAuto, tau: f64, rows: Range<usize>) -> (f64, f64) {
     let active = rows.filter(|&row| at.problem.target(row).is_some());
     let mut shift = 0.0;
+    let log_p = |row| talr_log_p(at.finite_log_p(row), o.p_min);
     if o.floor == 0.0 {
         let mut largest = f64::NEG_INFINITY;
         for row in active.clone() {
-            largest = at_least(largest, at.finite_log_p(row));
+            largest = at_least(largest, log_p(row));
         }
         if largest.is_finite() {
             shift = largest;
@@ -176,7 +189,7 @@ fn talr_normalize(at: &Model<'_>, o: &TalrAuto, tau: f64, rows: Range<usize>) ->
     }
     let mut sum = 0.0;
     for row in active {
-        sum += talr_weight(at.finite_log_p(row) - shift, tau, o.floor);
+        sum += talr_weight(log_p(row) - shift, tau, o.floor);
     }
     (shift, 1.0 / sum)
 }

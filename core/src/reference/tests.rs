@@ -76,7 +76,7 @@ fn objectives() -> impl Iterator<Item = Builtin> {
         Focal { gamma: 0.5 }.into(),
         Focal { gamma: 1.0 }.into(),
         Focal { gamma: 0.0 }.into(),
-        Talr { tau: 3.0, floor: 0.2 }.into(),
+        Talr { tau: 3.0, floor: 0.2, ..Talr::default() }.into(),
         TalrAuto { tau_from: TauFrom::TokenMedian, floor: 0.3, ..talr }.into(),
         TalrAuto { normalize: Normalize::Sum1Sequence, floor: 0.0, ..talr }.into(),
         TalrAuto { normalize: Normalize::Sum1Batch, ..talr }.into(),
@@ -187,7 +187,7 @@ fn coefficients_by_hand() {
     let cases: [(Builtin, f64, f64); 9] = [
         (Sft.into(), nll, 1.0),
         (Dft.into(), nll / 4.0, 0.25),
-        (Talr { tau: 2.0, floor: 0.01 }.into(), nll / 2.0, 0.5),
+        (Talr { tau: 2.0, floor: 0.01, ..Talr::default() }.into(), nll / 2.0, 0.5),
         // (3/4)² and (3/4)² + 2·(1/4)·(3/4)·nll.
         (Focal { gamma: 2.0 }.into(), 9.0 / 16.0 * nll, 9.0 / 16.0 + 0.375 * nll),
         (Builtin::from_name("power").unwrap(), 0.75, 0.25),
@@ -224,8 +224,8 @@ fn an_impossible_target_takes_the_limit() {
     let cases = [
         (Builtin::from(Sft), infinite, 1.0),
         (Dft.into(), 0.0, 0.0),
-        (Talr { tau: 1.0, floor: 0.01 }.into(), infinite, 0.01),
-        (Talr { tau: 1.0, floor: 0.0 }.into(), 0.0, 0.0),
+        (Talr { tau: 1.0, floor: 0.01, ..Talr::default() }.into(), infinite, 0.01),
+        (Talr { tau: 1.0, floor: 0.0, ..Talr::default() }.into(), 0.0, 0.0),
         (Focal { gamma: 2.0 }.into(), infinite, 1.0),
         (Builtin::from_name("power").unwrap(), 1.0, 0.0),
         (InfoSft { p_max: 0.93 }.into(), 0.0, 0.0),

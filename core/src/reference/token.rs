@@ -34,7 +34,7 @@ pub(super) fn loss(objective: &Builtin, t: &Token, log_p: f64) -> f64 {
     match objective {
         Builtin::Sft(_) | Builtin::Rft(_) | Builtin::Rho1(_) => -log_p,
         Builtin::Dft(_) => weighted(libm::exp(t.at)),
-        Builtin::Talr(o) => weighted(talr_weight(t.at, o.tau, o.floor)),
+        Builtin::Talr(o) => weighted(talr_weight(talr_log_p(t.at, o.p_min), o.tau, o.floor)),
         Builtin::Focal(o) => weighted(focal_weight(log_p, o.gamma)),
         Builtin::FocalDetached(o) => weighted(focal_weight(t.at, o.gamma)),
         Builtin::Power(o) => -libm::expm1(o.alpha * log_p) / o.alpha,
@@ -73,7 +73,7 @@ pub(super) fn coef(objective: &Builtin, t: &Token) -> f64 {
     match objective {
         Builtin::Sft(_) | Builtin::Rft(_) | Builtin::Rho1(_) => 1.0,
         Builtin::Dft(_) => libm::exp(t.at),
-        Builtin::Talr(o) => talr_weight(t.at, o.tau, o.floor),
+        Builtin::Talr(o) => talr_weight(talr_log_p(t.at, o.p_min), o.tau, o.floor),
         Builtin::Focal(o) => focal_coef(t.at, o.gamma),
         Builtin::FocalDetached(o) => focal_weight(t.at, o.gamma),
         Builtin::Power(o) => libm::exp(o.alpha * t.at),
@@ -103,6 +103,11 @@ pub(super) fn coef(objective: &Builtin, t: &Token) -> f64 {
         | Builtin::SftGo(_) => t.weight,
         Builtin::Dpo(_) => t.pair_coef,
     }
+}
+
+/// ln max(p, p_min).
+pub(super) fn talr_log_p(log_p: f64, p_min: f64) -> f64 {
+    at_least(libm::log(p_min), log_p)
 }
 
 /// max(p^(1/τ), floor).

@@ -58,7 +58,7 @@ impl Method {
         vec![
             plain("sft", O::of(Sft)),
             plain("dft", O::of(Dft)),
-            plain("dft-sequence", O::of(DftSequence)),
+            plain("dft-sequence", O::of(DftSequence::default())),
             plain("talr", O::of(Talr { tau, ..Talr::default() })),
             plain("talr-auto", O::of(TalrAuto::default())),
             plain("focal", O::of(Focal::default())),

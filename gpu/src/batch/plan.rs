@@ -5,10 +5,11 @@ use surprisal::objective::{GroupPlan, Objective, Over, Statistic, Step as PlanSt
 use crate::batch::prepare::window;
 use crate::batch::workspace::Workspace;
 use crate::batch::{Column, DeviceBatch};
-use crate::binder::{Binder, GROUP, dispatch};
+use crate::binder::{Binder, GROUP};
 use crate::call::Call;
 use crate::layout::{Params, Step};
 use crate::pipelines::Pipelines;
+use crate::recorder::{Binding, Recorder};
 use crate::rows::narrow;
 use crate::shader::{Destination, LITERALS};
 
@@ -32,6 +33,7 @@ fn number_of(statistic: Statistic) -> (u32, f32) {
         Statistic::LogSumExp => (3, 0.0),
         Statistic::LogMeanExp => (4, 0.0),
         Statistic::Top(share) => (5, narrow(share)),
+        Statistic::LowerMedianWithEmpty => (6, 0.0),
         _ => (0, 0.0),
     }
 }
@@ -78,7 +80,7 @@ impl<O: Objective> Pipelines<'_, O> {
     /// Records the plan, from the statistics of all rows on.
     pub(crate) fn record_plan(
         &self,
-        pass: &mut wgpu::ComputePass<'_>,
+        recorder: &mut Recorder<'_>,
         plan: GroupPlan,
         (call, batch, workspace): (&Call, &DeviceBatch<'_>, &Workspace),
     ) {
@@ -90,25 +92,25 @@ impl<O: Objective> Pipelines<'_, O> {
             (OUTPUTS, call.outputs.as_entire_binding()),
             (TOKENS, workspace.tokens.as_entire_binding()),
         ];
-        self.run(pass, "group_start", call, of_rows, &start);
+        self.run(recorder, "group_start", call, of_rows, &start);
         if plan.steps().any(|(_, step)| matches!(step.over, Over::Group | Over::Groups)) {
-            let step = self.binder.uniform(bound.step);
+            let step = recorder.uniform(bound.step);
             let heads = [
                 (INPUTS, call.inputs.as_entire_binding()),
                 (HEADS, workspace.heads.as_entire_binding()),
                 (STEP, step.as_entire_binding()),
                 (GROUPS, bound.group_ids.clone()),
             ];
-            self.run(pass, "group_heads", call, of_rows, &heads);
+            self.run(recorder, "group_heads", call, of_rows, &heads);
         }
         for (index, step) in plan.steps() {
-            self.record_step(pass, index, step, (call, workspace, &bound));
+            self.record_step(recorder, index, step, (call, workspace, &bound));
         }
     }
 
     fn record_step(
         &self,
-        pass: &mut wgpu::ComputePass<'_>,
+        recorder: &mut Recorder<'_>,
         index: usize,
         step: PlanStep,
         (call, workspace, bound): (&Call, &Workspace, &Bound<'_>),
@@ -123,7 +125,7 @@ impl<O: Objective> Pipelines<'_, O> {
             _ => (2, 1),
         };
         let index = u32::try_from(index).unwrap_or(u32::MAX);
-        let step = self.binder.uniform(Step { index, statistic, over, share, ..bound.step });
+        let step = recorder.uniform(Step { index, statistic, over, share, ..bound.step });
         let mut bindings = vec![
             (PARAMS, bound.params.as_entire_binding()),
             (INPUTS, call.inputs.as_entire_binding()),
@@ -141,17 +143,17 @@ impl<O: Objective> Pipelines<'_, O> {
             bindings.push((GROUPS, bound.group_ids.clone()));
             "group_step"
         };
-        self.run(pass, entry_point, call, segments, &bindings);
+        self.run(recorder, entry_point, call, segments, &bindings);
     }
 
     /// Records stage 2 after the plan.
     pub(crate) fn record_group_terms(
         &self,
-        pass: &mut wgpu::ComputePass<'_>,
+        recorder: &mut Recorder<'_>,
         call: &Call,
         workspace: &Workspace,
     ) {
-        let params = self.binder.uniform(Params { first_row: 0, ..call.params });
+        let params = recorder.uniform(Params { first_row: 0, ..call.params });
         let bindings = [
             (PARAMS, params.as_entire_binding()),
             (INPUTS, call.inputs.as_entire_binding()),
@@ -161,18 +163,18 @@ impl<O: Objective> Pipelines<'_, O> {
             (LITERALS, self.literals.as_entire_binding()),
         ];
         let of_rows = call.params.rows.div_ceil(GROUP);
-        self.run(pass, "group_terms", call, of_rows, &bindings);
+        self.run(recorder, "group_terms", call, of_rows, &bindings);
     }
 
     fn run(
         &self,
-        pass: &mut wgpu::ComputePass<'_>,
+        recorder: &mut Recorder<'_>,
         entry_point: &'static str,
         call: &Call,
         groups: u32,
-        bindings: &[(u32, wgpu::BindingResource<'_>)],
+        bindings: &[Binding<'_>],
     ) {
         let (pipeline, _) = self.kernel(entry_point, Destination::Separate, &call.params);
-        dispatch(pass, &pipeline, &self.binder.group(&pipeline, bindings), groups);
+        recorder.run(&pipeline, bindings, groups);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::mpsc::channel;
 
 use crate::ways::{Layout, Placed, Way, gpu, pipelines, run, submit};
-use surprisal::objective::{Builtin, Dft, Dpo, Rho1, Sft, TalrAuto};
+use surprisal::objective::{Builtin, Dft, Dpo, Input, Objective as _, Rho1, Sft, TalrAuto};
 use surprisal::{Argument, Loss, Reduction};
 use surprisal_gpu::{
     Column, DeviceBatch, DeviceCall, Dtype, Error, Gradient, HostElement, Pipelines, Workspace,
@@ -159,6 +159,21 @@ pub(crate) fn every_objective_on_the_device() {
         let problem = Problem::random(23, 37, 31).objective(objective);
         check::<f32>(&problem, F32);
         check::<f32>(&problem.clone().with_ignored_rows().with_token_weights(), F32);
+    }
+}
+
+/// A masked sequence and an empty one, for every objective that looks at sequences.
+pub(crate) fn sequences_without_tokens() {
+    for objective in objectives() {
+        let mut problem = Problem::random(23, 37, 31).objective(objective);
+        if objective.inputs().contains(&Input::Pairs) {
+            continue;
+        }
+        problem.cu_seqlens = Some(vec![0, 0, 5, 9, 9, 14, 23]);
+        problem.keep = Some(vec![true, false, true, true, false, true]);
+        problem.ignore_index = Some(-100);
+        problem.targets[5..9].fill(-100);
+        check::<f32>(&problem, F32);
     }
 }
 

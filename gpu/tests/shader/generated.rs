@@ -176,7 +176,7 @@ fn objectives_compute_loss_and_slope_and_steps() {
 #[test]
 fn numbers_are_not_in_the_text() {
     let text = |objective: Builtin| shader_source(&objective, Destination::Separate);
-    let talr = |tau| text(Talr { tau, floor: 0.01 }.into());
+    let talr = |tau| text(Talr { tau, floor: 0.01, ..Talr::default() }.into());
     assert_eq!(talr(0.7), talr(0.69));
     assert_eq!(text(Focal { gamma: 1.5 }.into()), text(Focal { gamma: 1.75 }.into()));
     assert_ne!(text(Dft.into()), talr(0.7));

@@ -21,8 +21,8 @@ fn key_at(row: u32) -> u32 {
     return select(key, ~key, step.statistic == 5u);
 }
 
-// The key of this rank, and how many equal ones come before it.
-fn key_of_rank(segment: u32, run: vec2<u32>, rank: u32, local: u32) -> vec2<u32> {
+// The key of this rank among those of the units and so many of 0, and how many equal ones come before it.
+fn key_of_rank(segment: u32, run: vec2<u32>, rank: u32, zeros: u32, local: u32) -> vec2<u32> {
     if local == 0u {
         selected = vec2<u32>(0u, rank);
     }
@@ -42,6 +42,9 @@ fn key_of_rank(segment: u32, run: vec2<u32>, rank: u32, local: u32) -> vec2<u32>
                 }
             }
         }
+        if local == 0u && (((key_of(0u) ^ found) >> shift) >> 8u) == 0u {
+            atomicAdd(&bins[(key_of(0u) >> shift) & 0xffu], zeros);
+        }
         workgroupBarrier();
         if local == 0u {
             var before = selected.y;
@@ -60,7 +63,7 @@ fn key_of_rank(segment: u32, run: vec2<u32>, rank: u32, local: u32) -> vec2<u32>
 
 // 1 for the first so many of the order, 0 for the others.
 fn mark_top(segment: u32, run: vec2<u32>, top: u32, local: u32) {
-    let last = key_of_rank(segment, run, top - 1u, local);
+    let last = key_of_rank(segment, run, top - 1u, 0u, local);
     // Equal ones in the runs of the lanes before.
     var equal = 0u;
     for (var i = run.x; i < run.y; i++) {

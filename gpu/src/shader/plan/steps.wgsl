@@ -78,9 +78,10 @@ fn group_step(
     switch step.statistic {
         case 0u: { result = bitcast<u32>(all.sum.x + all.sum.y); }
         case 1u: { result = bitcast<u32>((all.sum.x + all.sum.y) / f32(max(all.count, 1u))); }
-        case 2u: {
-            let middle = (max(all.count, 1u) - 1u) / 2u;
-            result = bits_of(key_of_rank(segment, run, middle, local).x);
+        case 2u, 6u: {
+            let empty = select(0u, step.sequences - all.count, step.statistic == 6u && step.over == 3u);
+            let middle = (max(all.count + empty, 1u) - 1u) / 2u;
+            result = bits_of(key_of_rank(segment, run, middle, empty, local).x);
         }
         case 5u: {
             let top = clamp(u32(ceil(step.share * f32(all.count))), 1u, max(all.count, 1u));
@@ -88,7 +89,7 @@ fn group_step(
         }
         default: { result = log_of_sum(segment, run, all, local); }
     }
-    if all.unknown != 0u && step.statistic != 2u {
+    if all.unknown != 0u && step.statistic != 2u && step.statistic != 6u {
         result = NAN_BITS;
     }
     if step.statistic != 5u {

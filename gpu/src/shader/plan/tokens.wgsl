@@ -9,7 +9,7 @@ const NONE: u32 = 0xffffffffu;
 struct Step {
     // Which step of the plan.
     index: u32,
-    // 0 sum, 1 mean, 2 lower median, 3 log-sum-exp, 4 log-mean-exp, 5 top share.
+    // 0 sum, 1 mean, 2 lower median, 3 log-sum-exp, 4 log-mean-exp, 5 top share, 6 lower median where empty sequences count as 0.
     statistic: u32,
     // 0 sequence, 1 group, 2 batch, 3 sequences, 4 groups, 5 pairs.
     over: u32,
