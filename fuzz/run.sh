@@ -20,16 +20,20 @@ corpus=$(mktemp -d)
 trap 'rm -rf "$corpus"' EXIT
 
 cargo fuzz build
-for target in row_stats logits_grad simd_levels bad_input linear; do
-    echo "fuzz: $target for $seconds s"
+export corpus seconds
+# As many side by side as there are cores. Large inputs from the start: a short run would not grow to them. A stuck input is a finding, too.
+# shellcheck disable=SC2016
+printf '%s\n' row_stats logits_grad simd_levels bad_input linear | xargs -P "$(nproc)" -I '{}' sh -c '
+    target=$1
+    shift
     mkdir "$corpus/$target"
-    # Large inputs from the start: a short run would not grow to them. A stuck input is a finding, too.
-    if ! cargo fuzz run "$target" "$corpus/$target" -- -seed=1 -max_total_time="$seconds" \
-        -rss_limit_mb=2048 -timeout=20 -len_control=0 "$@" >"$corpus/log" 2>&1; then
+    if cargo fuzz run "$target" "$corpus/$target" -- -seed=1 -max_total_time="$seconds" \
+        -rss_limit_mb=2048 -timeout=20 -len_control=0 "$@" >"$corpus/$target.log" 2>&1; then
+        echo "fuzz: $target: $(grep "^Done" "$corpus/$target.log")"
+    else
         # Without the progress lines.
-        grep -vE '^#|NEW_FUNC' "$corpus/log"
+        grep -vE "^#|NEW_FUNC" "$corpus/$target.log"
         echo "fuzz: FAILED, $target"
-        exit 1
-    fi
-    grep '^Done' "$corpus/log"
-done
+        # Starts no other.
+        exit 255
+    fi' fuzz '{}' "$@"

@@ -99,6 +99,7 @@ class Kl(IntEnum):
 class TauFrom(IntEnum):
     SEQUENCE_MEDIAN = 1
     TOKEN_MEDIAN = 2
+    SEQUENCE_MEDIAN_WITH_EMPTY = 3
 
 
 class Normalize(IntEnum):
@@ -106,6 +107,11 @@ class Normalize(IntEnum):
     SUM1_SEQUENCE = 2
     SUM1_BATCH = 3
     MEAN1_BATCH = 4
+
+
+class Probability(IntEnum):
+    GEOMETRIC_MEAN = 1
+    PRODUCT = 2
 
 
 class ErrorDetail(Structure):
