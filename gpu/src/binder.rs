@@ -45,10 +45,13 @@ impl Binder {
     }
 
     pub(crate) fn module(&self, source: String) -> wgpu::ShaderModule {
-        self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+        let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some("surprisal"),
-            source: wgpu::ShaderSource::Wgsl(Cow::Owned(source)),
-        })
+            source: wgpu::ShaderSource::Wgsl(Cow::Borrowed(&source)),
+        });
+        #[cfg(test)]
+        crate::trace::module(&module, &source);
+        module
     }
 
     pub(crate) fn pipeline(
@@ -57,7 +60,7 @@ impl Binder {
         entry_point: &str,
         constants: &[(&str, f64)],
     ) -> wgpu::ComputePipeline {
-        self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(entry_point),
             layout: None,
             module,
@@ -67,7 +70,10 @@ impl Binder {
                 zero_initialize_workgroup_memory: false,
             },
             cache: None,
-        })
+        });
+        #[cfg(test)]
+        crate::trace::pipeline(&pipeline, module, entry_point, constants);
+        pipeline
     }
 
     /// Bind group of the shader's numbers, for whatever the pipeline uses.
@@ -123,9 +129,12 @@ impl Binder {
 }
 
 fn filled(device: &wgpu::Device, contents: &[u8], usage: wgpu::BufferUsages) -> wgpu::Buffer {
-    device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
+    let buffer = device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
         label: Some("surprisal"),
         contents,
         usage,
-    })
+    });
+    #[cfg(test)]
+    crate::trace::filled(&buffer, contents);
+    buffer
 }

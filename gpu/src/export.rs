@@ -2,6 +2,8 @@
 //! runs them.
 
 use core::mem::offset_of;
+mod recorded;
+
 use std::collections::HashMap;
 
 use bytemuck::{Pod, cast_slice, pod_collect_to_vec};
@@ -88,7 +90,10 @@ fn half_ulp(dtype: Dtype, value: f64) -> f64 {
 
 impl Export {
     fn source(&mut self, problem: &Problem, destination: Destination) -> usize {
-        let source = shader_source(&problem.objective, destination);
+        self.source_of(shader_source(&problem.objective, destination))
+    }
+
+    fn source_of(&mut self, source: String) -> usize {
         self.sources.iter().position(|known| *known == source).unwrap_or_else(|| {
             self.sources.push(source);
             self.sources.len() - 1
@@ -299,7 +304,9 @@ fn subnormal(objective: Builtin) -> Problem {
 #[ignore = "for tests/browser/check.sh"]
 fn write() {
     let path = std::env::var_os("SURPRISAL_CASES").expect("SURPRISAL_CASES names a file");
-    let Export { sources, cases } = cases();
+    let mut export = cases();
+    recorded::add_all(&mut export);
+    let Export { sources, cases } = export;
     let text = json!({ "sources": sources, "cases": cases }).to_string();
     std::fs::write(path, text).unwrap();
     println!("{} cases, {} shaders", cases.len(), sources.len());

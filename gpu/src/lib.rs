@@ -121,6 +121,10 @@
 //! Matrices of any size: rows are bound in parts where the device binds less (2 GiB, or 128 MiB on software). A row must fit one binding.
 #![forbid(unsafe_code)]
 
+// Tests name the crate as everybody does.
+#[cfg(test)]
+extern crate self as surprisal_gpu;
+
 mod batch;
 mod binder;
 mod call;
@@ -140,6 +144,8 @@ mod results;
 mod rows;
 mod shader;
 mod sym;
+#[cfg(test)]
+mod trace;
 
 pub use batch::{Column, DeviceBatch, DeviceCall, PendingReport, Workspace};
 pub use call::{Call, read_buffer};

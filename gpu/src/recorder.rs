@@ -96,6 +96,8 @@ impl<'e> Recorder<'e> {
         bindings: &[Binding<'_>],
         [x, y]: [u32; 2],
     ) {
+        #[cfg(test)]
+        crate::trace::step(pipeline, bindings, [x, y]);
         let Self { binder, pass, kept, used } = self;
         pass.set_pipeline(pipeline);
         match kept {

@@ -180,7 +180,7 @@ static void parts(void)
 /* A workspace that is needed, too small, misaligned or larger than memory. */
 static void workspaces(void)
 {
-    enum { A_ROW = sizeof(surprisal_stats) + 3 * sizeof(surprisal_term) };
+    enum { A_ROW = sizeof(surprisal_stats) + 3 * sizeof(surprisal_term) + sizeof(double) };
     static const size_t too_small[] = {0, 1, VOCAB * sizeof(float) - 1};
     for (size_t i = 0; i < LENGTH(too_small); i++) {
         REFUSE(COMPOSED, SHAPE, "workspace", -1, (double)too_small[i], w.workspace.size = too_small[i]);

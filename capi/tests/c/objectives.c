@@ -29,7 +29,7 @@ static const struct {
 #define PARAMETER(name, ...) {#name, __VA_ARGS__}
     PARAMETER(tau, 1, 0.5, {0, -1, NAN}, TALR | FLOW, NAN, FLOW),
     PARAMETER(floor, 0.01, 0.25, {-0.1, 1.1, NAN}, TALR | TALR_AUTO, 0, 0),
-    PARAMETER(p_min, 0, 0.25, {-0.1, 1.1, NAN}, TALR | TALR_AUTO, 0, 0),
+    PARAMETER(p_min, 0, 0.75, {-0.1, 1.1, NAN}, TALR | TALR_AUTO, 0, 0),
     PARAMETER(gamma, 2, 1.5, {-0.1, INFINITY, NAN}, FOCAL | FOCAL_DETACHED, 0, 0),
     PARAMETER(alpha, 1, 0.5, {0, INFINITY, NAN}, POWER, 0, 0),
     PARAMETER(p_max, 0.93, 0.9, {0.5, 1, NAN}, INFOSFT, 0, 0),

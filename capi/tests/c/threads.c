@@ -124,7 +124,7 @@ static void staged(size_t threads, const struct result *expected)
         snprintf(subject, sizeof subject, "talr-auto, %zu threads, in place %d", threads, in_place);
         fill(&result, in_place);
         surprisal_report report = SURPRISAL_REPORT_INIT;
-        static double memory[ROWS * 15];
+        static double memory[ROWS * 16];
         surprisal_workspace workspace = {sizeof workspace, memory, sizeof memory};
         run(STATS, in_place, threads, &result, 0);
         CHECK_OK(surprisal_token_terms(&loss, &batch, VOCAB, 0, ROWS, result.stats, result.terms, &workspace, &report,

@@ -6,6 +6,8 @@ const [MAP_READ, COPY_SRC, COPY_DST, UNIFORM, STORAGE] = [0x1, 0x4, 0x8, 0x40, 0
 // The buffers by the shader's numbers.
 const NAMES = ['params', 'logits', 'results', 'row_inputs', 'parts', 'row_outputs', 'class_weights', 'totals'];
 NAMES[14] = 'literals';
+// Buffers of recorded calls have names, and the name says how they are bound.
+const isUniform = (name) => ['params', 'literals'].includes(name) || name.startsWith('uniform');
 const NAN_BITS = { f32: 0x7fc00000, bf16: 0x7fc0, f16: 0x7e00 };
 
 function element(words, type, index) {
@@ -55,7 +57,7 @@ async function read(device, buffer) {
 async function runCase(device, pipelineOf, { buffers, steps, expected }) {
   const made = {};
   for (const [name, words] of Object.entries(buffers)) {
-    const usage = (['params', 'literals'].includes(name) ? UNIFORM : STORAGE) | COPY_SRC | COPY_DST;
+    const usage = (isUniform(name) ? UNIFORM : STORAGE) | COPY_SRC | COPY_DST;
     made[name] = device.createBuffer({ size: 4 * words.length, usage });
     device.queue.writeBuffer(made[name], 0, new Uint32Array(words));
   }
@@ -63,10 +65,13 @@ async function runCase(device, pipelineOf, { buffers, steps, expected }) {
   const pass = encoder.beginComputePass();
   for (const step of steps) {
     const pipeline = await pipelineOf(step);
-    const entries = step.bindings.map((binding) => ({ binding, resource: { buffer: made[NAMES[binding]] } }));
+    const entries = step.bindings.map((bound) => {
+      const [binding, name, offset, size] = Array.isArray(bound) ? bound : [bound, NAMES[bound]];
+      return { binding, resource: { buffer: made[name], offset, size } };
+    });
     pass.setPipeline(pipeline);
     pass.setBindGroup(0, device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries }));
-    pass.dispatchWorkgroups(step.groups);
+    pass.dispatchWorkgroups(...[step.groups].flat());
   }
   pass.end();
   device.queue.submit([encoder.finish()]);

@@ -2,6 +2,7 @@
 
 use std::sync::mpsc::channel;
 
+use crate::uploaded::Uploaded;
 use crate::ways::{Layout, Placed, Way, gpu, pipelines, run, submit};
 use surprisal::objective::{Builtin, Dft, Dpo, Input, Objective as _, Rho1, Sft, TalrAuto};
 use surprisal::{Argument, Loss, Reduction};
@@ -14,116 +15,6 @@ use surprisal_tests::problem::{Outcome, Problem};
 use surprisal_tests::storage::Storage;
 use surprisal_tests::tolerance::{F32, assert_outcome};
 
-/// What a batch of the device is made of: columns in one buffer, each from some word on.
-pub(crate) struct Columns {
-    words: Vec<u32>,
-    buffer: Option<wgpu::Buffer>,
-}
-
-impl Columns {
-    /// Begins with words that belong to nobody, so that nothing starts at an aligned place.
-    pub(crate) fn new() -> Self {
-        Self { words: vec![0xdead_beef; 3], buffer: None }
-    }
-
-    /// Appends entries; the byte at which they begin.
-    fn push(&mut self, words: impl IntoIterator<Item = u32>) -> u64 {
-        let start = self.words.len() as u64 * 4;
-        self.words.extend(words);
-        start
-    }
-
-    fn upload(&mut self) {
-        self.buffer = Some(gpu().upload(&self.words).unwrap());
-    }
-
-    fn column(&self, start: u64) -> Column<'_> {
-        Column::new(self.buffer.as_ref().unwrap(), start)
-    }
-}
-
-/// A problem's batch on the device.
-pub(crate) struct Uploaded {
-    columns: Columns,
-    rows: u32,
-    ignore_index: Option<i64>,
-    targets: (u64, bool),
-    floats: [Option<u64>; 4],
-    groups: Option<u64>,
-    sequences: Option<(u64, u32)>,
-    pairs: Option<(u64, u32)>,
-    keep: Option<u64>,
-}
-
-fn narrow(value: usize) -> u32 {
-    u32::try_from(value).unwrap()
-}
-
-impl Uploaded {
-    /// Targets in 64 bits or in 32.
-    pub(crate) fn new(problem: &Problem, wide: bool) -> Self {
-        let mut columns = Columns::new();
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "its bits")]
-        let targets = if wide {
-            columns.push(problem.targets.iter().flat_map(|&id| [id as u32, (id >> 32) as u32]))
-        } else {
-            columns.push(problem.targets.iter().map(|&id| id as i32 as u32))
-        };
-        let floats = [
-            &problem.token_weights,
-            &problem.ref_log_probs,
-            &problem.old_log_probs,
-            &problem.advantages,
-        ];
-        let floats = floats.map(|values| {
-            values.as_ref().map(|values| columns.push(values.iter().map(|value| value.to_bits())))
-        });
-        let groups = problem.groups.as_ref().map(|ids| columns.push(ids.iter().copied()));
-        let sequences = problem.cu_seqlens.as_ref().map(|offsets| {
-            let words = offsets.iter().map(|&offset| u32::try_from(offset).unwrap());
-            (columns.push(words), narrow(offsets.len() - 1))
-        });
-        let pairs = problem.pairs.as_ref().map(|pairs| {
-            let words = pairs.iter().flat_map(|pair| [pair.chosen, pair.rejected].map(narrow));
-            (columns.push(words), narrow(pairs.len()))
-        });
-        let keep = problem.keep.as_ref();
-        let keep = keep.map(|keep| columns.push(keep.iter().map(|&kept| u32::from(kept))));
-        columns.upload();
-        Self {
-            columns,
-            rows: narrow(problem.rows),
-            ignore_index: problem.ignore_index,
-            targets: (targets, wide),
-            floats,
-            groups,
-            sequences,
-            pairs,
-            keep,
-        }
-    }
-
-    pub(crate) fn batch(&self) -> DeviceBatch<'_> {
-        let at = |start| self.columns.column(start);
-        let (start, wide) = self.targets;
-        let buffer = self.columns.buffer.as_ref().unwrap();
-        let targets = if wide { Column::of_i64(buffer, start) } else { at(start) };
-        let mut batch = DeviceBatch::new(targets, self.rows);
-        if let Some(id) = self.ignore_index {
-            batch = batch.ignore_index(id);
-        }
-        let [weights, reference, old, advantages] = self.floats.map(|start| start.map(at));
-        batch = weights.map_or(batch, |column| batch.token_weights(column));
-        batch = reference.map_or(batch, |column| batch.ref_log_probs(column));
-        batch = old.map_or(batch, |column| batch.old_log_probs(column));
-        batch = advantages.map_or(batch, |column| batch.advantages(column));
-        batch = self.groups.map_or(batch, |start| batch.groups(at(start)));
-        batch = self.sequences.map_or(batch, |(start, count)| batch.sequences(at(start), count));
-        batch = self.pairs.map_or(batch, |(start, count)| batch.pairs(at(start), count));
-        self.keep.map_or(batch, |start| batch.keep(at(start)))
-    }
-}
-
 /// One for all: what a call leaves must not matter to the next.
 fn workspace() -> Workspace {
     thread_local! {
@@ -135,7 +26,7 @@ fn workspace() -> Workspace {
 /// Loss and gradient of a problem whose batch is on the device.
 pub(crate) fn on_device<T: HostElement + Storage>(problem: &Problem, layout: Layout) -> Outcome {
     let (rows, vocab) = (problem.rows, problem.vocab);
-    let uploaded = Uploaded::new(problem, rows % 2 == 1);
+    let uploaded = Uploaded::new(gpu(), problem, rows % 2 == 1);
     let logits = Placed::new::<T>(&problem.logits, rows, vocab, (0, vocab), layout);
     let pipelines = pipelines(problem, T::DTYPE, T::DTYPE, layout);
     let workspace = workspace();
@@ -159,22 +50,19 @@ pub(crate) fn every_objective_on_the_device() {
         let problem = Problem::random(23, 37, 31).objective(objective);
         check::<f32>(&problem, F32);
         check::<f32>(&problem.clone().with_ignored_rows().with_token_weights(), F32);
+        if objective.inputs().contains(&Input::Sequences) {
+            check::<f32>(&with_sequences_without_tokens(problem), F32);
+        }
     }
 }
 
-/// A masked sequence and an empty one, for every objective that looks at sequences.
-pub(crate) fn sequences_without_tokens() {
-    for objective in objectives() {
-        let mut problem = Problem::random(23, 37, 31).objective(objective);
-        if objective.inputs().contains(&Input::Pairs) {
-            continue;
-        }
-        problem.cu_seqlens = Some(vec![0, 0, 5, 9, 9, 14, 23]);
-        problem.keep = Some(vec![true, false, true, true, false, true]);
-        problem.ignore_index = Some(-100);
-        problem.targets[5..9].fill(-100);
-        check::<f32>(&problem, F32);
-    }
+/// A masked sequence and two empty ones.
+fn with_sequences_without_tokens(mut problem: Problem) -> Problem {
+    problem.cu_seqlens = Some(vec![0, 0, 5, 9, 9, 14, 23]);
+    problem.keep = Some(vec![true, false, true, true, false, true]);
+    problem.ignore_index = Some(-100);
+    problem.targets[5..9].fill(-100);
+    problem
 }
 
 pub(crate) fn every_reduction_on_the_device() {
@@ -236,7 +124,7 @@ pub(crate) fn entries_that_are_refused() {
     for (argument, index, objective, change) in cases {
         let mut problem = Problem::random(23, 37, 34).objective(objective);
         change(&mut problem);
-        let uploaded = Uploaded::new(&problem, false);
+        let uploaded = Uploaded::new(gpu(), &problem, false);
         let pipelines = pipelines(&problem, Dtype::F32, Dtype::F32, Layout::PLAIN);
         let workspace = workspace();
         for _ in 0..2 {
@@ -261,7 +149,7 @@ pub(crate) fn entries_that_are_refused() {
 /// Reports of many calls come without a wait, in a callback, and their loss lies on the device as well.
 pub(crate) fn reports_come_by_themselves() {
     let problem = Problem::random(23, 37, 35).objective(Dft.into());
-    let uploaded = Uploaded::new(&problem, false);
+    let uploaded = Uploaded::new(gpu(), &problem, false);
     let pipelines = Pipelines::new(gpu().device(), problem.loss(), Dtype::F32).unwrap();
     let workspace = Workspace::new(gpu().device(), 23).unwrap();
     let logits = Placed::new::<f32>(&problem.logits, 23, 37, (0, 37), Layout::PLAIN);
@@ -294,7 +182,7 @@ pub(crate) fn reports_come_by_themselves() {
 /// What the host can see is refused before anything is recorded.
 pub(crate) fn batches_that_do_not_fit() {
     let problem = Problem::random(23, 37, 36);
-    let uploaded = Uploaded::new(&problem, false);
+    let uploaded = Uploaded::new(gpu(), &problem, false);
     let logits = Placed::new::<f32>(&problem.logits, 23, 37, (0, 37), Layout::PLAIN);
     let sft = Pipelines::new(gpu().device(), Loss::new(Sft), Dtype::F32).unwrap();
     let talr = Pipelines::new(gpu().device(), Loss::new(TalrAuto::default()), Dtype::F32).unwrap();
@@ -310,12 +198,8 @@ pub(crate) fn batches_that_do_not_fit() {
         assert!(matches!(refused, Error::Buffer { name: "targets", .. }), "{refused:?}");
         let fewer = DeviceBatch::new(Column::new(&buffer, 0), 4);
         assert!(sft.forward_with(encoder, z, &fewer, &enough).is_err());
-        let without = DeviceBatch::new(batch_targets(&uploaded), 23);
+        let without = DeviceBatch::new(uploaded.targets(), 23);
         let refused = talr.forward_with(encoder, z, &without, &enough).unwrap_err();
         assert_eq!(refused, surprisal::Error::Missing(Argument::Sequences).into());
     });
-}
-
-fn batch_targets(uploaded: &Uploaded) -> Column<'_> {
-    uploaded.columns.column(uploaded.targets.0)
 }

@@ -10,6 +10,7 @@ mod hazards;
 mod limits;
 mod oracle;
 mod refusals;
+mod uploaded;
 mod vectors;
 mod ways;
 
@@ -59,7 +60,6 @@ fn main() {
         ("two_calls_of_one_submission", agreement::two_calls_of_one_submission),
         ("refusals", refusals::refusals),
         ("every_objective_on_the_device", batches::every_objective_on_the_device),
-        ("sequences_without_tokens", batches::sequences_without_tokens),
         ("every_reduction_on_the_device", batches::every_reduction_on_the_device),
         ("options_on_the_device", batches::options_on_the_device),
         ("entries_that_are_refused", batches::entries_that_are_refused),
