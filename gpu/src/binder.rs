@@ -24,6 +24,8 @@ pub(crate) struct Binder {
     pub(crate) device: wgpu::Device,
     /// Bytes of a binding.
     pub(crate) limit: u64,
+    /// Where compiled kernels are kept from one run of a program to the next.
+    pub(crate) cache: Option<wgpu::PipelineCache>,
     /// Totals of rows whose inputs hold their scale already.
     pub(crate) totals: wgpu::Buffer,
     /// Uniforms of late, by their content: a steady step makes none.
@@ -41,7 +43,7 @@ impl Binder {
         let limit = device.limits().max_storage_buffer_binding_size;
         let totals =
             filled(device, bytemuck::bytes_of(&Totals::of_host()), wgpu::BufferUsages::STORAGE);
-        Self { device: device.clone(), limit, totals, uniforms: Arc::default() }
+        Self { device: device.clone(), limit, cache: None, totals, uniforms: Arc::default() }
     }
 
     pub(crate) fn module(&self, source: String) -> wgpu::ShaderModule {
@@ -69,7 +71,7 @@ impl Binder {
                 constants,
                 zero_initialize_workgroup_memory: false,
             },
-            cache: None,
+            cache: self.cache.as_ref(),
         });
         #[cfg(test)]
         crate::trace::pipeline(&pipeline, module, entry_point, constants);

@@ -160,6 +160,13 @@ impl<'l, O: Objective> Pipelines<'l, O> {
         self.binder.pipeline(module, variant.entry_point, &constants)
     }
 
+    /// Keeps what is compiled from here on in a cache of the caller's, which can outlive the program (wgpu's feature `PIPELINE_CACHE`).
+    #[must_use]
+    pub fn cache(mut self, cache: &wgpu::PipelineCache) -> Self {
+        self.binder.cache = Some(cache.clone());
+        self
+    }
+
     /// Binds at most so many bytes of a matrix at once, where the device would allow more (tests).
     #[must_use]
     pub fn binding_limit(mut self, bytes: u64) -> Self {

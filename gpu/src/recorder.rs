@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytemuck::Pod;
 
+use crate::batch::Workspace;
 use crate::binder::{Binder, MOST_GROUPS};
 
 /// A number of the shader, and what is bound to it.
@@ -49,6 +50,21 @@ impl Group {
     }
 }
 
+fn begin<'e>(
+    encoder: &'e mut wgpu::CommandEncoder,
+    timestamps: Option<&(wgpu::QuerySet, u32)>,
+) -> wgpu::ComputePass<'e> {
+    let timestamp_writes = timestamps.map(|(query_set, first)| wgpu::ComputePassTimestampWrites {
+        query_set,
+        beginning_of_pass_write_index: Some(*first),
+        end_of_pass_write_index: Some(*first + 1),
+    });
+    encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+        label: Some("surprisal"),
+        timestamp_writes,
+    })
+}
+
 /// A compute pass. What one kernel writes, the next one reads: wgpu puts barriers between them.
 pub(crate) struct Recorder<'e> {
     binder: &'e Binder,
@@ -60,18 +76,19 @@ pub(crate) struct Recorder<'e> {
 
 impl<'e> Recorder<'e> {
     pub(crate) fn new(binder: &'e Binder, encoder: &'e mut wgpu::CommandEncoder) -> Self {
-        let pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-            label: Some("surprisal"),
-            timestamp_writes: None,
-        });
-        Self { binder, pass, kept: None, used: 0 }
+        Self { binder, pass: begin(encoder, None), kept: None, used: 0 }
     }
 
-    /// Uses bind groups of the latest call again.
-    pub(crate) fn keeping(mut self, kept: &'e Kept) -> Self {
+    /// Uses bind groups of the workspace's latest call again.
+    pub(crate) fn of_workspace(
+        binder: &'e Binder,
+        encoder: &'e mut wgpu::CommandEncoder,
+        workspace: &'e Workspace,
+    ) -> Self {
+        let pass = begin(encoder, workspace.timestamps.as_ref());
         // A thread that panicked leaves what it had.
-        self.kept = Some(kept.lock().unwrap_or_else(PoisonError::into_inner));
-        self
+        let kept = workspace.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        Self { binder, pass, kept: Some(kept), used: 0 }
     }
 
     pub(crate) fn uniform<P: Pod>(&self, params: P) -> wgpu::Buffer {

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::matrix::Matrix;
 use crate::pipelines::Pipelines;
 use crate::record::{Gradient, params};
+use crate::recorder::Recorder;
 
 impl<O: Objective> Pipelines<'_, O> {
     /// Records statistics and loss of every row, by any objective, of a batch in buffers of the device. The host waits for nothing.
@@ -75,8 +76,7 @@ impl<O: Objective> Pipelines<'_, O> {
         if plan.is_some() {
             encoder.clear_buffer(&workspace.heads, 0, None);
         }
-        let mut recorder = self.recorder(encoder).keeping(&workspace.kept);
-        let recorder = &mut recorder;
+        let recorder = &mut Recorder::of_workspace(&self.binder, encoder, workspace);
         preparation.fill(recorder);
         match plan {
             None => {

@@ -28,6 +28,8 @@ pub struct Workspace {
     pub(crate) staging: Staging,
     pub(crate) prepare: Prepare,
     pub(crate) kept: Kept,
+    /// The queries of a call's begin and end.
+    pub(crate) timestamps: Option<(wgpu::QuerySet, u32)>,
 }
 
 impl Workspace {
@@ -66,7 +68,14 @@ impl Workspace {
             staging: Staging::default(),
             prepare: Prepare::new(&Binder::new(device)),
             kept: Kept::default(),
+            timestamps: None,
         })
+    }
+
+    /// The same memory for calls that write the time at which their kernels begin and end to two queries from `first` on, of type `TIMESTAMP`.
+    #[must_use]
+    pub fn timestamps(self, queries: &wgpu::QuerySet, first: u32) -> Self {
+        Self { timestamps: Some((queries.clone(), first)), ..self }
     }
 
     /// Rows that it has room for.

@@ -3,22 +3,31 @@
 use half::bf16;
 use surprisal::objective::Dft;
 use surprisal::{Batch, Logits, LogitsMut, Loss};
-use surprisal_gpu::{Gradient, HostElement, Matrix, Pipelines, read_buffer, wgpu};
+use surprisal_gpu::{
+    Column, DeviceBatch, Dtype, Gpu, Gradient, HostElement, Matrix, Pipelines, Workspace,
+    read_buffer, wgpu,
+};
 use surprisal_tests::problem::Problem;
 use surprisal_tests::storage::Storage;
 use wgpu::util::DeviceExt;
 
-/// The first adapter's device with the default limits and no feature.
-fn least() -> (wgpu::Device, wgpu::Queue) {
+/// The first adapter's device with the default limits and these features, if it has them.
+fn with_features(required_features: wgpu::Features) -> Option<(wgpu::Device, wgpu::Queue)> {
     let descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
     let adapters = wgpu::Instance::new(descriptor).enumerate_adapters(wgpu::Backends::all());
     let adapter = pollster::block_on(adapters).into_iter().next().unwrap();
-    let limits = wgpu::Limits::default();
     let descriptor = wgpu::DeviceDescriptor {
-        required_limits: limits.clone(),
+        required_limits: wgpu::Limits::default(),
+        required_features,
         ..wgpu::DeviceDescriptor::default()
     };
-    let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).unwrap();
+    let has_them = adapter.features().contains(required_features);
+    has_them.then(|| pollster::block_on(adapter.request_device(&descriptor)).unwrap())
+}
+
+/// No feature, and no more than the default limits.
+fn least() -> (wgpu::Device, wgpu::Queue) {
+    let (device, queue) = with_features(wgpu::Features::empty()).unwrap();
     let found = device.limits();
     let numbers = |limits: &wgpu::Limits| {
         [
@@ -78,4 +87,40 @@ pub(crate) fn the_limits_of_webgpu_suffice() {
     agrees::<bf16>(&device, &Problem::random(20, 4096, 2), 0, 1.0 / 256.0);
     agrees::<bf16>(&device, &Problem::random(9, 4099, 3), 3, 1.0 / 256.0);
     agrees::<f32>(&device, &Problem::random(1100, 32_003, 4), 1, 0.0);
+}
+
+/// A call says when it began and ended. Its kernels are compiled with a cache; what that holds is the driver's affair (lavapipe: nothing).
+pub(crate) fn timestamps_and_a_cache() {
+    let features = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE;
+    let Some((device, queue)) = with_features(features) else { return };
+    let queries = device.create_query_set(&wgpu::QuerySetDescriptor {
+        label: None,
+        ty: wgpu::QueryType::Timestamp,
+        count: 3,
+    });
+    let descriptor = wgpu::PipelineCacheDescriptor { label: None, data: None, fallback: true };
+    // SAFETY: there is no data.
+    let cache = unsafe { device.create_pipeline_cache(&descriptor) };
+    let gpu = Gpu::new(&device, &queue);
+    let z = gpu.upload(&[0.5_f32; 4 * 8]).unwrap();
+    let logits = Matrix::new(&z, Dtype::F32, 4, 8).unwrap();
+    let targets = gpu.upload(&[1_u32, 2, 3, 0]).unwrap();
+    let batch = DeviceBatch::new(Column::new(&targets, 0), 4);
+    let workspace = Workspace::new(&device, 4).unwrap().timestamps(&queries, 1);
+    let pipelines = Pipelines::new(&device, Loss::new(Dft), Dtype::F32).unwrap().cache(&cache);
+    let times = gpu.buffer(16).unwrap();
+    let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+    pipelines.forward_with(&mut encoder, logits, &batch, &workspace).unwrap();
+    let resolved = device.create_buffer(&wgpu::BufferDescriptor {
+        label: None,
+        size: 16,
+        usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
+        mapped_at_creation: false,
+    });
+    encoder.resolve_query_set(&queries, 1..3, &resolved, 0);
+    encoder.copy_buffer_to_buffer(&resolved, 0, &times, 0, 16);
+    queue.submit([encoder.finish()]);
+    let mut found = [0_u64; 2];
+    gpu.download(&times, &mut found).unwrap();
+    assert!(found[0] > 0 && found[1] > found[0], "{found:?}");
 }

@@ -51,6 +51,7 @@ fn main() {
         ("a_soft_cap_costs_no_digits", hazards::a_soft_cap_costs_no_digits),
         ("infinity_times_nothing_is_nothing", hazards::infinity_times_nothing_is_nothing),
         ("the_limits_of_webgpu_suffice", limits::the_limits_of_webgpu_suffice),
+        ("timestamps_and_a_cache", limits::timestamps_and_a_cache),
         ("few_long_rows", agreement::few_long_rows),
         ("more_than_one_binding", agreement::more_than_one_binding),
         ("an_objective_of_ones_own", agreement::an_objective_of_ones_own),
