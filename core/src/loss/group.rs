@@ -37,7 +37,11 @@ enum Units {
 impl GroupPass<'_> {
     /// Leaves scalars for every row that is not ignored.
     pub(crate) fn run(&self, rows: &mut [Scalars]) {
-        rows.fill(Scalars::DROPPED);
+        let all = self.plan.selection() == Selection::All;
+        for (row, scalars) in rows.iter_mut().enumerate() {
+            let counts = all && self.batch.target(row).is_some();
+            *scalars = if counts { Scalars::UNPLANNED } else { Scalars::DROPPED };
+        }
         if self.plan.steps().any(|(_, step)| matches!(step.over, Over::Group | Over::Groups)) {
             self.link_groups(rows);
         }
@@ -150,13 +154,13 @@ impl GroupPass<'_> {
         }
     }
 
-    /// Marks the tokens that take part.
+    /// Marks the tokens that take part, where not all do.
     fn select(&self, rows: &mut [Scalars]) {
         let mut mark = |sequence: Range<usize>| {
             self.active(sequence).for_each(|row| change(rows, row, |scalars| scalars.counts = 1));
         };
         match self.plan.selection() {
-            Selection::All => mark(0..self.batch.rows()),
+            Selection::All => {}
             Selection::Kept => {
                 let kept = self.sequences().enumerate().filter(|&(s, _)| self.batch.keeps(s));
                 kept.for_each(|(_, sequence)| mark(sequence));
