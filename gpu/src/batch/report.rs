@@ -43,6 +43,13 @@ impl DeviceCall {
         (&self.totals, offset_of!(Totals, loss) as u64)
     }
 
+    /// Where the device says whether it has refused the batch, as a u32 that is not 0, once the encoder's commands have run: the buffer and the byte. No
+    /// gradient was written then.
+    #[must_use]
+    pub fn refused(&self) -> (&wgpu::Buffer, u64) {
+        (&self.totals, offset_of!(Totals, refused) as u64)
+    }
+
     /// Records the copy of the report to where the host can read it; a few words, and only where it is called.
     #[must_use]
     pub fn report(
