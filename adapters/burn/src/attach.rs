@@ -1,5 +1,7 @@
 //! Operations of burn's graph that already have their results.
 
+use std::fmt::Debug;
+
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::{
     BalancedCheckpointing, CheckpointStrategy, NoCheckpointing,
@@ -16,9 +18,12 @@ use crate::Error;
 
 /// A backend that the adapter computes on.
 pub(crate) trait Computes: Backend {
+    /// A gradient until `backward` asks for it.
+    type Kept: Clone + Debug + Send + 'static;
+
     /// A gradient times what comes from upstream, `[1]`, which is 1 where the loss is what `backward` is called on.
     fn scaled(
-        gradient: Self::FloatTensorPrimitive,
+        kept: Self::Kept,
         upstream: &Self::FloatTensorPrimitive,
     ) -> Self::FloatTensorPrimitive;
 }
@@ -30,9 +35,9 @@ pub(crate) type Primitive<B> = <B as BackendTypes>::FloatTensorPrimitive;
 type Variable<B> = Primitive<Autodiff<B, NoCheckpointing>>;
 
 /// What a call has computed: the loss `[1]`, its gradients with respect to the inputs as far as they are wanted, and what else there is to tell.
-pub(crate) struct Computed<B: Backend, R, const N: usize> {
+pub(crate) struct Computed<B: Computes, R, const N: usize> {
     pub(crate) loss: Primitive<B>,
-    pub(crate) gradients: [Option<Primitive<B>>; N],
+    pub(crate) gradients: [Option<B::Kept>; N],
     pub(crate) report: R,
 }
 
@@ -99,7 +104,7 @@ where
 struct Attached;
 
 impl<B: Computes, const N: usize> Backward<B, N> for Attached {
-    type State = [Option<Primitive<B>>; N];
+    type State = [Option<B::Kept>; N];
 
     fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
         let upstream = grads.consume::<B>(&ops.node);

@@ -12,7 +12,7 @@ pub enum Error {
     Loss(surprisal::Error),
     /// The output layer refuses its matrices.
     Linear(surprisal_linear::Error),
-    /// The device refuses the loss, its logits or its batch.
+    /// The device refuses the loss, its logits or an entry of its batch.
     #[cfg(feature = "wgpu")]
     Gpu(surprisal_gpu::Error),
     /// A tensor of another type than f32, bf16 and f16.
@@ -79,6 +79,9 @@ impl From<surprisal_linear::Error> for Error {
 #[cfg(feature = "wgpu")]
 impl From<surprisal_gpu::Error> for Error {
     fn from(error: surprisal_gpu::Error) -> Self {
-        Self::Gpu(error)
+        match error {
+            surprisal_gpu::Error::Loss(error) => Self::Loss(error),
+            error => Self::Gpu(error),
+        }
     }
 }

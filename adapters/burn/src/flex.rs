@@ -34,6 +34,8 @@ macro_rules! with_type {
 pub(crate) use with_type;
 
 impl Computes for Flex {
+    type Kept = FlexTensor;
+
     fn scaled(gradient: FlexTensor, upstream: &FlexTensor) -> FlexTensor {
         let factor = upstream.as_slice::<f32>().map_or(1.0, |upstream| upstream[0]);
         if factor == 1.0 { gradient } else { Flex::float_mul_scalar(gradient, factor.into()) }

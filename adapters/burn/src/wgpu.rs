@@ -4,9 +4,9 @@
 //! [`DeviceLoss::new`].
 //!
 //! ```no_run
-//! use burn::tensor::{DType, Device, DeviceKind, Distribution, Tensor};
-//! use surprisal::{Batch, Loss, objective::Dft};
-//! use surprisal_burn::wgpu::{AutoGraphicsApi, DeviceLoss, WgpuDevice, init_setup};
+//! use burn::tensor::{DType, Device, DeviceKind, Distribution, Int, Tensor};
+//! use surprisal::{Loss, objective::Dft};
+//! use surprisal_burn::wgpu::{AutoGraphicsApi, DeviceLoss, TensorBatch, WgpuDevice, init_setup};
 //!
 //! # fn main() -> Result<(), surprisal_burn::Error> {
 //! let setup = init_setup::<AutoGraphicsApi>(&WgpuDevice::default(), Default::default());
@@ -14,45 +14,71 @@
 //!
 //! let device = Device::wgpu(DeviceKind::DefaultDevice).autodiff();
 //! let logits = Tensor::<2>::random([4, 10], Distribution::Default, &device).require_grad();
-//! let (loss, report) = dft.loss(logits.clone(), &Batch::new(&[3, 1, 0, 7]))?;
+//! let targets = Tensor::<1, Int>::from_data([3, 1, 0, 7], &device);
+//! let (loss, report) = dft.loss(logits.clone(), &TensorBatch::new(targets))?;
 //! let gradient = logits.grad(&loss.backward()).unwrap();
+//! println!("{:.4}", report.read()?.loss); // waits for the device, as nothing before it
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! Logits are read and gradients written in CubeCL's buffers, without a copy: in place where nobody else holds the logits, else to a tensor of the same
-//! pool. Targets come from the host. [`DeviceLoss::loss`] waits for the device once, for the report (twice where the objective looks at a
-//! sequence or at the batch), and `backward()` for one number, the factor from upstream. What burn does next is queued after the loss.
+//! Logits and the batch are read and gradients written in CubeCL's buffers, without a copy: in place where nobody else holds the logits, else to a tensor
+//! of the same pool.
 //!
+//! # Waiting
+//! Nothing waits for the device but [`Report::read`]. [`DeviceLoss::loss`] queues the loss behind what burn has recorded so far, `backward()` what the
+//! gradient still needs, and what burn does next is queued after them. The factor from upstream stays on the device: where it is 1, the gradient is left as
+//! it is, else it takes a pass.
+//!
+//! # What only the report tells
+//! A batch in which the device finds an entry out of range has a gradient of 0, and its report is the error; its loss says nothing. Losses that are NaN or
+//! infinite are left out of the loss tensor, not of the report, nor of the gradient.
+//!
+//! # Fusion
 //! With this feature burn fuses operations, as it does by default. Logits are computed before the loss; it is no part of a fused kernel.
 
-use burn::backend::fusion::custom::StreamId;
-use burn::backend::fusion::{Client, NoOp};
-use burn::backend::ir::{BackendIr, InitOperationIr, OperationIr};
-use burn::backend::ops::FloatTensorOps;
+mod batch;
+mod placed;
+mod report;
+mod scale;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use burn::backend::wgpu::{CubeBackend, CubeTensor};
 pub use burn::backend::wgpu::{WgpuDevice, WgpuSetup, graphics::AutoGraphicsApi, init_setup};
 use burn::backend::{Cube, TensorMetadata};
-use burn::tensor::{DType, Tensor, TensorData, read_sync};
-use burn_cubecl::cubecl::server::Handle;
-use burn_cubecl::cubecl::wgpu::{AutoCompiler, WgpuResource, WgpuServer};
-use burn_cubecl::fusion::FusionCubeRuntime;
-use burn_cubecl::kernel::into_contiguous;
-use surprisal::objective::{Objective, TokenTerm};
-use surprisal::{Batch, Loss, LossReport, OwnedWorkspace, RowStats};
-use surprisal_gpu::{Dtype, Gradient, Matrix, Pipelines, wgpu};
+use burn::tensor::{DType, Shape, Tensor};
+use surprisal::Loss;
+use surprisal::objective::Objective;
+use surprisal_gpu::{Dtype, Gradient, Matrix, Pipelines, Workspace, wgpu};
 use surprisal_rows::Rows;
 
 use crate::Error;
-use crate::attach::{Computed, Computes, Primitive, attach};
+use crate::attach::{Computed, attach};
+use batch::PlacedBatch;
+pub use batch::TensorBatch;
+use placed::{Placed, readable, registered};
+pub use report::Report;
+use scale::Kept;
 
-/// A loss on a device, with its shaders.
+/// A loss on a device, with its shaders and its memory there. Threads may share it: their calls run one after the other.
 #[derive(Debug)]
 pub struct DeviceLoss<'l, O> {
     pipelines: Pipelines<'l, O>,
     device: wgpu::Device,
     queue: wgpu::Queue,
     dtype: DType,
+    workspace: Mutex<Workspace>,
+}
+
+/// Rows that there is memory for from the start: a megabyte.
+const ROWS: u32 = 4096;
+
+/// What a call leaves in tensors, beside the gradient.
+struct Left {
+    loss: Placed,
+    refused: Placed,
+    report: Report,
 }
 
 impl<'l, O: Objective> DeviceLoss<'l, O> {
@@ -61,28 +87,34 @@ impl<'l, O: Objective> DeviceLoss<'l, O> {
     /// # Errors
     /// [`Error::Dtype`], [`Error::Gpu`].
     pub fn new(setup: &WgpuSetup, loss: Loss<'l, O>, dtype: DType) -> Result<Self, Error> {
-        let pipelines = Pipelines::new(&setup.device, loss, on_device(dtype)?)?;
-        Ok(Self { pipelines, device: setup.device.clone(), queue: setup.queue.clone(), dtype })
+        let (device, queue) = (setup.device.clone(), setup.queue.clone());
+        let pipelines = Pipelines::new(&device, loss, on_device(dtype)?)?;
+        let workspace = Mutex::new(Workspace::new(&device, ROWS)?);
+        Ok(Self { pipelines, device, queue, dtype, workspace })
     }
 
-    /// The loss of logits `[…, vocab]`, to be differentiated, and what was counted: as [`crate::loss`].
+    /// The loss of logits `[…, vocab]`, to be differentiated, and what was counted: as [`crate::loss`], without a wait.
+    ///
+    /// A batch of more rows than any before takes more memory, some 200 bytes a row.
     ///
     /// # Errors
-    /// [`Error::Gpu`] for what the loss or the device refuses, [`Error::Dtype`] for logits of another type than the shaders', [`Error::Device`].
+    /// [`Error::Loss`] for what can be refused without the entries of the batch, [`Error::Gpu`] for what the device refuses, [`Error::Dtype`] for logits of
+    /// another type than the shaders', [`Error::Device`]. What is wrong with an entry, [`Report`] tells.
     pub fn loss<const D: usize>(
         &self,
         logits: Tensor<D>,
-        batch: &Batch<'_>,
-    ) -> Result<(Tensor<1>, LossReport), Error> {
+        batch: &TensorBatch,
+    ) -> Result<(Tensor<1>, Report), Error> {
         attach::<Cube, _, 1>([logits.into_dispatch()], |[logits], [wanted]| {
             let client = logits.client.clone();
             let logits = client.resolve_tensor_float::<CubeBackend>(logits);
-            let device = logits.device();
-            let (report, gradient) = self.compute(logits, batch, wanted)?;
+            let batch = batch.place(&logits)?;
+            let (left, gradient) = self.compute(logits, &batch, wanted)?;
+            let refused = left.refused.tensor;
             Ok(Computed {
-                loss: Cube::float_from_data(scalar(&report), &device),
-                gradients: [gradient.map(|gradient| registered(&client, gradient))],
-                report,
+                loss: registered(&client, left.loss.tensor),
+                gradients: [gradient.map(|gradient| Kept { gradient, refused })],
+                report: left.report,
             })
         })
     }
@@ -90,9 +122,9 @@ impl<'l, O: Objective> DeviceLoss<'l, O> {
     fn compute(
         &self,
         logits: CubeTensor,
-        batch: &Batch<'_>,
+        batch: &PlacedBatch,
         wanted: bool,
-    ) -> Result<(LossReport, Option<CubeTensor>), Error> {
+    ) -> Result<(Left, Option<CubeTensor>), Error> {
         if logits.dtype != self.dtype {
             return Err(Error::Dtype(logits.dtype));
         }
@@ -100,100 +132,68 @@ impl<'l, O: Objective> DeviceLoss<'l, O> {
         let (logits, rows) = readable(logits);
         // Before it is cloned.
         let is_ours = logits.can_mut();
-        let from = resource(&logits)?;
-        let place = from.offset;
-        let z = Matrix::strided(&from.buffer, dtype, place, rows.len(), rows.vocab, rows.stride)?;
+        let logits = Placed::new(logits)?;
+        let z = logits.matrix(dtype, &rows)?;
         if !wanted {
-            return Ok((self.forward(z, batch, &logits)?, None));
+            return Ok((self.submit(&logits, z, batch, None)?, None));
         }
         if is_ours {
-            let report = self.forward_backward(z, batch, Gradient::InPlace, &logits)?;
-            return Ok((report, Some(logits)));
+            let left = self.submit(&logits, z, batch, Some(Gradient::InPlace))?;
+            return Ok((left, Some(logits.tensor)));
         }
         // Of the pool that the logits are of: maybe another place in their buffer.
-        let gradient = empty_like(&logits);
-        let to = resource(&gradient)?;
-        let dz = Matrix::strided(&to.buffer, dtype, to.offset, rows.len(), rows.vocab, rows.vocab)?;
-        Ok((self.forward_backward(z, batch, Gradient::To(dz), &logits)?, Some(gradient)))
+        let gradient = Placed::empty(&logits.tensor, logits.tensor.shape(), logits.tensor.dtype)?;
+        let to = gradient.matrix(dtype, &Rows::contiguous(rows.len(), rows.vocab))?;
+        let left = self.submit(&logits, z, batch, Some(Gradient::To(to)))?;
+        Ok((left, Some(gradient.tensor)))
     }
-}
 
-impl<O: Objective> DeviceLoss<'_, O> {
-    fn forward(
+    /// Queues a call behind what burn has recorded of its tensors.
+    fn submit(
         &self,
+        logits: &Placed,
         z: Matrix<'_>,
-        batch: &Batch<'_>,
-        logits: &CubeTensor,
-    ) -> Result<LossReport, Error> {
-        if self.pipelines.loss().objective().group_plan().is_some() {
-            return Ok(self.terms(z, batch, logits)?.0);
-        }
-        let call = self.submit(logits, |encoder| self.pipelines.forward(encoder, z, batch))?;
-        let results = call.read(&self.device, &self.queue)?;
-        Ok(results.report(&self.pipelines, batch, vocab(logits))?)
-    }
-
-    fn forward_backward(
-        &self,
-        z: Matrix<'_>,
-        batch: &Batch<'_>,
-        gradient: Gradient<'_>,
-        logits: &CubeTensor,
-    ) -> Result<LossReport, Error> {
-        let pipelines = &self.pipelines;
-        if pipelines.loss().objective().group_plan().is_some() {
-            let (report, stats, terms) = self.terms(z, batch, logits)?;
-            self.submit(logits, |encoder| {
-                pipelines.logits_grad(encoder, z, batch, &stats, &terms, gradient)
-            })?;
-            return Ok(report);
-        }
-        let call =
-            self.submit(logits, |encoder| pipelines.forward_backward(encoder, z, batch, gradient))?;
-        let results = call.read(&self.device, &self.queue)?;
-        Ok(results.report(pipelines, batch, vocab(logits))?)
-    }
-
-    /// What an objective that looks at a sequence or at the batch computes on the host, between the device's two passes.
-    fn terms(
-        &self,
-        z: Matrix<'_>,
-        batch: &Batch<'_>,
-        logits: &CubeTensor,
-    ) -> Result<(LossReport, Vec<RowStats>, Vec<TokenTerm>), Error> {
-        let call = self.submit(logits, |encoder| self.pipelines.row_stats(encoder, z, batch))?;
-        let stats = call.read(&self.device, &self.queue)?.row_stats();
-        let mut terms = vec![TokenTerm::default(); stats.len()];
-        let mut workspace = OwnedWorkspace::new();
-        let workspace = workspace.lend(stats.len(), vocab(logits));
-        let loss = self.pipelines.loss();
-        let report = loss.token_terms(&stats, batch, vocab(logits), &mut terms, workspace)?;
-        Ok((report, stats, terms))
-    }
-
-    /// Queues what is recorded behind what burn has recorded of the logits.
-    fn submit<R>(
-        &self,
-        logits: &CubeTensor,
-        record: impl FnOnce(&mut wgpu::CommandEncoder) -> Result<R, surprisal_gpu::Error>,
-    ) -> Result<R, Error> {
+        batch: &PlacedBatch,
+        gradient: Option<Gradient<'_>>,
+    ) -> Result<Left, Error> {
+        let loss = Placed::empty(&logits.tensor, Shape::new([1]), DType::F32)?;
+        let refused = Placed::empty(&logits.tensor, Shape::new([1]), DType::U32)?;
+        let rows = batch.batch()?;
         let mut encoder =
             self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        let recorded = record(&mut encoder)?;
-        let flushed = logits.handle.stream.executes(|| logits.client.flush());
-        flushed.map_err(|error| Error::Device(format!("{error:?}")))?;
-        self.queue.submit([encoder.finish()]);
-        Ok(recorded)
-    }
-}
-
-impl Computes for Cube {
-    fn scaled(gradient: Primitive<Self>, upstream: &Primitive<Self>) -> Primitive<Self> {
-        let factor = read_sync(Self::float_into_data(upstream.clone())).ok();
-        match factor.and_then(|factor| factor.iter::<f32>().next()) {
-            None | Some(1.0) => gradient,
-            Some(factor) => Self::float_mul_scalar(gradient, factor.into()),
+        // Held until the call is queued: the next one may then write there.
+        let workspace = self.workspace(batch.rows())?;
+        let call = match gradient {
+            None => self.pipelines.forward_with(&mut encoder, z, &rows, &workspace)?,
+            Some(gradient) => self.pipelines.forward_backward_with(
+                &mut encoder,
+                z,
+                &rows,
+                gradient,
+                &workspace,
+            )?,
+        };
+        for ((from, start), to) in [(call.loss(), &loss), (call.refused(), &refused)] {
+            let (to, place) = to.buffer();
+            encoder.copy_buffer_to_buffer(from, start, to, place, 4);
         }
+        let report = Report::new(&self.device, call.report(&self.device, &mut encoder));
+        for tensor in batch.placed().chain([logits, &loss]) {
+            tensor.flush()?;
+        }
+        self.queue.submit([encoder.finish()]);
+        Ok(Left { loss, refused, report })
+    }
+
+    /// The memory of calls, with room for so many rows.
+    fn workspace(&self, rows: u32) -> Result<MutexGuard<'_, Workspace>, Error> {
+        // A thread that panicked has left what it had.
+        let mut workspace = self.workspace.lock().unwrap_or_else(PoisonError::into_inner);
+        if workspace.rows() < rows {
+            let rows = rows.max(workspace.rows().saturating_mul(2));
+            *workspace = Workspace::new(&self.device, rows)?;
+        }
+        Ok(workspace)
     }
 }
 
@@ -205,48 +205,4 @@ fn on_device(dtype: DType) -> Result<Dtype, Error> {
         DType::F16 => Ok(Dtype::F16),
         other => Err(Error::Dtype(other)),
     }
-}
-
-/// The tensor, copied where its rows are not equally far apart, and where they lie.
-fn readable(tensor: CubeTensor) -> (CubeTensor, Rows) {
-    let rows = Rows::of(tensor.meta.shape(), tensor.meta.strides(), 0);
-    if let Some(rows) = rows.filter(|rows| rows.starts.len() == 1) {
-        return (tensor, rows);
-    }
-    let (vocab, all) = (vocab(&tensor), tensor.meta.num_elements());
-    (into_contiguous(tensor), Rows::contiguous(all.checked_div(vocab).unwrap_or(0), vocab))
-}
-
-fn vocab(tensor: &CubeTensor) -> usize {
-    tensor.meta.shape().last().copied().unwrap_or(0)
-}
-
-/// A tensor like another, its rows one after the other.
-fn empty_like(of: &CubeTensor) -> CubeTensor {
-    let bytes = of.meta.num_elements() * of.dtype.size();
-    let (client, handle) = (of.client.clone(), of.client.empty(bytes));
-    CubeTensor::new_contiguous(client, of.device.clone(), of.shape(), handle, of.dtype)
-}
-
-/// Where a tensor lies.
-fn resource(tensor: &CubeTensor) -> Result<WgpuResource, Error> {
-    let handle: Handle = tensor.handle.clone();
-    match tensor.client.get_resource::<WgpuServer<AutoCompiler>>(handle) {
-        Ok(managed) => Ok(managed.resource().clone()),
-        Err(error) => Err(Error::Device(format!("{error:?}"))),
-    }
-}
-
-/// A tensor that burn's fused operations take.
-fn registered(client: &Client<FusionCubeRuntime>, tensor: CubeTensor) -> Primitive<Cube> {
-    let (shape, dtype) = (tensor.shape(), tensor.dtype);
-    let handle = CubeBackend::float_tensor_handle(tensor);
-    let made = InitOperationIr::create(shape, dtype, || client.register_tensor_handle(handle));
-    let operation = NoOp::<CubeBackend>::new();
-    client.register(StreamId::current(), OperationIr::Init(made), operation).remove(0)
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "losses are tensors of f32")]
-fn scalar(report: &LossReport) -> TensorData {
-    TensorData::from([report.loss as f32])
 }

@@ -1,47 +1,21 @@
 //! Against burn's own loss and gradient, against the oracle, and by layout and type.
 
+mod support;
+
 use burn::backend::Flex;
 use burn::nn::loss::CrossEntropyLossConfig;
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor};
+use support::{Inputs, ROWS, VOCAB, assert_near, data, numbers, targets};
 use surprisal::objective::{Builtin, Dft, Sft};
 use surprisal::{Batch, Loss, LossReport, Outputs, reference};
 use surprisal_burn::{Error, cross_entropy, ids, linear_loss, linear_loss_with, loss, loss_with};
-
-const ROWS: usize = 12;
-const VOCAB: usize = 37;
 
 fn device() -> Device {
     Device::flex().autodiff()
 }
 
 fn random<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<D> {
-    let mut state = seed;
-    let numbers: Vec<f32> = (0..shape.iter().product())
-        .map(|_| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            (state >> 40) as f32 / (1 << 22) as f32 - 2.0
-        })
-        .collect();
-    Tensor::from_data(TensorData::new(numbers, shape), &device())
-}
-
-fn targets() -> Vec<i64> {
-    (0..ROWS as i64).map(|row| if row % 5 == 3 { -100 } else { row * 11 % VOCAB as i64 }).collect()
-}
-
-fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
-    tensor.into_data().convert::<f64>().try_into_vec().unwrap()
-}
-
-#[track_caller]
-fn assert_near(actual: &[f64], expected: &[f64], within: f64) {
-    assert_eq!(actual.len(), expected.len());
-    let size = expected.iter().fold(0.0, |size: f64, value| size.max(value.abs()));
-    for (index, (actual, expected)) in actual.iter().zip(expected).enumerate() {
-        assert!((actual - expected).abs() <= within * size, "{index}: {actual}, not {expected}");
-    }
+    Tensor::from_data(data(shape, seed), &device())
 }
 
 /// What burn itself makes of the rows that count.
@@ -106,20 +80,8 @@ fn sft_is_burns_cross_entropy_in_every_layout() {
 
 #[test]
 fn every_objective_is_the_oracles_in_every_type() {
-    let ids = targets();
-    let (offsets, log_probs) = ([0, 5, ROWS as i64], vec![-2.0; ROWS]);
-    let (advantages, groups) =
-        (vec![1.0; ROWS], (0..ROWS as u32).map(|row| row % 3).collect::<Vec<_>>());
-    let pairs = [surprisal::Pair { chosen: 0, rejected: 1 }];
-    let batch = Batch::new(&ids)
-        .ignore_index(-100)
-        .sequences(&offsets)
-        .ref_log_probs(&log_probs)
-        .old_log_probs(&log_probs)
-        .advantages(&advantages)
-        .groups(&groups)
-        .pairs(&pairs)
-        .keep(&[true, true]);
+    let inputs = Inputs::new();
+    let batch = inputs.batch();
     for name in Builtin::NAMES {
         let of = Loss::new(Builtin::from_name(name).unwrap());
         for (dtype, within) in [(DType::F32, 2e-6), (DType::BF16, 4e-3), (DType::F16, 1e-3)] {
