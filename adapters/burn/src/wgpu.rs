@@ -57,7 +57,7 @@ use crate::Error;
 use crate::attach::{Computed, attach};
 use batch::PlacedBatch;
 pub use batch::TensorBatch;
-use placed::{Placed, readable, registered};
+use placed::{Placed, flush, readable, registered};
 pub use report::Report;
 use scale::Kept;
 
@@ -178,9 +178,7 @@ impl<'l, O: Objective> DeviceLoss<'l, O> {
             encoder.copy_buffer_to_buffer(from, start, to, place, 4);
         }
         let report = Report::new(&self.device, call.report(&self.device, &mut encoder));
-        for tensor in batch.placed().chain([logits, &loss]) {
-            tensor.flush()?;
-        }
+        flush(batch.placed().chain([logits, &loss]))?;
         self.queue.submit([encoder.finish()]);
         Ok(Left { loss, refused, report })
     }

@@ -64,13 +64,17 @@ impl Placed {
         let (buffer, offset) = self.buffer();
         Ok(Matrix::strided(buffer, dtype, offset, rows.len(), rows.vocab, rows.stride)?)
     }
+}
 
-    /// Submits what burn has recorded of it.
-    pub(super) fn flush(&self) -> Result<(), Error> {
-        let Self { tensor, .. } = self;
+/// Submits what burn has recorded of these tensors.
+pub(super) fn flush<'p>(tensors: impl Iterator<Item = &'p Placed>) -> Result<(), Error> {
+    let mut streams: Vec<_> = tensors.map(|Placed { tensor, .. }| tensor).collect();
+    streams.dedup_by_key(|tensor| tensor.handle.stream);
+    for tensor in streams {
         let flushed = tensor.handle.stream.executes(|| tensor.client.flush());
-        flushed.map_err(|error| Error::Device(format!("{error:?}")))
+        flushed.map_err(|error| Error::Device(format!("{error:?}")))?;
     }
+    Ok(())
 }
 
 /// The tensor, copied where its rows are not equally far apart, and where in it they lie.
