@@ -1,7 +1,6 @@
 //! Losses of tensors on burn's wgpu devices, in the buffers where they lie: feature `wgpu`.
 //!
-//! burn and the loss share a device and its queue: make the device as below, and give both the same setup. Shaders are compiled once, in
-//! [`DeviceLoss::new`].
+//! burn and the loss share a device and its queue: make the device as below, and give both the same setup. Shaders are compiled once a [`DeviceLoss`].
 //!
 //! ```no_run
 //! use burn::tensor::{DType, Device, DeviceKind, Distribution, Int, Tensor};
@@ -32,7 +31,7 @@
 //!
 //! # What only the report tells
 //! A batch in which the device finds an entry out of range has a gradient of 0, and its report is the error; its loss says nothing. Losses that are NaN or
-//! infinite are left out of the loss tensor, not of the report, nor of the gradient.
+//! infinite are left out of the loss tensor, not of the report.
 //!
 //! # Fusion
 //! With this feature burn fuses operations, as it does by default. Logits are computed before the loss; it is no part of a fused kernel.
@@ -82,7 +81,7 @@ struct Left {
 }
 
 impl<'l, O: Objective> DeviceLoss<'l, O> {
-    /// Compiles the shaders for logits of a type: f32, bf16 or f16, as far as burn has it on the device.
+    /// Compiles shaders for logits of a type: f32, bf16 or f16, as far as burn has it on the device. The first loss compiles what else it needs.
     ///
     /// # Errors
     /// [`Error::Dtype`], [`Error::Gpu`].

@@ -7,7 +7,8 @@ mod support;
 use burn::tensor::{Bool, DType, Device, Int, Tensor};
 use gpu::{batch, device, ids, setup};
 use support::{Inputs, ROWS, VOCAB, assert_near, data, numbers, targets};
-use surprisal::objective::{Builtin, Dft, DftSequence, Sft};
+use surprisal::objective::{Builtin, Dft, DftSequence, Input, Objective, Real, Sft, Token};
+
 use surprisal::{Argument, Batch, Loss, reference};
 use surprisal_burn::Error;
 use surprisal_burn::wgpu::{DeviceLoss, TensorBatch};
@@ -151,6 +152,69 @@ fn tensors_of_other_threads() {
         let report = report.read().unwrap();
         assert!((report.loss - expected.loss).abs() < 1e-5 * expected.loss, "{seed}");
     }
+}
+
+#[test]
+fn threads_share_a_loss() {
+    let of = DeviceLoss::new(setup(), Loss::new(Sft), DType::F32).unwrap();
+    let run = |seed: u64| {
+        let rows = 5 + seed as usize;
+        let targets: Vec<i64> = (0..rows as i64).collect();
+        let (batch, z) = (batch(&targets), data([rows, VOCAB], seed));
+        let on_cpu = Tensor::<2>::from_data(z.clone(), &Device::flex());
+        let host = Batch::new(&targets);
+        let expected = surprisal_burn::loss(&Loss::new(Sft), on_cpu, &host).unwrap().1.loss;
+        for _ in 0..10 {
+            let variable = Tensor::<2>::from_data(z.clone(), &device()).require_grad();
+            let (loss, report) = of.loss(variable.clone().mul_scalar(1.0), &batch).unwrap();
+            let sums = variable.grad(&loss.clone().backward()).unwrap().sum_dim(1);
+            assert!((numbers(loss)[0] - expected).abs() < 1e-5 * expected, "{seed}");
+            assert!(numbers(sums).iter().all(|sum| sum.abs() < 1e-6), "{seed}");
+            assert!((report.read().unwrap().loss - expected).abs() < 1e-5 * expected, "{seed}");
+        }
+    };
+    let run = &run;
+    std::thread::scope(|scope| {
+        for seed in 0..4 {
+            scope.spawn(move || run(seed));
+        }
+    });
+}
+
+/// −(weight · ln p), weights by their name.
+#[derive(Clone)]
+struct Named;
+
+impl Objective for Named {
+    fn loss<R: Real>(&self, token: &Token<R>) -> R {
+        let [weight, ..] = token.extra;
+        -(weight * token.log_p)
+    }
+
+    fn inputs(&self) -> &'static [Input] {
+        &[Input::Extra("difficulty")]
+    }
+}
+
+#[test]
+fn inputs_of_ones_own() {
+    let inputs = Inputs::new();
+    let host = Batch::new(&inputs.targets).ignore_index(-100);
+    let host = host.extra("difficulty", &inputs.advantages);
+    let z = data([ROWS, VOCAB], 6);
+    let on_cpu = Tensor::<2>::from_data(z.clone(), &Device::flex());
+    let (_, expected) = surprisal_burn::loss(&Loss::new(Named), on_cpu, &host).unwrap();
+    let of = DeviceLoss::new(setup(), Loss::new(Named), DType::F32).unwrap();
+    let logits = || Tensor::<2>::from_data(z.clone(), &device());
+    let difficulty = Tensor::<1>::from_data(&inputs.advantages[..], &device());
+    // The last one that is given counts.
+    let named = batch(&inputs.targets).extra("difficulty", difficulty.clone().mul_scalar(9.0));
+    let (_, report) = of.loss(logits(), &named.extra("difficulty", difficulty)).unwrap();
+    let report = report.read().unwrap();
+    assert!((report.loss - expected.loss).abs() < 1e-5 * (1.0 + expected.loss.abs()));
+    let missing = of.loss(logits(), &batch(&inputs.targets)).unwrap_err();
+    let argument = Argument::Extra("difficulty");
+    assert_eq!(missing, Error::Loss(surprisal::Error::Missing(argument)));
 }
 
 #[test]
