@@ -60,7 +60,8 @@ use placed::{Placed, flush, readable, registered};
 pub use report::Report;
 use scale::Kept;
 
-/// A loss on a device, with its shaders and its memory there. Threads may share it: their calls run one after the other.
+/// A loss on a device, with its shaders and its memory there. Threads may share it: their calls run one after the other. The buffers of its latest call
+/// stay allocated as long as it does.
 #[derive(Debug)]
 pub struct DeviceLoss<'l, O> {
     pipelines: Pipelines<'l, O>,

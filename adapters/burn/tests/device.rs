@@ -244,14 +244,15 @@ fn batches_that_are_views_and_of_other_types() {
 
 #[test]
 fn batches_that_grow_and_are_empty() {
-    let of = DeviceLoss::new(setup(), Loss::new(DftSequence), DType::F32).unwrap();
+    let of = DeviceLoss::new(setup(), Loss::new(DftSequence::default()), DType::F32).unwrap();
     for rows in [3, 5000, 0, 20] {
         let targets: Vec<i64> = (0..rows as i64).map(|row| row % 7).collect();
         let offsets = [0, rows as i64];
         let host = Batch::new(&targets).sequences(&offsets);
         let z = data([rows, 7], 4);
         let logits = Tensor::<2>::from_data(z.clone(), &Device::flex());
-        let (_, expected) = surprisal_burn::loss(&Loss::new(DftSequence), logits, &host).unwrap();
+        let (_, expected) =
+            surprisal_burn::loss(&Loss::new(DftSequence::default()), logits, &host).unwrap();
         let batch = batch(&targets).sequences(ids(&offsets));
         let report = of.loss(Tensor::<2>::from_data(z, &device()), &batch).unwrap().1;
         let report = report.read().unwrap();
@@ -316,7 +317,7 @@ fn what_is_refused_says_why() {
     let keep = Tensor::<1, Bool>::from_data([true], &device());
     let sequences = three().sequences(ids(&[0, 2, 3]));
     assert_eq!(error(&sequences.keep(keep)), length(Argument::Keep, 2, 1));
-    let talr = DeviceLoss::new(setup(), Loss::new(DftSequence), DType::F32).unwrap();
+    let talr = DeviceLoss::new(setup(), Loss::new(DftSequence::default()), DType::F32).unwrap();
     let missing = talr.loss(variable([3, 4], 1), &three()).unwrap_err();
     assert_eq!(missing, Error::Loss(surprisal::Error::Missing(Argument::Sequences)));
     let elsewhere = Tensor::<2>::from_data(data([3, 4], 1), &Device::flex());
