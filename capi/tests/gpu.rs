@@ -1,5 +1,5 @@
-//! `tests/c/gpu.c`: compiled by the C compiler, linked with the library of `surprisal_gpu.h`, and run on the first device. Without one it is skipped,
-//! unless `SURPRISAL_REQUIRE_GPU=1` makes that a failure.
+//! `tests/c/gpu.c` and `gpu_batch.c`: compiled by the C compiler, linked with the library of `surprisal_gpu.h`, and run on the first device. Without one
+//! they are skipped, unless `SURPRISAL_REQUIRE_GPU=1` makes that a failure.
 #![cfg(all(unix, feature = "gpu"))]
 
 use std::collections::BTreeSet;
@@ -58,17 +58,18 @@ static LIBRARY: LazyLock<(PathBuf, Vec<String>)> = LazyLock::new(|| {
     (target.join("debug/libsurprisal_capi.a"), flags)
 });
 
-#[test]
-fn gpu() {
+/// Compiles a program and runs it.
+#[track_caller]
+fn passes(name: &str) {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("gpu");
     fs::create_dir_all(&folder).unwrap();
-    let program = folder.join("gpu");
+    let program = folder.join(name);
     let (library, libraries) = &*LIBRARY;
     let mut compiler = compiler("CC", "cc");
     compiler
         .args(["-std=c99", "-O1", "-g", "-Wundef", "-Wstrict-prototypes", "-Wconversion"])
         .arg("-pthread")
-        .arg(Path::new(CAPI).join("tests/c/gpu.c"))
+        .arg(Path::new(CAPI).join(format!("tests/c/{name}.c")))
         .arg(library)
         .args(libraries)
         .args(["-lm", "-o"])
@@ -90,11 +91,22 @@ fn gpu() {
 }
 
 #[test]
+fn gpu() {
+    passes("gpu");
+}
+
+#[test]
+fn gpu_batch() {
+    passes("gpu_batch");
+}
+
+#[test]
 fn header_in_c_and_cpp() {
     let header = Path::new(CAPI).join("../include/surprisal_gpu.h");
     let text = format!(
         "#include \"{0}\"\n#include \"{0}\"\nint main(void) {{ surprisal_gpu_matrix z = surprisal_gpu_matrix_of(NULL, SURPRISAL_DTYPE_F32, 0, 0);\n\
-         surprisal_gpu_info info = {{{{0}}, {{0}}, 0, {{0}}}}; return (int)z.rows + info.is_software; }}\n",
+         surprisal_gpu_info info = {{{{0}}, {{0}}, 0, {{0}}}}; surprisal_gpu_batch batch = SURPRISAL_GPU_BATCH_INIT;\n\
+         batch.targets = surprisal_gpu_column_of(NULL, 0, 32); return (int)(z.rows + batch.rows) + info.is_software; }}\n",
         header.display()
     );
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("gpu");

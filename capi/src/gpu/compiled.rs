@@ -1,6 +1,7 @@
-//! What has been compiled for a device: so that a training loop compiles once, whatever its reduction, extras and class weights.
+//! What has been compiled for a device: so that a training loop compiles once, whatever its reduction, extras, class weights and annealed parameters.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use core::mem::{Discriminant, discriminant};
+use std::sync::{Mutex, PoisonError};
 
 use ::surprisal_gpu::{Dtype, Error, Gpu, Pipelines};
 use surprisal::Loss;
@@ -9,20 +10,20 @@ use surprisal::objective::Builtin;
 /// Most that is kept.
 const MOST: usize = 8;
 
-/// Objective, and types of logits and result.
-type Key = (Builtin, Dtype, Dtype);
+/// Which objective, and types of logits and result.
+type Kind = (Discriminant<Builtin>, Dtype, Dtype);
 
 /// An objective, compiled for any number of calls: it borrows nothing.
-type Owned = Arc<Pipelines<'static, Builtin>>;
+type Owned = Pipelines<'static, Builtin>;
 
 /// The objectives that were used last, the latest at the end.
 #[derive(Debug, Default)]
 pub(super) struct Compiled {
-    objectives: Mutex<Vec<(Key, Owned)>>,
+    kept: Mutex<Vec<(Kind, Owned)>>,
 }
 
 impl Compiled {
-    /// The loss for these element types; compiled now, unless its objective was lately. The device has said that it is well.
+    /// The loss for these element types; compiled now, unless its objective was lately, with whatever numbers. The device has said that it is well.
     pub(super) fn get<'l>(
         &self,
         gpu: &Gpu,
@@ -30,28 +31,27 @@ impl Compiled {
         logits: Dtype,
         result: Dtype,
     ) -> Result<Pipelines<'l, Builtin>, Error> {
-        let objective = *loss.objective();
-        let owned = self.owned(gpu, (objective, logits, result))?;
-        gpu.checked(|| owned.with_loss(loss))
-    }
-
-    fn owned(&self, gpu: &Gpu, key: Key) -> Result<Owned, Error> {
+        let kind = (discriminant(loss.objective()), logits, result);
         // A list in which somebody panicked is a list.
-        let mut objectives = self.objectives.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = match objectives.iter().position(|(known, _)| *known == key) {
-            Some(index) => objectives.remove(index),
-            None => {
-                let (objective, logits, result) = key;
-                let plain = Loss::new(objective);
-                let compile = || Pipelines::with_types(gpu.device(), plain, logits, result);
-                (key, Arc::new(gpu.checked(compile)?))
-            }
-        };
-        let owned = Arc::clone(&entry.1);
-        objectives.push(entry);
-        if objectives.len() > MOST {
-            objectives.remove(0);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_kind = kept.iter().enumerate().rev().filter(|(_, (known, _))| *known == kind);
+        let found =
+            of_kind.map(|(index, (_, owned))| (index, gpu.checked(|| owned.with_loss(loss))));
+        // An objective whose options differ is another shader.
+        let found = found.into_iter().find(|(_, fitted)| !matches!(fitted, Err(Error::Objective)));
+        if let Some((index, fitted)) = found {
+            let entry = kept.remove(index);
+            kept.push(entry);
+            return fitted;
         }
-        Ok(owned)
+        let plain = Loss::new(*loss.objective());
+        let compile = || Pipelines::with_types(gpu.device(), plain, logits, result);
+        let owned = gpu.checked(compile)?;
+        let fitted = gpu.checked(|| owned.with_loss(loss));
+        kept.push((kind, owned));
+        if kept.len() > MOST {
+            kept.remove(0);
+        }
+        fitted
     }
 }

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ::surprisal_gpu::Error;
+use surprisal::Argument;
 
 use crate::detail::{finish_as, surprisal_error_detail, write_text};
 use crate::memory::Memory;
@@ -67,9 +68,21 @@ impl From<Error> for DeviceFailure {
             Error::Buffer { name, message } => {
                 Failure::new(SURPRISAL_ERROR_SHAPE, name, message).into()
             }
+            Error::Refused { argument, index } => refused(argument).index(index).into(),
             _ => Self::new(SURPRISAL_ERROR_UNKNOWN, &text),
         }
     }
+}
+
+/// What is wrong with an entry that the device refused: what the core would say of it.
+fn refused(argument: Argument) -> Failure {
+    let error = match argument {
+        Argument::Targets => surprisal::Error::Target { row: 0, target: 0 },
+        Argument::Sequences => surprisal::Error::Sequences { index: 0, offset: 0 },
+        Argument::Pairs => surprisal::Error::Pair { index: 0 },
+        _ => surprisal::Error::Value { argument, index: 0, value: f64::NAN },
+    };
+    Failure::from(error).value(f64::NAN)
 }
 
 impl From<DeviceFailure> for surprisal_error_detail {

@@ -74,6 +74,8 @@ pub(super) struct MatrixInput<'call> {
     rows: usize,
     pub(super) vocab: usize,
     row_stride: usize,
+    /// The byte past the last row.
+    end: usize,
 }
 
 impl<'call> MatrixInput<'call> {
@@ -126,13 +128,14 @@ impl<'call> MatrixInput<'call> {
         match end {
             None => Err(Failure::new(SURPRISAL_ERROR_EXTENT, argument, "its size overflows")),
             Some(end) if end > buffer.bytes => Err(shape("does not lie inside its buffer")),
-            Some(_) => Ok(Self {
+            Some(end) => Ok(Self {
                 buffer,
                 dtype,
                 offset: m.offset,
                 rows: m.rows,
                 vocab: m.vocab,
                 row_stride,
+                end,
             }),
         }
     }
@@ -152,8 +155,13 @@ impl<'call> MatrixInput<'call> {
 
     /// The matrix.
     pub(super) fn view(&self) -> Result<Matrix<'call>, DeviceFailure> {
-        let Self { buffer, dtype, offset, rows, vocab, row_stride } = *self;
+        let Self { buffer, dtype, offset, rows, vocab, row_stride, .. } = *self;
         Ok(Matrix::strided(&buffer.buffer, dtype, offset as u64, rows, vocab, row_stride)?)
+    }
+
+    /// Whether some bytes of a buffer lie among its rows.
+    pub(super) fn meets(&self, buffer: &surprisal_gpu_buffer, start: usize, end: usize) -> bool {
+        ptr::eq(self.buffer, buffer) && start < self.end && self.offset < end
     }
 
     /// This matrix as the place for a gradient of logits.

@@ -14,12 +14,24 @@ mod matrix;
 
 mod forward;
 
+mod batch;
+
+mod workspace;
+
+mod submit;
+
+mod pending;
+
 mod compiled;
 mod failure;
 mod rows;
 
+pub use batch::*;
 pub use buffer::*;
 pub use context::*;
 pub use forward::*;
 pub use info::*;
 pub use matrix::*;
+pub use pending::*;
+pub use submit::*;
+pub use workspace::*;
