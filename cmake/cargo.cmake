@@ -100,9 +100,30 @@ function(surprisal_cut library)
   add_custom_target(surprisal-cut-${library} ${all} DEPENDS ${files})
 endfunction()
 
+# Cargo's own shared library, which exports the functions of the headers and nothing else.
+if(SURPRISAL_GPU)
+  set(gpu_link_arg -Wl,-soname,${soname_surprisal_gpu})
+  if(APPLE)
+    set(gpu_link_arg -Wl,-install_name,@rpath/${soname_surprisal_gpu})
+  endif()
+  set(gpu_library "${CMAKE_CURRENT_BINARY_DIR}/${shared_surprisal_gpu}")
+  add_custom_target(surprisal-cargo-gpu ${all}
+    COMMAND ${environment} "${SURPRISAL_CARGO}" rustc --locked --package surprisal-capi --lib --crate-type cdylib --features gpu
+      --release --target ${rust_target} --target-dir "${SURPRISAL_CARGO_TARGET_DIR}" ${SURPRISAL_CARGO_FLAGS} -- -Cstrip=symbols
+      -Clink-arg=${gpu_link_arg}
+    COMMAND "${CMAKE_COMMAND}" -E copy_if_different
+      "${SURPRISAL_CARGO_TARGET_DIR}/${rust_target}/release/libsurprisal_capi${CMAKE_SHARED_LIBRARY_SUFFIX}" "${gpu_library}"
+    BYPRODUCTS "${gpu_library}"
+    WORKING_DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}"
+    COMMENT "Building surprisal for GPUs with cargo"
+    USES_TERMINAL VERBATIM)
+endif()
+
 foreach(library IN LISTS libraries)
   set(maker surprisal-cargo)
-  if(is_elf)
+  if(library STREQUAL surprisal_gpu)
+    set(maker surprisal-cargo-gpu)
+  elseif(is_elf)
     surprisal_cut(${library})
     set(maker surprisal-cut-${library})
   endif()

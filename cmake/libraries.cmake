@@ -1,10 +1,13 @@
-# The libraries' names and targets. `surprisal` has the functions of surprisal.h, `surprisal_tools` those of surprisal_tools.h: for each
+# The libraries' names and targets. `surprisal` has the functions of surprisal.h, `surprisal_tools` those of surprisal_tools.h, `surprisal_gpu`, where
+# it is wanted, those of all headers: for each
 # LIBRARY there are static_LIBRARY, shared_LIBRARY (empty if there is none) and soname_LIBRARY.
 include("${CMAKE_CURRENT_LIST_DIR}/surprisalTargets.cmake")
 
 set(libraries surprisal surprisal_tools)
 set(prefix_surprisal "")
 set(prefix_surprisal_tools tools_)
+set(prefix_surprisal_gpu gpu_)
+set(shared_surprisal_gpu "")
 # Below 1.0 a minor version may break the interface, so it is part of the soname.
 set(soversion ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR})
 get_property(has_shared GLOBAL PROPERTY TARGET_SUPPORTS_SHARED_LIBS)
@@ -28,6 +31,22 @@ if(APPLE)
   # Cargo's, which has the tools too.
   set(shared_surprisal libsurprisal.${PROJECT_VERSION}.dylib)
   set(soname_surprisal libsurprisal.${soversion}.dylib)
+endif()
+if(SURPRISAL_GPU)
+  # Shared alone: it brings Rust's standard library along, which a program may have from elsewhere too.
+  if(WIN32 OR NOT has_shared)
+    message(FATAL_ERROR "surprisal: no shared library on ${CMAKE_SYSTEM_NAME}, so no surprisal::gpu: set SURPRISAL_GPU to OFF")
+  elseif(NOT EXISTS "${PROJECT_SOURCE_DIR}/capi/src/gpu")
+    message(FATAL_ERROR "surprisal: the source tarball has no surprisal::gpu: set SURPRISAL_GPU to OFF, or take the repository")
+  endif()
+  list(APPEND libraries surprisal_gpu)
+  set(static_surprisal_gpu "")
+  set(shared_surprisal_gpu libsurprisal_gpu.so.${PROJECT_VERSION})
+  set(soname_surprisal_gpu libsurprisal_gpu.so.${soversion})
+  if(APPLE)
+    set(shared_surprisal_gpu libsurprisal_gpu.${PROJECT_VERSION}.dylib)
+    set(soname_surprisal_gpu libsurprisal_gpu.${soversion}.dylib)
+  endif()
 endif()
 if(BUILD_SHARED_LIBS AND NOT shared_surprisal)
   message(STATUS "surprisal: no shared library on ${CMAKE_SYSTEM_NAME}; surprisal::surprisal is the static one")

@@ -27,9 +27,15 @@ cmake_path(RELATIVE_PATH CMAKE_INSTALL_PREFIX BASE_DIRECTORY "${pc_dir}" OUTPUT_
 cmake_path(RELATIVE_PATH CMAKE_INSTALL_FULL_INCLUDEDIR BASE_DIRECTORY "${pc_dir}" OUTPUT_VARIABLE pc_to_include)
 set(about_surprisal "The loss layer of language-model fine-tuning")
 set(about_surprisal_tools "surprisal's double-precision reference, gradient check and parameter-space helpers")
+set(about_surprisal_gpu "${about_surprisal}, on any GPU")
 foreach(library IN LISTS libraries)
   # A linker that finds both kinds takes the shared one, so the static one has a file of its own.
-  foreach(pc_name ${library} ${library}-static)
+  set(pc_names ${library})
+  if(static_${library})
+    list(APPEND pc_names ${library}-static)
+    install(FILES "${CMAKE_CURRENT_BINARY_DIR}/${static_${library}}" DESTINATION "${CMAKE_INSTALL_LIBDIR}")
+  endif()
+  foreach(pc_name IN LISTS pc_names)
     set(pc_libs "-L\${libdir} -l${library}")
     if(pc_name MATCHES "-static$")
       set(pc_libs "\${libdir}/${static_${library}}")
@@ -39,7 +45,6 @@ foreach(library IN LISTS libraries)
     install(FILES "${CMAKE_CURRENT_BINARY_DIR}/${pc_name}.pc" DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
   endforeach()
 
-  install(FILES "${CMAKE_CURRENT_BINARY_DIR}/${static_${library}}" DESTINATION "${CMAKE_INSTALL_LIBDIR}")
   if(shared_${library})
     install(PROGRAMS "${CMAKE_CURRENT_BINARY_DIR}/${shared_${library}}" DESTINATION "${CMAKE_INSTALL_LIBDIR}")
     install(FILES "${CMAKE_CURRENT_BINARY_DIR}/${soname_${library}}"
@@ -47,8 +52,10 @@ foreach(library IN LISTS libraries)
   endif()
 endforeach()
 
-# The libraries have no GPU part, which is built by cargo alone.
 install(FILES include/surprisal.h include/surprisal.hpp include/surprisal_tools.h TYPE INCLUDE)
+if(SURPRISAL_GPU)
+  install(FILES include/surprisal_gpu.h TYPE INCLUDE)
+endif()
 install(FILES LICENSE-APACHE LICENSE-MIT TYPE DOC)
 
 # `cmake --build build --target package`: what SURPRISAL_PREBUILT takes, once unpacked.

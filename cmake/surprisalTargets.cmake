@@ -18,9 +18,9 @@ function(surprisal_import target file soname include_dir)
   set_target_properties(${target} PROPERTIES IMPORTED_LOCATION "${file}" INTERFACE_INCLUDE_DIRECTORIES "${include_dir}")
 endfunction()
 
-# surprisal_choose(PREFER_SHARED): surprisal::surprisal and surprisal::tools, of the kind that is wanted if there is one.
+# surprisal_choose(PREFER_SHARED): surprisal::surprisal, surprisal::tools and surprisal::gpu, of the kind that is wanted if there is one.
 function(surprisal_choose prefer_shared)
-  foreach(names "surprisal static shared" "tools tools_static tools_shared")
+  foreach(names "surprisal static shared" "tools tools_static tools_shared" "gpu gpu_static gpu_shared")
     string(REPLACE " " ";surprisal::" names "surprisal::${names}")
     list(GET names 0 name)
     list(GET names 1 static)
