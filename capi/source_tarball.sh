@@ -39,7 +39,7 @@ for crate in core linear capi; do
         /^gemm = { version/ { next }
         /^(gemm|avx512) = / { $0 = $1 " = []" }
         { sub(/"gemm\?\/rayon", /, "") }
-        /^\[/ { skip = /^\[dev-dependencies|^\[\[(bench|test)\]\]/ }
+        /^\[/ { skip = /^\[(target|dev-dependencies)|^\[\[(bench|test)\]\]/ }
         !skip'
 done
 

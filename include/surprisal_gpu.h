@@ -142,6 +142,22 @@ typedef struct surprisal_gpu_batch {
     struct surprisal_gpu_column keep;
 } surprisal_gpu_batch;
 
+/// Memory of a device, as Vulkan and CUDA open it elsewhere. An output that needs no initial value; all bytes of one that is filled by hand are told.
+typedef struct surprisal_gpu_memory {
+    /// Bytes of the allocation: `VkMemoryAllocateInfo::allocationSize`, `cudaExternalMemoryHandleDesc::size`. It is not dedicated to a buffer or image.
+    uint64_t bytes;
+    /// `VkMemoryAllocateInfo::memoryTypeIndex`.
+    uint32_t memory_type;
+    /// The opaque file descriptor: `VK_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD_BIT`, `cudaExternalMemoryHandleTypeOpaqueFd`.
+    int32_t fd;
+    /// `VkPhysicalDeviceIDProperties::deviceUUID`, `cudaDeviceProp::uuid`.
+    uint8_t device_uuid[16];
+    /// `VkPhysicalDeviceIDProperties::driverUUID`.
+    uint8_t driver_uuid[16];
+    /// Zero.
+    uint64_t reserved[4];
+} surprisal_gpu_memory;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -319,6 +335,38 @@ surprisal_status surprisal_gpu_pending_wait(const struct surprisal_gpu_pending *
 /// already. No call may be using it, and none may be given it afterwards, a second destroy among them.
 SURPRISAL_API
 void surprisal_gpu_pending_destroy(struct surprisal_gpu_pending *pending);
+
+/// As `surprisal_gpu_buffer_create`, of memory that `surprisal_gpu_buffer_export` can export. On Linux with Vulkan, where the driver has
+/// `VK_KHR_external_memory_fd`; elsewhere SURPRISAL_ERROR_DEVICE.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+surprisal_status surprisal_gpu_buffer_create_shared(const struct surprisal_gpu *gpu,
+                                                    size_t bytes,
+                                                    struct surprisal_gpu_buffer **out,
+                                                    surprisal_error_detail *detail);
+
+/// Says how others open the memory of a buffer of `surprisal_gpu_buffer_create_shared`; its first byte is that of the buffer.
+///
+/// Every call makes a descriptor, which belongs to the caller: who imports it takes it over, or the caller closes it. The memory lives as long as the
+/// buffer or an import of it. Nobody orders the work of two devices: each side waits for its own work (`surprisal_gpu_pending_wait`, a fence,
+/// `cudaStreamSynchronize`) before the other one begins.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+surprisal_status surprisal_gpu_buffer_export(const struct surprisal_gpu *gpu,
+                                             const struct surprisal_gpu_buffer *buffer,
+                                             struct surprisal_gpu_memory *out,
+                                             surprisal_error_detail *detail);
+
+/// Makes a buffer of memory that another context or Vulkan device has exported, from its first byte on. `surprisal_gpu_buffer_destroy` destroys it.
+///
+/// The descriptor must be that of an allocation with these `bytes` and this `memory_type`, on the device and driver of the UUIDs: no driver can check
+/// that. When the call succeeds, it has taken the descriptor over; else that is still the caller's. Order as in `surprisal_gpu_buffer_export`.
+SURPRISAL_API
+SURPRISAL_NODISCARD
+surprisal_status surprisal_gpu_buffer_import(const struct surprisal_gpu *gpu,
+                                             const struct surprisal_gpu_memory *from,
+                                             struct surprisal_gpu_buffer **out,
+                                             surprisal_error_detail *detail);
 
 #ifdef __cplusplus
 }  // extern "C"

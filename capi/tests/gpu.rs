@@ -1,4 +1,4 @@
-//! `tests/c/gpu.c` and `gpu_batch.c`: compiled by the C compiler, linked with the library of `surprisal_gpu.h`, and run on the first device. Without one
+//! `tests/c/gpu.c`, `gpu_batch.c` and `gpu_shared.c`: compiled by the C compiler, linked with the library of `surprisal_gpu.h`, and run on the first device. Without one
 //! they are skipped, unless `SURPRISAL_REQUIRE_GPU=1` makes that a failure.
 #![cfg(all(unix, feature = "gpu"))]
 
@@ -98,6 +98,13 @@ fn gpu() {
 #[test]
 fn gpu_batch() {
     passes("gpu_batch");
+}
+
+/// Memory is shared on Linux.
+#[cfg(target_os = "linux")]
+#[test]
+fn gpu_shared() {
+    passes("gpu_shared");
 }
 
 #[test]

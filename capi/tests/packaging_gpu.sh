@@ -54,7 +54,7 @@ consume() {
 
 say "add_subdirectory"
 consume subdirectory -DHOW=add_subdirectory -DSOURCE="$root" -DSURPRISAL_GPU=ON
-[ -z "$(find "$work/subdirectory" -name 'libsurprisal.*')" ] || fail "builds libraries that nothing uses"
+[ -z "$(find "$work/subdirectory" -name '*.a')" ] || fail "builds libraries that nothing uses"
 
 say "cmake --install"
 prefix="$work/installed"

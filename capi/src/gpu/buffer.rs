@@ -7,6 +7,10 @@ use ::surprisal_gpu::wgpu;
 
 use super::context::{shared, surprisal_gpu};
 use super::failure::{catch, finish, object};
+#[cfg(not(target_os = "linux"))]
+use super::no_vulkan::Exported;
+#[cfg(target_os = "linux")]
+use super::vulkan::Exported;
 use crate::detail::surprisal_error_detail;
 use crate::memory::Memory;
 use crate::status::Failure;
@@ -20,11 +24,22 @@ pub struct surprisal_gpu_buffer {
     pub(super) bytes: usize,
     /// That of the context.
     identity: Arc<()>,
+    /// Its memory, if it can be exported.
+    pub(super) exported: Option<Exported>,
 }
 
 const _: () = shared::<surprisal_gpu_buffer>();
 
 impl surprisal_gpu_buffer {
+    pub(super) fn new(
+        gpu: &surprisal_gpu,
+        buffer: wgpu::Buffer,
+        bytes: usize,
+        exported: Option<Exported>,
+    ) -> Self {
+        Self { buffer, bytes, identity: Arc::clone(&gpu.identity), exported }
+    }
+
     /// Refuses a buffer of another context.
     pub(super) fn check_of(
         &self,
@@ -56,10 +71,11 @@ pub unsafe extern "C" fn surprisal_gpu_buffer_create(
 ) -> surprisal_status {
     let call = |mut memory: Memory| {
         // SAFETY: the C caller's context and pointer.
-        let (gpu, out) = unsafe { (object("gpu", gpu)?, memory.output("out", out, 1)?) };
+        let (gpu, out) =
+            unsafe { (object::<surprisal_gpu>("gpu", gpu)?, memory.output("out", out, 1)?) };
         let checked = memory.check()?;
         let buffer = gpu.gpu.checked(|| gpu.gpu.buffer(bytes as u64))?;
-        let buffer = surprisal_gpu_buffer { buffer, bytes, identity: Arc::clone(&gpu.identity) };
+        let buffer = surprisal_gpu_buffer::new(gpu, buffer, bytes, None);
         out.get(&checked).fill(Box::into_raw(Box::new(buffer)));
         Ok(())
     };

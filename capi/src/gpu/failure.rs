@@ -22,7 +22,7 @@ pub(super) struct DeviceFailure {
 }
 
 impl DeviceFailure {
-    fn new(status: surprisal_status, text: &str) -> Self {
+    pub(super) fn new(status: surprisal_status, text: &str) -> Self {
         // The texts of wgpu have many lines.
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         Self { failure: Failure::new(status, "gpu", ""), text: Some(text) }

@@ -22,9 +22,15 @@ mod submit;
 
 mod pending;
 
+mod shared;
+
 mod compiled;
 mod failure;
+#[cfg(not(target_os = "linux"))]
+mod no_vulkan;
 mod rows;
+#[cfg(target_os = "linux")]
+mod vulkan;
 
 pub use batch::*;
 pub use buffer::*;
@@ -33,5 +39,6 @@ pub use forward::*;
 pub use info::*;
 pub use matrix::*;
 pub use pending::*;
+pub use shared::*;
 pub use submit::*;
 pub use workspace::*;

@@ -289,6 +289,33 @@ static void late_reports(void)
     CHECK(reports[0].loss != reports[2].loss, "tau changes nothing");
 }
 
+/* A report is not there at once, but soon: a device that is faster than the host is asked again and again. */
+static void reports_take_time(void)
+{
+    static float logits[MOST_ROWS * 301];
+    surprisal_loss loss = loss_of(TALR_AUTO);
+    surprisal_gpu_buffer *columns = NULL, *buffer = buffer_of(logits, sizeof logits);
+    int absent = 0;
+    fill(MOST_ROWS, 301);
+    surprisal_gpu_batch batch = upload_batch(&columns, 0);
+    surprisal_gpu_matrix z = surprisal_gpu_matrix_of(buffer, SURPRISAL_DTYPE_F32, MOST_ROWS, 301);
+    for (int round = 0; round < 50 && absent == 0; round++) {
+        surprisal_gpu_pending *pending = NULL;
+        surprisal_report report;
+        int32_t ready = -1;
+        for (int step = 0; step < STEPS; step++) {
+            CHECK_OK(surprisal_gpu_submit_forward(gpu, &loss, &batch, &z, workspace, NULL, NULL));
+        }
+        CHECK_OK(surprisal_gpu_submit_forward(gpu, &loss, &batch, &z, workspace, &pending, NULL));
+        CHECK_OK(surprisal_gpu_pending_poll(pending, &ready, NULL));
+        absent = ready == 0;
+        CHECK_OK(wait_for(pending, &report, NULL));
+    }
+    CHECK(absent, "every report was there at once");
+    surprisal_gpu_buffer_destroy(columns);
+    surprisal_gpu_buffer_destroy(buffer);
+}
+
 /* A batch without rows. */
 static void no_rows(void)
 {
@@ -520,6 +547,7 @@ int main(void)
     losses();
     refused_entries();
     late_reports();
+    reports_take_time();
     threads();
     surprisal_gpu_workspace_destroy(workspace);
     surprisal_gpu_close(gpu);
