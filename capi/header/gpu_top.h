@@ -21,6 +21,7 @@
  *
  * The library is a larger one than that of surprisal.h, whose functions are in it, too: link one of the two.
  *
+ *     cmake -B build -DSURPRISAL_GPU=ON && cmake --build build                      # target surprisal::gpu, pkg-config surprisal_gpu
  *     cargo rustc -p surprisal-capi --lib --crate-type staticlib,cdylib --features gpu --release
  *
  * What surprisal.h says holds here as well: losses, batches, per-row outputs, reports, errors. Besides:
@@ -30,6 +31,12 @@
  *     or throws, but an internal error of a driver's library may be printed to stderr.
  * Memory. The library allocates here. What it hands out belongs to the caller, who closes or destroys it once, with nothing in between using it;
  *     it may not be used afterwards. A context and what was made with it may go in any order.
+ * Shared memory. A trainer on Vulkan or CUDA that wants no copies takes its memory from here: `surprisal_gpu_buffer_create_shared`, then
+ *     `surprisal_gpu_buffer_export` and `cudaImportExternalMemory` or `vkAllocateMemory`. Or `surprisal_gpu_buffer_import` opens memory that Vulkan has
+ *     exported. That is all that wgpu allows: no memory without a descriptor (that of `cudaMalloc`), none that is dedicated to one buffer or image, and
+ *     none of Metal, DX12 or systems other than Linux; no queue and no semaphores in common, so that each side waits on the host for its own work
+ *     before the other begins; no transfers of queue family ownership, without which Vulkan promises nothing, though drivers are not known to need
+ *     them for buffers. Where that is too little, copy through the host, or use the Rust crate `surprisal-gpu` with a wgpu device of your own.
  * Threads. A context may be used by several threads at a time, as long as what one writes no other uses. The calls of one context happen on the
  *     device in the order in which they were made.
  * Speed. An objective is compiled for the device by the first calls that use it and kept, the last eight with their element types. Its numbers and

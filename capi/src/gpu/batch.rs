@@ -211,7 +211,7 @@ unsafe fn read_column<'call>(
         return Ok(None);
     }
     // SAFETY: passed on.
-    let buffer: &surprisal_gpu_buffer = unsafe { object(argument, buffer) }?;
+    let buffer = unsafe { object(argument, buffer) }?;
     buffer.check_of(gpu, argument)?;
     if reserved != 0 {
         return Err(Failure::option(argument, "reserved is not 0"));

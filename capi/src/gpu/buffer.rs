@@ -71,8 +71,7 @@ pub unsafe extern "C" fn surprisal_gpu_buffer_create(
 ) -> surprisal_status {
     let call = |mut memory: Memory| {
         // SAFETY: the C caller's context and pointer.
-        let (gpu, out) =
-            unsafe { (object::<surprisal_gpu>("gpu", gpu)?, memory.output("out", out, 1)?) };
+        let (gpu, out) = unsafe { (object("gpu", gpu)?, memory.output("out", out, 1)?) };
         let checked = memory.check()?;
         let buffer = gpu.gpu.checked(|| gpu.gpu.buffer(bytes as u64))?;
         let buffer = surprisal_gpu_buffer::new(gpu, buffer, bytes, None);

@@ -12,7 +12,8 @@ use crate::memory::Memory;
 use crate::status::Failure;
 use crate::status::surprisal_status::{self, SURPRISAL_ERROR_DEVICE_LIMIT, SURPRISAL_ERROR_EXTENT};
 
-/// Memory of a device, as Vulkan and CUDA open it elsewhere. An output that needs no initial value; all bytes of one that is filled by hand are told.
+/// Memory of a device, as Vulkan and CUDA open it elsewhere. An output that needs no initial value; where it is an input, all
+/// of it counts.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct surprisal_gpu_memory {
@@ -84,10 +85,10 @@ pub unsafe extern "C" fn surprisal_gpu_buffer_export(
         // SAFETY: the C caller's objects and struct.
         let (gpu, buffer, out) = unsafe {
             let out = memory.output("out", out, 1)?;
-            (object::<surprisal_gpu>("gpu", gpu)?, object("buffer", buffer)?, out)
+            (object("gpu", gpu)?, object("buffer", buffer)?, out)
         };
         let checked = memory.check()?;
-        surprisal_gpu_buffer::check_of(buffer, gpu, "buffer")?;
+        buffer.check_of(gpu, "buffer")?;
         let message = "is not one of surprisal_gpu_buffer_create_shared";
         let exported = buffer.exported.as_ref().ok_or(Failure::option("buffer", message))?;
         out.get(&checked).fill(vulkan::export(&gpu.gpu, exported)?);

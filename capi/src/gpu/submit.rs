@@ -46,7 +46,7 @@ impl Inputs<'_> {
             let logits = MatrixInput::read(logits, "logits", gpu, memory)?;
             let loss = LossInput::read(loss, logits.vocab, memory)?;
             let batch = BatchInput::read(batch, &logits, gpu, memory)?;
-            let workspace: &surprisal_gpu_workspace = object("workspace", workspace)?;
+            let workspace = object("workspace", workspace)?;
             workspace.check_of(gpu)?;
             let pending = memory.optional_output("pending", pending, 1)?;
             Ok(Self { gpu, workspace, logits, loss, batch, pending })
