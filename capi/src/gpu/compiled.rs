@@ -55,3 +55,38 @@ impl Compiled {
         fitted
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use surprisal::objective::{Normalize, Talr, TalrAuto};
+
+    use super::*;
+
+    #[test]
+    fn other_numbers_compile_nothing() {
+        let gpu = match Gpu::open() {
+            Ok(gpu) => gpu,
+            Err(why) => {
+                let required = std::env::var("SURPRISAL_REQUIRE_GPU").is_ok_and(|v| v == "1");
+                assert!(!required, "{why}");
+                return;
+            }
+        };
+        let compiled = Compiled::default();
+        let kept_after = |objective: Builtin, logits| {
+            let loss = Loss::new(objective).grad_scale(0.5);
+            let pipelines = compiled.get(&gpu, loss, logits, Dtype::F32).unwrap();
+            assert_eq!(*pipelines.loss().objective(), objective);
+            compiled.kept.lock().unwrap().len()
+        };
+        let talr = |tau| Builtin::from(Talr { tau, ..Talr::default() });
+        let auto = |normalize| Builtin::from(TalrAuto { normalize, ..TalrAuto::default() });
+        for tau in [0.5, 0.7, 2.5] {
+            assert_eq!(kept_after(talr(tau), Dtype::F32), 1);
+        }
+        assert_eq!(kept_after(auto(Normalize::None), Dtype::F32), 2);
+        assert_eq!(kept_after(auto(Normalize::Mean1Batch), Dtype::F32), 3);
+        assert_eq!(kept_after(talr(0.9), Dtype::Bf16), 4);
+        assert_eq!(kept_after(talr(0.8), Dtype::F32), 4);
+    }
+}
