@@ -130,16 +130,18 @@ pub(crate) fn entries_that_are_refused() {
         for _ in 0..2 {
             let plain = Layout::PLAIN;
             let logits = Placed::new::<f32>(&problem.logits, 23, 37, (0, 37), plain);
-            let mut pending = None;
+            let mut recorded = None;
             submit(|encoder| {
                 let (z, batch) = (logits.matrix(Dtype::F32), uploaded.batch());
                 let call = pipelines
                     .forward_backward_with(encoder, z, &batch, Gradient::InPlace, &workspace)
                     .unwrap();
-                pending = Some(call.report(gpu().device(), encoder));
+                recorded = Some((call.report(gpu().device(), encoder), call));
             });
-            let refused = pending.unwrap().read(gpu().device());
+            let (pending, call) = recorded.unwrap();
+            let refused = pending.read(gpu().device());
             assert_eq!(refused, Err(Error::Refused { argument, index }));
+            assert_ne!(word(call.refused()), 0, "{argument:?}");
             let untouched: Vec<f64> = problem.logits.iter().map(|&z| z.into()).collect();
             assert_eq!(logits.values::<f32>(), untouched, "{argument:?}");
         }
@@ -154,15 +156,14 @@ pub(crate) fn reports_come_by_themselves() {
     let workspace = Workspace::new(gpu().device(), 23).unwrap();
     let logits = Placed::new::<f32>(&problem.logits, 23, 37, (0, 37), Layout::PLAIN);
     let (sender, receiver) = channel();
-    let mut loss = None;
+    let mut last = None;
     for _ in 0..3 {
         let mut pending = None;
         submit(|encoder| {
             let z = logits.matrix(Dtype::F32);
             let call = pipelines.forward_with(encoder, z, &uploaded.batch(), &workspace).unwrap();
             pending = Some(call.report(gpu().device(), encoder));
-            let (buffer, offset) = call.loss();
-            loss = Some((buffer.clone(), offset));
+            last = Some(call);
         });
         let sender = sender.clone();
         pending.unwrap().then(move |report| sender.send(report.unwrap()).unwrap());
@@ -173,10 +174,17 @@ pub(crate) fn reports_come_by_themselves() {
         let report = receiver.try_recv().unwrap();
         assert!((report.loss - expected).abs() < 1e-5 * expected, "{report:?}");
     }
-    let (buffer, offset) = loss.unwrap();
-    let mut on_device = [0.0_f32];
-    gpu().read(&buffer, offset, bytemuck::cast_slice_mut(&mut on_device)).unwrap();
-    assert!((f64::from(on_device[0]) - expected).abs() < 1e-5 * expected);
+    let call = last.unwrap();
+    let on_device = f32::from_bits(word(call.loss()));
+    assert!((f64::from(on_device) - expected).abs() < 1e-5 * expected);
+    assert_eq!(word(call.refused()), 0);
+}
+
+/// A word of a buffer on the device.
+fn word((buffer, offset): (&wgpu::Buffer, u64)) -> u32 {
+    let mut word = [0_u32];
+    gpu().read(buffer, offset, bytemuck::cast_slice_mut(&mut word)).unwrap();
+    word[0]
 }
 
 /// What the host can see is refused before anything is recorded.
