@@ -254,7 +254,11 @@ fn batches_that_grow_and_are_empty() {
         let (_, expected) =
             surprisal_burn::loss(&Loss::new(DftSequence::default()), logits, &host).unwrap();
         let batch = batch(&targets).sequences(ids(&offsets));
-        let report = of.loss(Tensor::<2>::from_data(z, &device()), &batch).unwrap().1;
+        let variable = Tensor::<2>::from_data(z, &device()).require_grad();
+        let (loss, report) = of.loss(variable.clone(), &batch).unwrap();
+        let gradient = variable.grad(&loss.backward()).unwrap();
+        assert_eq!(gradient.dims(), [rows, 7]);
+        assert!(numbers(gradient).iter().sum::<f64>().abs() < 1e-5, "{rows}");
         let report = report.read().unwrap();
         assert!((report.loss - expected.loss).abs() <= 1e-5 * expected.loss, "{rows}");
         assert_eq!(report.tokens, rows);

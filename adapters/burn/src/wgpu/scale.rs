@@ -25,7 +25,7 @@ impl Computes for Cube {
     fn scaled(kept: Kept, upstream: &Primitive<Self>) -> Primitive<Self> {
         let client = upstream.client.clone();
         let factor = client.resolve_tensor_float::<CubeBackend>(upstream.clone());
-        let gradient = kept.gradient.clone();
+        let Kept { gradient, refused } = kept;
         let most = gradient.meta.num_elements().div_ceil(UNITS as usize).min(CUBES as usize);
         scale::launch(
             &gradient.client,
@@ -33,7 +33,7 @@ impl Computes for Cube {
             CubeDim::new_1d(UNITS),
             gradient.clone().into_linear_view(),
             factor.into_buffer_arg(),
-            kept.refused.into_buffer_arg(),
+            refused.into_buffer_arg(),
             element(gradient.dtype),
         );
         registered(&client, gradient)
