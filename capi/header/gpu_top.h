@@ -36,7 +36,8 @@
  *     exported. That is all that wgpu allows: no memory without a descriptor (that of `cudaMalloc`), none that is dedicated to one buffer or image, and
  *     none of Metal, DX12 or systems other than Linux; no queue and no semaphores in common, so that each side waits on the host for its own work
  *     before the other begins; no transfers of queue family ownership, without which Vulkan promises nothing, though drivers are not known to need
- *     them for buffers. Where that is too little, copy through the host, or use the Rust crate `surprisal-gpu` with a wgpu device of your own.
+ *     them for buffers. Tried between two Vulkan devices of Mesa's, not with CUDA. Where that is too little, copy through the host, or use the Rust crate
+ *     `surprisal-gpu` with a wgpu device of your own.
  * Threads. A context may be used by several threads at a time, as long as what one writes no other uses. The calls of one context happen on the
  *     device in the order in which they were made.
  * Speed. An objective is compiled for the device by the first calls that use it and kept, the last eight with their element types. Its numbers may
