@@ -200,13 +200,18 @@ static inline surprisal_gpu_buffer *buffer_of(const void *data, size_t bytes)
     return buffer;
 }
 
+static inline int is_required(void)
+{
+    const char *required = getenv("SURPRISAL_REQUIRE_GPU");
+    return required != NULL && strcmp(required, "1") == 0;
+}
+
 /* Opens the first device. Without one the program exits with 77, unless SURPRISAL_REQUIRE_GPU=1 makes that a failure. */
 static inline void open_device(const char *program)
 {
-    const char *required = getenv("SURPRISAL_REQUIRE_GPU");
     surprisal_error_detail detail;
     surprisal_status status = surprisal_gpu_open(0, &gpu, &detail);
-    if (status == SURPRISAL_ERROR_NO_DEVICE && !(required != NULL && strcmp(required, "1") == 0)) {
+    if (status == SURPRISAL_ERROR_NO_DEVICE && !is_required()) {
         printf("%s: skipped, there is no device (SURPRISAL_REQUIRE_GPU=1 would fail)\n", program);
         exit(NO_DEVICE);
     }
