@@ -60,6 +60,13 @@ pub(crate) struct Transformer {
     named: Vec<(String, Var)>,
 }
 
+/// What a model remembers of texts that it reads a byte at a time: keys and values of each block, `[rows, heads, bytes, width / heads]`.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    blocks: Vec<(Tensor, Tensor)>,
+    read: u32,
+}
+
 /// Where the variables come from: drawn, or copied from tensors of the same names.
 enum Source<'a> {
     Drawn(Rng),
@@ -187,6 +194,51 @@ impl Transformer {
         self.norm.forward(&x)
     }
 
+    /// The hidden state of the next byte of several texts, `[rows, width]`, without a way back: what [`Transformer::forward`] gives there.
+    pub(crate) fn read(&self, bytes: &[u8], memory: &mut Memory) -> Result<Tensor> {
+        let rows = bytes.len();
+        let inputs: Vec<u32> = bytes.iter().map(|&byte| u32::from(byte)).collect();
+        let inputs = Tensor::from_slice(&inputs, rows, &Device::Cpu)?;
+        let position = Tensor::from_slice(&[memory.read], 1, &Device::Cpu)?;
+        let place = self.positions.detach().index_select(&position, 0)?;
+        let mut x = self.embedding.detach().index_select(&inputs, 0)?.broadcast_add(&place)?;
+        for (index, block) in self.blocks.iter().enumerate() {
+            x = (&x + self.recall(block, &block.norm_attention.forward(&x)?, memory, index)?)?;
+            let up = block.norm_feed.forward(&x)?.matmul(&block.up)?.relu()?.sqr()?;
+            x = (x + up.matmul(&block.down)?)?.detach();
+        }
+        memory.read += 1;
+        Ok(self.norm.forward(&x)?.detach())
+    }
+
+    /// Attention of one byte a row to what was read before, and to itself.
+    fn recall(
+        &self,
+        block: &Block,
+        x: &Tensor,
+        memory: &mut Memory,
+        index: usize,
+    ) -> Result<Tensor> {
+        let Config { heads, width, .. } = self.config;
+        let rows = x.dim(0)?;
+        let qkv = x.matmul(&block.qkv)?.detach().reshape((rows, 3, heads, 1, width / heads))?;
+        let part = |index: usize| qkv.narrow(1, index, 1)?.squeeze(1)?.contiguous();
+        let (query, mut key, mut value) = (part(0)?, part(1)?, part(2)?);
+        if let Some((keys, values)) = memory.blocks.get(index) {
+            (key, value) = (Tensor::cat(&[keys, &key], 2)?, Tensor::cat(&[values, &value], 2)?);
+        }
+        let query = (query * ((width / heads) as f64).sqrt().recip())?;
+        let scores = query.matmul(&key.transpose(2, 3)?)?;
+        let weights = candle_nn::ops::softmax_last_dim(&scores)?;
+        let seen = weights.matmul(&value)?.reshape((rows, width))?.matmul(&block.out);
+        if index < memory.blocks.len() {
+            memory.blocks[index] = (key, value);
+        } else {
+            memory.blocks.push((key, value));
+        }
+        seen
+    }
+
     /// Causal self-attention within each packed sequence.
     fn attend(&self, block: &Block, x: &Tensor, tokens: &Tokens) -> Result<Tensor> {
         let Config { heads, width, .. } = self.config;
@@ -208,7 +260,7 @@ impl Transformer {
 
 #[cfg(test)]
 mod tests {
-    use super::{Config, Transformer};
+    use super::{Config, Memory, Transformer};
     use crate::data::{Sample, sequences};
     use crate::pack::in_order;
     use candle_core::Result;
@@ -225,6 +277,23 @@ mod tests {
         let packed = model.forward(&in_order(&both, 1, 24, 1)[0])?.narrow(0, 7, 4)?;
         let gap = (alone - packed)?.abs()?.max_all()?.to_scalar::<f32>()?;
         assert!(gap < 1e-5, "{gap}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_text_read_byte_by_byte_has_the_hidden_states_it_has_as_a_whole() -> Result<()> {
+        let model = Transformer::random(SMALL, 1)?;
+        let texts = ["abcdef", "uvwxyz"].map(|text| Sample::text(text.into()));
+        let cut: Vec<_> = texts.iter().flat_map(|text| sequences(text, 7)).collect();
+        let whole = model.forward(&in_order(&cut, 2, 7, 1)[0])?.reshape((2, 7, 16))?;
+        let mut memory = Memory::default();
+        for place in 0..7 {
+            let bytes: Vec<u8> = cut.iter().map(|text| text.inputs[place]).collect();
+            let read = model.read(&bytes, &mut memory)?;
+            let expected = whole.narrow(1, place, 1)?.squeeze(1)?;
+            let gap = (read - expected)?.abs()?.max_all()?.to_scalar::<f32>()?;
+            assert!(gap < 1e-5, "byte {place}: {gap}");
+        }
         Ok(())
     }
 

@@ -3,8 +3,8 @@
 use super::measure::{Seen, Text, expectations, in_rows, kl, measure};
 use super::problem::{Class, Problem};
 use super::record::{Final, Point, Probe};
-use super::texts::{Domain, tasks};
-use crate::data::Corpus;
+use super::texts::Domain;
+use crate::data::{Corpus, Sample};
 use crate::loss::{self, Known};
 use crate::model::{Config, Transformer};
 use crate::objective::Objective;
@@ -19,8 +19,6 @@ use surprisal::diagnose;
 const PROBE: usize = 100;
 /// Rows of held-out general text that are measured on.
 const GENERAL_ROWS: usize = 32;
-/// Tasks of general text with one right answer.
-const TASKS: usize = 100;
 /// Upper bounds of the bins of probability: decades below one half, then ever nearer to 1.
 pub(crate) const BINS: [f64; 8] = [1e-4, 1e-3, 1e-2, 1e-1, 0.5, 0.9, 0.99, 1.1];
 /// Base probabilities that part the cohorts.
@@ -66,7 +64,7 @@ impl Arena {
         start: &Transformer,
         config: Config,
         (domain, noisy): (&Domain, bool),
-        general: &Corpus,
+        (general, tasks): (&Corpus, &[Sample]),
         (seed, length): (u64, Length),
     ) -> Result<Self> {
         let problems = if noisy { domain.noisy.clone() } else { domain.train.clone() };
@@ -98,10 +96,10 @@ impl Arena {
             replay: replay.collect(),
             tau: median(whole.mean_nlls()),
             start_log_probs: measure(start, &probe, &sft)?.log_probs,
-            start_on_general: expectations(start, &general_text)?,
-            start_on_validation: expectations(start, &validation)?,
+            start_on_general: expectations(start, &general_text)?.1,
+            start_on_validation: expectations(start, &validation)?.1,
             test: Text::of_problems(&domain.test),
-            tasks: Text::of_samples(&tasks(0, TASKS), config.context, Class::Reasoning),
+            tasks: Text::of_samples(tasks, config.context, Class::Reasoning),
             general: general_text,
             problems,
             probe,
@@ -122,10 +120,8 @@ impl Arena {
         step: usize,
     ) -> Result<Point> {
         let sft = Objective::pretraining();
-        let validation = measure(model, &self.validation, &sft)?;
-        let general = measure(model, &self.general, &sft)?;
-        let on_general = expectations(model, &self.general)?;
-        let on_validation = expectations(model, &self.validation)?;
+        let (validation, on_validation) = expectations(model, &self.validation)?;
+        let (general, on_general) = expectations(model, &self.general)?;
         Ok(Point {
             step,
             exact: validation.exact(),

@@ -70,8 +70,8 @@ pub(crate) struct Claim {
     /// How it was measured.
     pub(crate) measured: &'static str,
     pub(crate) findings: Vec<Finding>,
-    /// SVG; empty where the findings are the figure.
-    pub(crate) figure: String,
+    /// SVG, besides the findings'.
+    pub(crate) figures: Vec<String>,
     /// Numbers without seeds.
     pub(crate) note: String,
 }

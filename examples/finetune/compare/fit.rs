@@ -36,8 +36,8 @@ struct Learner<'a> {
     initial: Vec<Vec<f32>>,
 }
 
-/// Trains and measures.
-pub(crate) fn fit(arena: &Arena, method: &Method, rate: f64) -> Result<Fitted> {
+/// Trains and measures; nothing where the weights come to be no numbers.
+pub(crate) fn fit(arena: &Arena, method: &Method, rate: f64) -> Result<Option<Fitted>> {
     let model = arena.start_model()?;
     let mut lessons = lessons(arena, method)?;
     let mut policy = Policy::new(arena, method)?;
@@ -60,6 +60,9 @@ pub(crate) fn fit(arena: &Arena, method: &Method, rate: f64) -> Result<Fitted> {
         learner.optimizer.set_learning_rate(learning_rate(rate, step, steps));
         learner.step(lesson, &arena.replay[step])?;
         spent += began.elapsed();
+        if !is_finite(&model)? {
+            return Ok(None);
+        }
         let is_last = step + 1 == steps;
         if is_last {
             learner.finish()?;
@@ -71,7 +74,17 @@ pub(crate) fn fit(arena: &Arena, method: &Method, rate: f64) -> Result<Fitted> {
         }
     }
     let seconds_per_step = spent.as_secs_f64() / steps as f64;
-    Ok(Fitted { points, test: arena.last(&model)?, seconds_per_step })
+    Ok(Some(Fitted { points, test: arena.last(&model)?, seconds_per_step }))
+}
+
+/// Whether all weights are numbers: the sum of their squares is none where one of them is none.
+fn is_finite(model: &Transformer) -> Result<bool> {
+    for var in model.variables() {
+        if !var.sqr()?.sum_all()?.to_scalar::<f32>()?.is_finite() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The lessons of a method that is told its text in advance.
@@ -172,4 +185,24 @@ fn average(var: &Var, initial: &[f32], share: f64) -> Result<()> {
     let mut out = vec![0.0; now.len()];
     params::wise_ft(&now, initial, share, &mut out).map_err(Error::wrap)?;
     var.set(&Tensor::from_vec(out, var.shape(), &Device::Cpu)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_finite;
+    use crate::model::{Config, Transformer};
+    use candle_core::{Result, Tensor};
+
+    #[test]
+    fn one_weight_that_is_no_number_is_seen() -> Result<()> {
+        let config = Config { layers: 1, heads: 2, width: 16, context: 16 };
+        let model = Transformer::random(config, 1)?;
+        assert!(is_finite(&model)?);
+        let last = model.variables().pop().expect("a variable");
+        let mut values = super::numbers(&last)?;
+        values[3] = f32::NAN;
+        last.set(&Tensor::from_vec(values, last.shape(), last.device())?)?;
+        assert!(!is_finite(&model)?);
+        Ok(())
+    }
 }

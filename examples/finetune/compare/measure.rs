@@ -172,26 +172,36 @@ pub(crate) fn measure(model: &Transformer, text: &Text, objective: &Objective) -
     let mut total = Seen::default();
     for (lesson, classes) in text.lessons.iter().zip(&text.classes) {
         let hidden = model.forward(&lesson.tokens)?;
-        let seen = loss::observe(objective, &hidden, model.head(), &lesson.known)?;
-        total.add(lesson, classes, &seen);
+        total.add(
+            lesson,
+            classes,
+            &loss::observe(objective, &hidden, model.head(), &lesson.known)?,
+        );
     }
     Ok(total)
 }
 
-/// What a model expects at each learnt token of a text, as ln p of every byte: `[tokens, vocab]`.
-pub(crate) fn expectations(model: &Transformer, text: &Text) -> Result<Tensor> {
-    let mut parts = Vec::new();
-    for lesson in &text.lessons {
-        let rows: Vec<u32> =
-            lesson.tokens.learnt().map(|token| u32::try_from(token).expect("small")).collect();
-        let rows = Tensor::from_slice(&rows, rows.len(), &candle_core::Device::Cpu)?;
-        let hidden = model.forward(&lesson.tokens)?.detach().index_select(&rows, 0)?;
-        let logits = hidden.matmul(&model.head().detach())?;
-        let logits = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?;
-        let log_sum = logits.exp()?.sum_keepdim(D::Minus1)?.log()?;
-        parts.push(logits.broadcast_sub(&log_sum)?);
+/// The same for SFT, and what the model expects at each learnt token of the text, as ln p of every byte: `[tokens, vocab]`.
+pub(crate) fn expectations(model: &Transformer, text: &Text) -> Result<(Seen, Tensor)> {
+    let (mut total, mut parts) = (Seen::default(), Vec::new());
+    let sft = Objective::pretraining();
+    for (lesson, classes) in text.lessons.iter().zip(&text.classes) {
+        let hidden = model.forward(&lesson.tokens)?;
+        total.add(lesson, classes, &loss::observe(&sft, &hidden, model.head(), &lesson.known)?);
+        parts.push(expected(model, lesson, &hidden)?);
     }
-    Tensor::cat(&parts, 0)
+    Ok((total, Tensor::cat(&parts, 0)?))
+}
+
+/// ln p of every byte at each learnt token of a batch.
+fn expected(model: &Transformer, lesson: &Lesson, hidden: &Tensor) -> Result<Tensor> {
+    let rows: Vec<u32> =
+        lesson.tokens.learnt().map(|token| u32::try_from(token).expect("small")).collect();
+    let rows = Tensor::from_slice(&rows, rows.len(), &candle_core::Device::Cpu)?;
+    let logits = hidden.detach().index_select(&rows, 0)?.matmul(&model.head().detach())?;
+    let logits = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?;
+    let log_sum = logits.exp()?.sum_keepdim(D::Minus1)?.log()?;
+    logits.broadcast_sub(&log_sum)
 }
 
 /// Mean KL divergence of a model from another, Σ p·(ln p − ln q) with p the first, in nats a token.

@@ -77,6 +77,17 @@ impl Method {
         ]
     }
 
+    /// The name of a method, from the command line.
+    pub(crate) fn known(name: &str) -> Result<String, String> {
+        let names: Vec<&str> =
+            Self::supervised(1.0).iter().chain(&Self::reinforced()).map(|it| it.name).collect();
+        if names.contains(&name) {
+            Ok(name.to_owned())
+        } else {
+            Err(format!("no such method; there are {}", names.join(", ")))
+        }
+    }
+
     /// The methods that learn from samples and a reward, and SFT from the same start to compare them with.
     pub(crate) fn reinforced() -> Vec<Self> {
         use Objective as O;

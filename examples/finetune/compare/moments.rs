@@ -23,7 +23,7 @@ pub(crate) struct Moments {
 
 /// Moments of a model on the learnt tokens of a text.
 pub(crate) fn moments(model: &Transformer, text: &Text) -> Result<Moments> {
-    let rows = expectations(model, text)?.to_vec2::<f32>()?;
+    let rows = expectations(model, text)?.1.to_vec2::<f32>()?;
     let targets = text.lessons.iter().flat_map(|lesson| {
         lesson.tokens.learnt().map(|token| lesson.tokens.targets[token].unsigned_abs() as usize)
     });

@@ -2,11 +2,12 @@
 
 use super::Findings;
 use super::claim::Claim;
-use super::figure::{Series, escape, forest, lines};
+use super::figure::{INK, Series, escape, forest, scatter};
+use super::pilots::PILOTS;
 use super::plan::Setting;
-use super::record::Record;
+use super::record::{Record, Runs};
 use super::statistics::{chosen, chosen_rate};
-use super::table::{COLUMNS, Column, cell, methods_of, sentence};
+use super::table::{COLUMNS, Column, cell, diverged, lost, methods_of, sentence};
 use std::fmt::Write;
 
 const STYLE: &str = include_str!("page.css");
@@ -14,12 +15,12 @@ const INTO_STRING: &str = "a string takes everything";
 
 /// The whole page.
 pub(crate) fn html(findings: &Findings<'_>) -> String {
-    let Findings { settings, gates, records, claims } = findings;
+    let Findings { settings, gates, runs, claims } = findings;
     let mut text = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<title>Methods of fine-tuning beside each other</title>\n\
-         <style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>Methods of fine-tuning beside each other</h1>\n\
+         <style>\n{INK}{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>Methods of fine-tuning beside each other</h1>\n\
          <p>A byte-level transformer learns small problems of arithmetic in a style of their own, by every method of <code>surprisal</code>, \
          from a base that can add and from one that cannot. Learning rates are chosen on validation problems; figures are of test \
          problems, mean ± half of the range over seeds. An effect is claimed where all seeds agree in its sign.</p>\n"
@@ -28,26 +29,45 @@ pub(crate) fn html(findings: &Findings<'_>) -> String {
         let class = if gate.holds() { "gate" } else { "gate failed" };
         writeln!(text, "<p class=\"{class}\">{}</p>", escape(&gate.line())).expect(INTO_STRING);
     }
-    text += &main_figure(records);
+    writeln!(
+        text,
+        "<h2>{}</h2>\n<figure>{}</figure>\n<p class=\"note\">Right and low is best.</p>",
+        Setting::Strong.title(),
+        main_figure(&runs.finished)
+    )
+    .expect(INTO_STRING);
     for claim in *claims {
-        section(&mut text, claim, findings.holds());
+        section(&mut text, claim, findings.holds(claim.letter));
     }
     text += "<h2>All methods</h2>\n";
     for setting in Setting::ALL {
-        table(&mut text, records, setting);
+        table(&mut text, runs, setting);
     }
     write!(
         text,
         "<h2>Settings</h2>\n<p>An answer is right where every byte but the style's is the most probable one given the right bytes before it, which \
          is the same as greedy generation after the style. Right bytes of general text are those of held-out tasks with one answer. KL is \
          from the start model, a byte. Effective sample size and second moment are of the objective's weights on the training \
-         probe.</p>\n<pre>cargo run --release --example finetune -- compare --preset {} --seed {} --batch {}</pre>\n</main>\n</body>\n</html>\n",
-        format!("{:?}", settings.preset).to_lowercase(),
-        settings.seed,
-        settings.batch
+         probe.</p>\n<pre>{}</pre>\n<h2>What pilots have shaped</h2>\n<ul>\n",
+        escape(&settings.command())
     )
     .expect(INTO_STRING);
-    text
+    for note in PILOTS {
+        writeln!(text, "<li>{}</li>", escape(note)).expect(INTO_STRING);
+    }
+    text + "</ul>\n</main>\n</body>\n</html>\n"
+}
+
+/// All figures, by name.
+pub(crate) fn figures(findings: &Findings<'_>) -> Vec<(String, String)> {
+    let mut figures = vec![("main".to_owned(), main_figure(&findings.runs.finished))];
+    for Claim { letter, findings, figures: own, .. } in findings.claims {
+        let numbered = (1..).zip(own).map(|(n, svg)| (format!("{letter}{n}"), svg.clone()));
+        figures.push((format!("{letter}-seeds"), forest(findings)));
+        figures.extend(numbered);
+    }
+    figures.retain(|(_, svg)| !svg.is_empty());
+    figures
 }
 
 /// What was gained and what was forgotten, a dot a method.
@@ -59,16 +79,12 @@ fn main_figure(records: &[Record]) -> String {
         Series { name: (*method).to_owned(), points }
     };
     let series: Vec<Series> = methods_of(records, setting).iter().map(dot).collect();
-    let figure = lines("test answers right (%)", "change of general nll (nats a byte)", &series);
-    format!(
-        "<h2>{}</h2>\n<figure>{figure}</figure>\n<p class=\"note\">Right and low is best.</p>\n",
-        setting.title()
-    )
+    scatter("test answers right (%)", "change of general nll (nats a byte)", &series)
 }
 
 /// A claim: what the paper says, what was found, the figures.
 fn section(text: &mut String, claim: &Claim, gates_hold: bool) {
-    let Claim { letter, title, says, measured, findings, figure, note } = claim;
+    let Claim { letter, title, says, measured, findings, figures, note } = claim;
     write!(
         text,
         "<h2>{letter}. {}</h2>\n<p><b>The claim.</b> {}</p>\n<p><b>Measured.</b> {}</p>\n<ul>\n",
@@ -80,15 +96,18 @@ fn section(text: &mut String, claim: &Claim, gates_hold: bool) {
     for finding in findings {
         writeln!(text, "<li>{}</li>", escape(&sentence(finding, gates_hold))).expect(INTO_STRING);
     }
-    write!(text, "</ul>\n<figure>{}</figure>\n<figure>{figure}</figure>\n", forest(findings))
-        .expect(INTO_STRING);
+    text.push_str("</ul>\n");
+    for figure in std::iter::once(&forest(findings)).chain(figures) {
+        writeln!(text, "<figure>{figure}</figure>").expect(INTO_STRING);
+    }
     if !note.is_empty() {
         writeln!(text, "<p class=\"note\">{}</p>", escape(note)).expect(INTO_STRING);
     }
 }
 
 /// One setting, a row a method.
-fn table(text: &mut String, records: &[Record], setting: Setting) {
+fn table(text: &mut String, runs: &Runs, setting: Setting) {
+    let records = &runs.finished;
     write!(
         text,
         "<h3>{}</h3>\n<div class=\"scroll\"><table>\n<thead><tr><th>method</th><th>lr</th>",
@@ -108,6 +127,11 @@ fn table(text: &mut String, records: &[Record], setting: Setting) {
         }
         let seconds = chosen(records, setting.name(), method, |run| 1000.0 * run.seconds_per_step);
         writeln!(text, "<td>{:.0}</td></tr>", seconds.mean()).expect(INTO_STRING);
+    }
+    for key in lost(runs, setting) {
+        let columns = COLUMNS.len() + 3;
+        writeln!(text, "<tr><td colspan=\"{columns}\">{}</td></tr>", escape(&diverged(key)))
+            .expect(INTO_STRING);
     }
     text.push_str("</tbody></table></div>\n");
 }

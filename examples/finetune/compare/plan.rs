@@ -64,7 +64,7 @@ pub(crate) struct Plan {
     /// Whether every method is run with every learning rate and seed.
     pub(crate) is_full: bool,
     /// The methods that are run; all where there are none.
-    pub(crate) only: &'static [&'static str],
+    pub(crate) only: Vec<String>,
 }
 
 impl Plan {
@@ -79,8 +79,9 @@ impl Plan {
             rates: vec![1e-4, 3e-4, 1e-3, 3e-3],
             seeds: vec![1, 2, 3],
             is_full: false,
-            only: &[],
+            only: settings.methods.clone(),
         };
+        let some = ["sft", "dft", "lora", "rft", "grpo"].map(str::to_owned).into();
         match settings.preset {
             Preset::Small => small,
             Preset::Full => Self { seeds: (1..=5).collect(), is_full: true, ..small },
@@ -89,7 +90,7 @@ impl Plan {
                 length: Length { steps: 3, rows },
                 rates: vec![1e-3],
                 seeds: vec![1],
-                only: &["sft", "dft", "lora", "rft", "grpo"],
+                only: if small.only.is_empty() { some } else { small.only },
                 ..small
             },
         }
@@ -97,7 +98,13 @@ impl Plan {
 
     /// Whether a method is part of it.
     pub(crate) fn has(&self, method: &str) -> bool {
-        self.only.is_empty() || self.only.contains(&method)
+        self.only.is_empty() || self.only.iter().any(|name| name == method)
+    }
+
+    /// What runs depend on.
+    pub(crate) fn design(&self) -> String {
+        let Self { base_steps, length, rates, seeds, is_full, only: _ } = self;
+        format!("{base_steps} {length:?} {rates:?} {seeds:?} {is_full}")
     }
 
     /// The learning rates that a method is run with under a seed, before one is chosen.

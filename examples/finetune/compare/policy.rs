@@ -5,12 +5,11 @@ use super::measure::PROBLEM_CONTEXT;
 use super::method::{Beside, Method};
 use super::problem::Problem;
 use crate::data::{BOUNDARY, Sample, Sequence, sequences};
-use crate::model::{Transformer, VOCAB};
+use crate::model::{Memory, Transformer, VOCAB};
 use crate::pack::{Tokens, in_order};
 use crate::rng::Rng;
 use crate::train::Lesson;
-use candle_core::{Device, Result, Tensor};
-use std::sync::Arc;
+use candle_core::{Result, Tensor};
 use surprisal::Pair;
 
 /// Samples of a problem.
@@ -188,42 +187,34 @@ fn attempts(model: &Transformer, problems: &[Problem], rng: &mut Rng) -> Result<
 /// What a model writes after prompts of one length, at temperature 1, up to the boundary; nothing where it does not come to an
 /// end.
 fn write(model: &Transformer, prompts: &[Vec<u8>], rng: &mut Rng) -> Result<Vec<Option<Vec<u8>>>> {
-    let begin = |prompt: &Vec<u8>| [&[BOUNDARY], prompt.as_slice()].concat();
-    let mut texts: Vec<Vec<u8>> = prompts.iter().map(begin).collect();
-    let prompt = texts.first().map_or(0, Vec::len);
-    assert!(texts.iter().all(|text| text.len() == prompt), "prompts of one length");
-    let mut ended = vec![None; texts.len()];
-    for len in prompt..PROBLEM_CONTEXT {
-        let next = draw(model, &texts, rng)?;
-        for ((text, byte), ended) in texts.iter_mut().zip(next).zip(&mut ended) {
-            text.push(byte);
+    let prompt = prompts.first().map_or(0, Vec::len);
+    assert!(prompts.iter().all(|text| text.len() == prompt), "prompts of one length");
+    let mut memory = Memory::default();
+    let mut hidden = model.read(&vec![BOUNDARY; prompts.len()], &mut memory)?;
+    for at in 0..prompt {
+        let bytes: Vec<u8> = prompts.iter().map(|text| text[at]).collect();
+        hidden = model.read(&bytes, &mut memory)?;
+    }
+    let mut texts = vec![Vec::new(); prompts.len()];
+    let mut ended = vec![None; prompts.len()];
+    for _ in prompt + 1..PROBLEM_CONTEXT {
+        let next = draw(model, &hidden, rng)?;
+        for ((text, &byte), ended) in texts.iter_mut().zip(&next).zip(&mut ended) {
             if byte == BOUNDARY && ended.is_none() {
-                *ended = Some(text[prompt..len].to_vec());
+                *ended = Some(text.clone());
             }
+            text.push(byte);
         }
         if ended.iter().all(Option::is_some) {
             break;
         }
+        hidden = model.read(&next, &mut memory)?;
     }
     Ok(ended)
 }
 
-/// The next byte of each text.
-fn draw(model: &Transformer, texts: &[Vec<u8>], rng: &mut Rng) -> Result<Vec<u8>> {
-    let (rows, len) = (texts.len(), texts[0].len());
-    let tokens = Tokens {
-        rows,
-        context: len,
-        inputs: texts.iter().flatten().map(|&byte| u32::from(byte)).collect(),
-        positions: Arc::new((0..rows).flat_map(|_| (0u32..).take(len)).collect()),
-        targets: Vec::new(),
-        offsets: Vec::new(),
-        filled: rows * len,
-    };
-    let last: Vec<u32> =
-        (1..=rows).map(|row| u32::try_from(row * len - 1).expect("small")).collect();
-    let last = Tensor::from_slice(&last, rows, &Device::Cpu)?;
-    let hidden = model.forward(&tokens)?.detach().index_select(&last, 0)?;
+/// A byte for each hidden state.
+fn draw(model: &Transformer, hidden: &Tensor, rng: &mut Rng) -> Result<Vec<u8>> {
     let logits = hidden.matmul(&model.head().detach())?.flatten_all()?.to_vec1::<f32>()?;
     Ok(logits.chunks(VOCAB).map(|logits| pick(logits, rng.unit())).collect())
 }

@@ -2,19 +2,19 @@
 
 use super::Gate;
 use super::arena::{Arena, Length};
-use super::fit::{fit, plainly};
+use super::fit::{Fitted, fit, plainly};
 use super::measure::{Text, measure};
 use super::method::Method;
 use super::moments::{self, Moments};
 use super::plan::{Plan, Setting};
 use super::problem::Class;
-use super::record::{Key, Record, Store};
+use super::record::{Key, Record, Runs, Store};
 use super::statistics::chosen_rate;
-use super::texts::{Base, domain, gate, general};
+use super::texts::{Base, Source, domain, gate, general, tasks};
 use crate::base::{self, Recipe};
 use crate::cli::Comparison;
 use crate::cores::side_by_side;
-use crate::data::Corpus;
+use crate::data::{Corpus, Sample};
 use crate::failure::Outcome;
 use crate::model::{Config, Transformer};
 use crate::objective::Objective;
@@ -27,11 +27,13 @@ use std::time::Instant;
 /// The sizes of the model: as small as one can be that learns to add.
 const MODEL: Config = Config { layers: 2, heads: 4, width: 64, context: 96 };
 /// Counts the changes of text, methods and measures that the plan does not show: kept runs of another number are put aside.
-const DESIGN: u32 = 2;
+const DESIGN: u32 = 3;
 /// Rows of a shard of the base models' training.
 const BASE_ROWS: usize = 4;
 /// Sums that the gates ask for.
 const ASKED: usize = 300;
+/// Tasks of general text with one right answer.
+const TASKS: usize = 100;
 /// How the start of the reward setting is made: learning rate, times the steps of a run, and a seed that no run has.
 const WARM_RATE: f64 = 1e-3;
 const WARM_TIMES: usize = 2;
@@ -41,6 +43,7 @@ const WARM_SEED: u64 = 1000;
 pub(crate) struct Start {
     model: Transformer,
     general: Corpus,
+    tasks: Vec<Sample>,
     /// The settings that start here.
     settings: Vec<Setting>,
     /// What must hold of it.
@@ -53,9 +56,12 @@ pub(crate) fn starts(
     settings: &Comparison,
     progress: &Progress,
 ) -> Outcome<Vec<Start>> {
+    let source = Source::of(settings.general.as_deref(), MODEL.context)?;
     let mut starts = Vec::new();
-    for (base, least, most) in [(Base::Strong, 0.6, 1.0), (Base::Weak, 0.0, 0.05)] {
-        let general = general(base, settings.seed, MODEL.context)?;
+    for (base, least, most, claims) in
+        [(Base::Strong, 0.6, 1.0, "abcdefg"), (Base::Weak, 0.0, 0.05, "cf")]
+    {
+        let general = general(&source, base, settings.seed, MODEL.context)?;
         let recipe = Recipe {
             config: MODEL,
             rows: BASE_ROWS,
@@ -74,22 +80,24 @@ pub(crate) fn starts(
         starts.push(Start {
             model,
             general,
+            tasks: tasks(&source, base, 0, TASKS),
             settings,
-            gates: vec![Gate { what, share, least, most }],
+            gates: vec![Gate { what, share, least, most, claims }],
         });
     }
     let strong = &starts[0];
     let model = Transformer::from_tensors(MODEL, &strong.model.tensors())?;
     let warm = domain(WARM_SEED);
     let length = Length { steps: WARM_TIMES * plan.length.steps, rows: plan.length.rows };
-    let arena = Arena::new(&model, MODEL, (&warm, false), &strong.general, (WARM_SEED, length))?;
+    let general = (&strong.general, &strong.tasks[..]);
+    let arena = Arena::new(&model, MODEL, (&warm, false), general, (WARM_SEED, length))?;
     plainly(&model, WARM_RATE, &arena.lessons)?;
     let text = Text::of_problems(&warm.validation);
     let share = measure(&model, &text, &Objective::pretraining())?.exact();
     let what = "validation problems, start of the reward setting".to_owned();
-    let gates = vec![Gate { what, share, least: 0.05, most: 0.6 }];
-    let general = strong.general.clone();
-    starts.push(Start { model, general, settings: vec![Setting::Reward], gates });
+    let gates = vec![Gate { what, share, least: 0.05, most: 0.6, claims: "g" }];
+    let (general, tasks) = (strong.general.clone(), strong.tasks.clone());
+    starts.push(Start { model, general, tasks, settings: vec![Setting::Reward], gates });
     Ok(starts)
 }
 
@@ -132,10 +140,10 @@ pub(crate) fn run(
     starts: &[Start],
     settings: &Comparison,
     progress: &Progress,
-) -> Outcome<Vec<Record>> {
-    let Comparison { preset, seed, batch, .. } = settings;
-    let design = format!("{DESIGN} {MODEL:?} {preset:?} {seed} {batch} {plan:?}");
-    let (store, mut records) = Store::open(&settings.out, &design)?;
+) -> Outcome<Runs> {
+    let text = starts.iter().map(|start| start.general.fingerprint).collect::<Vec<_>>();
+    let design = format!("{DESIGN} {MODEL:?} {} {text:x?} {}", settings.seed, plan.design());
+    let (store, mut runs) = Store::open(&settings.out, &design)?;
     let all = |rates: &dyn Fn(Setting, &str, u64) -> Vec<f64>| {
         let mut jobs = Vec::new();
         for setting in Setting::ALL {
@@ -162,23 +170,24 @@ pub(crate) fn run(
         progress,
         expected: expected.len(),
         began: Instant::now(),
-        done_before: records.len(),
+        done_before: runs.count(),
     };
-    race.make(&first, &mut records)?;
-    let choosing = records.clone();
+    race.make(&first, &mut runs)?;
+    let choosing = runs.finished.clone();
     let then = all(&|setting, method, _| {
         chosen_rate(&choosing, setting.name(), method).into_iter().collect()
     });
-    race.make(&then, &mut records)?;
+    race.make(&then, &mut runs)?;
     // In the order of the plan, whatever was finished first.
-    let place = |record: &Record| {
-        let setting = Setting::ALL.iter().position(|it| it.name() == record.key.setting);
+    let place = |key: &Key| {
+        let setting = Setting::ALL.iter().position(|it| it.name() == key.setting);
         let names = methods(Setting::ALL[setting.unwrap_or(0)], 1.0);
-        let method = names.iter().position(|it| it.name == record.key.method);
-        (setting, method, record.key.rate.to_bits(), record.key.seed)
+        let method = names.iter().position(|it| it.name == key.method);
+        (setting, method, key.rate.to_bits(), key.seed)
     };
-    records.sort_by_key(place);
-    Ok(records)
+    runs.finished.sort_by_key(|record| place(&record.key));
+    runs.diverged.sort_by_key(place);
+    Ok(runs)
 }
 
 /// What the runs share.
@@ -194,29 +203,21 @@ struct Race<'a> {
 
 impl Race<'_> {
     /// Makes those of the runs that have not been made: one seed's arena of a setting at a time.
-    fn make(&mut self, jobs: &[Job], records: &mut Vec<Record>) -> Outcome<()> {
-        let missing: Vec<Job> = jobs
-            .iter()
-            .filter(|job| records.iter().all(|record| record.key != job.key()))
-            .cloned()
-            .collect();
+    fn make(&mut self, jobs: &[Job], runs: &mut Runs) -> Outcome<()> {
         let mut groups: HashMap<(Setting, u64), Vec<Job>> = HashMap::new();
-        for job in missing {
-            groups.entry((job.setting, job.seed)).or_default().push(job);
+        for job in jobs.iter().filter(|job| !runs.has(&job.key())) {
+            groups.entry((job.setting, job.seed)).or_default().push(job.clone());
         }
         let mut groups: Vec<_> = groups.into_iter().collect();
         groups.sort_by_key(|((setting, seed), _)| (*setting as usize, *seed));
         for ((setting, seed), jobs) in groups {
             let arena = self.arena(setting, seed)?;
             let methods = methods(setting, arena.tau);
-            let done = Mutex::new(Vec::new());
+            let done = Mutex::new(Runs::default());
             side_by_side(jobs.len(), |index| {
-                let record = self.one(&arena, &methods, &jobs[index], records.len(), &done)?;
-                self.store.keep(&record).map_err(|why| Error::Msg(why.to_string()))?;
-                done.lock().expect("no panic while locked").push(record);
-                Ok(())
+                self.one(&arena, &methods, &jobs[index], runs.count(), &done)
             })?;
-            records.append(&mut done.into_inner().expect("no panic while locked"));
+            runs.append(done.into_inner().expect("no panic while locked"));
         }
         Ok(())
     }
@@ -226,39 +227,52 @@ impl Race<'_> {
         let start = start.ok_or_else(|| Error::Msg("a setting without a start".into()))?;
         let noisy = setting == Setting::Noisy;
         let from = (&domain(seed), noisy);
-        Arena::new(&start.model, MODEL, from, &start.general, (seed, self.plan.length))
+        let general = (&start.general, &start.tasks[..]);
+        Arena::new(&start.model, MODEL, from, general, (seed, self.plan.length))
     }
 
-    /// One run, and a line about it.
+    /// One run, kept, and a line about it.
     fn one(
         &self,
         arena: &Arena,
         methods: &[Method],
         job: &Job,
         before: usize,
-        done: &Mutex<Vec<Record>>,
-    ) -> Result<Record> {
+        done: &Mutex<Runs>,
+    ) -> Result<()> {
         let method = methods.iter().find(|method| method.name == job.method);
         let method = method.ok_or_else(|| Error::Msg(format!("no method {}", job.method)))?;
-        let fitted = fit(arena, method, job.rate)?;
-        let record = Record {
+        let of = |Fitted { points, test, seconds_per_step }| Record {
             key: job.key(),
-            points: fitted.points,
-            test: fitted.test,
-            seconds_per_step: fitted.seconds_per_step,
+            points,
+            test,
+            seconds_per_step,
         };
-        let count = before + done.lock().expect("no panic while locked").len() + 1;
+        let record = fit(arena, method, job.rate)?.map(of).filter(Record::is_finite);
+        let kept = match &record {
+            Some(record) => self.store.keep(record),
+            None => self.store.give_up(&job.key()),
+        };
+        kept.map_err(|why| Error::Msg(why.to_string()))?;
+        let result = record.as_ref().map_or("diverged".to_owned(), |record| {
+            let lost = record.end().general_nll - record.start().general_nll;
+            format!("test {:5.1} %, general {lost:+.3}", 100.0 * record.test.exact)
+        });
+        let mut done = done.lock().expect("no panic while locked");
+        match record {
+            Some(record) => done.finished.push(record),
+            None => done.diverged.push(job.key()),
+        }
+        let count = before + done.count();
         let each = self.began.elapsed().as_secs_f64() / (count - self.done_before) as f64;
         let left = each * self.expected.saturating_sub(count) as f64;
         let Job { setting, method, rate, seed } = job;
         self.progress.say(&format!(
-            "[{count}/{}] {:6} {method:12} {rate:e} seed {seed}: test {:5.1} %, general {:+.3}; {:.0} min left",
+            "[{count}/{}] {:6} {method:12} {rate:e} seed {seed}: {result}; {:.0} min left",
             self.expected,
             setting.name(),
-            100.0 * record.test.exact,
-            record.end().general_nll - record.start().general_nll,
             left / 60.0,
         ));
-        Ok(record)
+        Ok(())
     }
 }

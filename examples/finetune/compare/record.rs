@@ -85,9 +85,47 @@ impl Record {
     }
 
     /// Whether every number is one: JSON has no other.
-    fn is_finite(&self) -> bool {
+    pub(crate) fn is_finite(&self) -> bool {
         serde_json::to_string(self).is_ok_and(|line| !line.contains("null"))
     }
+}
+
+/// All runs that were made.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Runs {
+    pub(crate) finished: Vec<Record>,
+    /// Those that came to numbers that are none: nothing is measured of them.
+    pub(crate) diverged: Vec<Key>,
+}
+
+impl Runs {
+    pub(crate) fn count(&self) -> usize {
+        self.finished.len() + self.diverged.len()
+    }
+
+    pub(crate) fn has(&self, key: &Key) -> bool {
+        self.finished.iter().any(|record| record.key == *key) || self.diverged.contains(key)
+    }
+
+    fn add(&mut self, line: Line) {
+        match line {
+            Line::Finished(record) => self.finished.push(*record),
+            Line::Diverged { diverged } => self.diverged.push(diverged),
+        }
+    }
+
+    pub(crate) fn append(&mut self, mut other: Self) {
+        self.finished.append(&mut other.finished);
+        self.diverged.append(&mut other.diverged);
+    }
+}
+
+/// What is kept of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Diverged { diverged: Key },
+    Finished(Box<Record>),
 }
 
 /// The file of finished runs.
@@ -100,48 +138,52 @@ pub(crate) struct Store {
 impl Store {
     /// Opens the file of a folder. `design` is what runs depend on besides their key: those of another design are none of ours
     /// and are put aside. A last line that was cut off is dropped.
-    pub(crate) fn open(folder: &Path, design: &str) -> Outcome<(Self, Vec<Record>)> {
+    pub(crate) fn open(folder: &Path, design: &str) -> Outcome<(Self, Runs)> {
         let path = folder.join("runs.jsonl");
         let header = serde_json::json!({ "design": design }).to_string();
         let text = fs::read_to_string(&path).unwrap_or_default();
         let mut lines = text.lines();
-        let records: Vec<Record> = if lines.next() == Some(header.as_str()) {
+        let kept: Vec<Line> = if lines.next() == Some(header.as_str()) {
             lines.filter_map(|line| serde_json::from_str(line).ok()).collect()
         } else {
             Vec::new()
         };
         let doing = |why| Failure::while_doing(&format!("writing {}", path.display()), why);
-        if !text.is_empty() && records.is_empty() {
+        if !text.is_empty() && kept.is_empty() {
             fs::rename(&path, path.with_extension("old.jsonl")).map_err(doing)?;
         }
         let unfinished = path.with_extension("unfinished");
         let mut file = File::create(&unfinished).map_err(doing)?;
         writeln!(file, "{header}").map_err(doing)?;
-        for record in &records {
-            writeln!(file, "{}", line(record)).map_err(doing)?;
+        let mut runs = Runs::default();
+        for line in kept {
+            writeln!(file, "{}", json(&line)).map_err(doing)?;
+            runs.add(line);
         }
         fs::rename(&unfinished, &path).map_err(doing)?;
-        Ok((Self { path, file: Mutex::new(file) }, records))
+        Ok((Self { path, file: Mutex::new(file) }, runs))
     }
 
     /// Keeps a finished run.
     pub(crate) fn keep(&self, record: &Record) -> Outcome<()> {
-        if !record.is_finite() {
-            let Key { setting, method, rate, seed } = &record.key;
-            return Err(Failure::while_doing(
-                &format!("{setting} {method} {rate:e} seed {seed}"),
-                "the model has diverged",
-            ));
-        }
+        self.write(&Line::Finished(Box::new(record.clone())))
+    }
+
+    /// Keeps that a run has diverged.
+    pub(crate) fn give_up(&self, key: &Key) -> Outcome<()> {
+        self.write(&Line::Diverged { diverged: key.clone() })
+    }
+
+    fn write(&self, line: &Line) -> Outcome<()> {
         let mut file = self.file.lock().expect("no panic while locked");
-        writeln!(file, "{}", line(record))
+        writeln!(file, "{}", json(line))
             .and_then(|()| file.flush())
             .map_err(|why| Failure::while_doing(&format!("writing {}", self.path.display()), why))
     }
 }
 
-fn line(record: &Record) -> String {
-    serde_json::to_string(record).expect("a record is plain data")
+fn json(line: &Line) -> String {
+    serde_json::to_string(line).expect("a record is plain data")
 }
 
 #[cfg(test)]
@@ -189,21 +231,31 @@ pub(crate) mod tests {
         let runs =
             [record("sft", 1e-3, 1, &[(0.1, 0.2)]), record("dft", 0.1 + 0.2, 2, &[(0.3, 0.7)])];
         let (store, none) = Store::open(&folder, "a").expect("a store");
-        assert!(none.is_empty());
+        assert_eq!(none.count(), 0);
         runs.iter().for_each(|run| store.keep(run).expect("kept"));
+        let lost = Key { seed: 3, ..runs[0].key.clone() };
+        store.give_up(&lost).expect("kept");
         let (_, again) = Store::open(&folder, "a").expect("a store");
-        assert_eq!(again, runs, "to the last bit");
+        assert_eq!(again.finished, runs, "to the last bit");
+        assert_eq!(again.diverged, [lost.clone()]);
+        assert!(again.has(&lost) && again.has(&runs[0].key));
         let path = folder.join("runs.jsonl");
         let text = fs::read_to_string(&path).expect("text");
-        fs::write(&path, &text[..text.len() - 9]).expect("cut off");
+        let last = text.find("{\"diverged").expect("the last line");
+        fs::write(&path, &text[..last - 9]).expect("cut off");
         let (store, again) = Store::open(&folder, "a").expect("a store");
-        assert_eq!(again, runs[..1]);
+        assert_eq!((&again.finished[..], again.diverged.len()), (&runs[..1], 0));
         store.keep(&runs[1]).expect("kept");
-        assert_eq!(Store::open(&folder, "a").expect("a store").1, runs);
-        assert!(Store::open(&folder, "b").expect("a store").1.is_empty());
-        let mut broken = runs[0].clone();
-        broken.test.exact = f64::NAN;
-        assert!(store.keep(&broken).is_err());
+        assert_eq!(Store::open(&folder, "a").expect("a store").1.finished, runs);
+        assert_eq!(Store::open(&folder, "b").expect("a store").1.count(), 0);
         fs::remove_dir_all(&folder).expect("tidy");
+    }
+
+    #[test]
+    fn a_number_that_is_none_is_seen_wherever_it_is() {
+        let mut run = record("sft", 1e-3, 1, &[(0.1, 0.2)]);
+        assert!(run.is_finite());
+        run.points[0].probe.cohorts[2] = f64::INFINITY;
+        assert!(!run.is_finite());
     }
 }

@@ -3,9 +3,10 @@
 use super::Findings;
 use super::claim::{Claim, Finding};
 use super::method::Method;
+use super::pilots::PILOTS;
 use super::plan::Setting;
 use super::problem::Class;
-use super::record::Record;
+use super::record::{Key, Record, Runs};
 use super::statistics::{Values, chosen, chosen_rate};
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -67,7 +68,8 @@ pub(crate) fn cell(values: &Values, digits: usize) -> String {
 
 /// What is printed at the end.
 pub(crate) fn text(findings: &Findings<'_>) -> String {
-    let Findings { gates, records, claims, .. } = findings;
+    let Findings { gates, runs, claims, .. } = findings;
+    let records = &runs.finished;
     let mut text = String::new();
     for setting in Setting::ALL {
         writeln!(text, "{}", setting.title()).expect(INTO_STRING);
@@ -85,16 +87,32 @@ pub(crate) fn text(findings: &Findings<'_>) -> String {
             }
             text.push('\n');
         }
+        for key in lost(runs, setting) {
+            writeln!(text, "{}", diverged(key)).expect(INTO_STRING);
+        }
         text.push('\n');
     }
     gates.iter().for_each(|gate| writeln!(text, "{}", gate.line()).expect(INTO_STRING));
     for claim in *claims {
         writeln!(text, "{}. {}", claim.letter, claim.title).expect(INTO_STRING);
         for finding in &claim.findings {
-            writeln!(text, "   {}", sentence(finding, findings.holds())).expect(INTO_STRING);
+            writeln!(text, "   {}", sentence(finding, findings.holds(claim.letter)))
+                .expect(INTO_STRING);
         }
     }
     text
+}
+
+/// The runs of a setting that have diverged.
+pub(crate) fn lost(runs: &Runs, setting: Setting) -> impl Iterator<Item = &Key> {
+    runs.diverged.iter().filter(move |key| key.setting == setting.name())
+}
+
+/// A line about one of them.
+pub(crate) fn diverged(Key { method, rate, seed, .. }: &Key) -> String {
+    format!(
+        "{method} at {rate:e}, seed {seed}: diverged (weights that are no numbers), not measured"
+    )
 }
 
 /// A finding as a sentence.
@@ -113,26 +131,28 @@ pub(crate) fn sentence(finding: &Finding, gates_hold: bool) -> String {
     )
 }
 
-/// One line a run, its end: all numbers but the time, so that one seed gives one file.
-pub(crate) fn csv(records: &[Record]) -> String {
-    let mut text = String::from("setting,method,lr,seed");
+/// One line a run, its end: all numbers but the time, so that one seed gives one file. A run that has diverged has no numbers.
+pub(crate) fn csv(runs: &Runs) -> String {
+    let mut text = String::from("setting,method,lr,seed,end");
     COLUMNS.iter().for_each(|column| write!(text, ",{}", column.title).expect(INTO_STRING));
     text.push('\n');
-    for run in records {
-        let key = &run.key;
-        write!(text, "{},{},{:e},{}", key.setting, key.method, key.rate, key.seed)
+    let mut line = |key: &Key, end: &str, run: Option<&Record>| {
+        write!(text, "{},{},{:e},{},{end}", key.setting, key.method, key.rate, key.seed)
             .expect(INTO_STRING);
-        COLUMNS
-            .iter()
-            .for_each(|column| write!(text, ",{}", (column.value)(run)).expect(INTO_STRING));
+        for Column { value, .. } in &COLUMNS {
+            let number = run.map_or(String::new(), |run| value(run).to_string());
+            write!(text, ",{number}").expect(INTO_STRING);
+        }
         text.push('\n');
-    }
+    };
+    runs.finished.iter().for_each(|run| line(&run.key, "finished", Some(run)));
+    runs.diverged.iter().for_each(|key| line(key, "diverged", None));
     text
 }
 
 /// Everything, trajectories and times too.
 pub(crate) fn json(findings: &Findings<'_>) -> String {
-    let Findings { settings, gates, records, claims } = findings;
+    let Findings { settings, gates, runs, claims } = findings;
     let gates: Vec<Value> = gates
         .iter()
         .map(|gate| json!({ "what": gate.what, "share": gate.share, "holds": gate.holds() }))
@@ -142,19 +162,36 @@ pub(crate) fn json(findings: &Findings<'_>) -> String {
             json!({
                 "what": finding.what,
                 "values": finding.values.0,
-                "sentence": sentence(finding, findings.holds()),
+                "sentence": sentence(finding, findings.holds(claim.letter)),
             })
         };
         let found: Vec<Value> = claim.findings.iter().map(of).collect();
         json!({ "claim": claim.letter.to_string(), "title": claim.title, "findings": found, "note": claim.note })
     };
     let value = json!({
-        "settings": { "preset": format!("{:?}", settings.preset), "seed": settings.seed, "batch": settings.batch },
+        "command": settings.command(),
+        "pilots": PILOTS,
         "gates": gates,
         "claims": claims.iter().map(claim).collect::<Vec<_>>(),
-        "runs": records,
+        "runs": runs.finished,
+        "diverged": runs.diverged,
     });
-    format!("{value:#}\n")
+    format!("{}\n", rounded(value))
+}
+
+/// Numbers to six digits: a report is no checkpoint.
+fn rounded(value: Value) -> Value {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            let number = number.as_f64().unwrap_or(f64::NAN);
+            json!(format!("{number:.5e}").parse::<f64>().unwrap_or(number))
+        }
+        Value::Array(values) => values.into_iter().map(rounded).collect(),
+        Value::Object(fields) => {
+            fields.into_iter().map(|(name, value)| (name, rounded(value))).collect()
+        }
+        other => other,
+    }
 }
 
 const INTO_STRING: &str = "a string takes everything";
@@ -167,16 +204,24 @@ mod tests {
     #[test]
     fn the_csv_has_a_line_a_run_and_a_field_a_column() {
         let runs = [record("sft", 1e-3, 1, &[(0.0, 1.0), (0.5, 1.25)])];
-        let csv = csv(&runs);
+        let diverged = vec![Key { seed: 2, ..runs[0].key.clone() }];
+        let csv = csv(&Runs { finished: runs.into(), diverged });
         let lines: Vec<&str> = csv.lines().collect();
-        assert_eq!(lines.len(), 2);
-        assert!(lines.iter().all(|line| line.split(',').count() == 4 + COLUMNS.len()));
-        assert!(lines[1].starts_with("strong,sft,1e-3,1,50,"), "{}", lines[1]);
+        assert_eq!(lines.len(), 3);
+        assert!(lines.iter().all(|line| line.split(',').count() == 5 + COLUMNS.len()));
+        assert!(lines[1].starts_with("strong,sft,1e-3,1,finished,50,"), "{}", lines[1]);
+        assert!(lines[2].starts_with("strong,sft,1e-3,2,diverged,,"), "{}", lines[2]);
         assert!(lines[1].contains(",0.25,"), "what was forgotten");
     }
 
     #[test]
     fn a_cell_is_the_mean_and_half_the_range() {
         assert_eq!(cell(&Values(vec![1.0, 2.0, 6.0]), 1), "3.0 ± 2.5");
+    }
+
+    #[test]
+    fn json_has_six_digits() {
+        let value = json!({ "a": [0.123_456_789, 3, "x"], "b": -1.5e-9 });
+        assert_eq!(rounded(value), json!({ "a": [0.123_457, 3, "x"], "b": -1.5e-9 }));
     }
 }

@@ -2,9 +2,10 @@
 
 use super::problem::{self, Part, Problem, Sum};
 use crate::corpus::{KINDS_OF_WORDS, words};
-use crate::data::{Corpus, Sample};
-use crate::failure::Outcome;
+use crate::data::{Corpus, Sample, read};
+use crate::failure::{Failure, Outcome};
 use crate::rng::Rng;
+use std::path::Path;
 
 /// Training, validation and test problems of the domain.
 const PROBLEMS: [(Part, usize); 3] =
@@ -35,23 +36,60 @@ impl Base {
     }
 }
 
+/// Where the lines of general text come from that both bases read.
+#[derive(Debug, Clone)]
+pub(crate) enum Source {
+    /// Short tasks and sentences.
+    Generated,
+    /// The lines of a file.
+    File(Vec<String>),
+}
+
+impl Source {
+    /// The lines of a file, cut to what fits a row of the model; generated text where there is no file.
+    pub(crate) fn of(file: Option<&Path>, context: usize) -> Outcome<Self> {
+        let Some(file) = file else { return Ok(Self::Generated) };
+        let mut lines = Vec::new();
+        for Sample { question, answer } in read(file)? {
+            let text = [question, answer].concat();
+            let trimmed = text.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii);
+            for line in trimmed.filter(|line| !line.is_empty()) {
+                // Cuts may part a letter of several bytes.
+                let cut = line.chunks(context - 2).map(|part| String::from_utf8_lossy(part).into());
+                lines.extend(cut.filter(|part: &String| part.len() < context - 1));
+            }
+        }
+        Ok(Self::File(lines))
+    }
+}
+
 /// The general text of a base. What both have in common, and how much of it, is the same.
-pub(crate) fn general(base: Base, seed: u64, context: usize) -> Outcome<Corpus> {
+pub(crate) fn general(source: &Source, base: Base, seed: u64, context: usize) -> Outcome<Corpus> {
     let rng = &mut Rng::new(seed, "compare: general text");
     let special = &mut Rng::new(seed, base.name());
+    let mut lines = match source {
+        Source::Generated => Vec::new(),
+        Source::File(lines) => lines.clone(),
+    };
+    Rng::new(seed, "compare: lines").shuffle(&mut lines);
     let (mut samples, mut bytes, mut special_bytes) = (Vec::new(), 0, 0);
     while bytes < GENERAL_BYTES {
         let is_special = (special_bytes as f64) < SPECIAL_SHARE * bytes as f64;
-        let line = match (is_special, base) {
-            (false, _) => match rng.below(KINDS_OF_WORDS + 5) {
-                0 | 1 => problem::note(rng),
-                kind => words(kind - 2, rng),
-            },
-            (true, Base::Strong) => {
+        let line = match (is_special, base, source) {
+            (true, Base::Strong, _) => {
                 let (asked, sum) = Sum::draw(special, Part::General).plainly(special);
                 asked + &sum
             }
-            (true, Base::Weak) => words(special.below(3), special),
+            (true, Base::Weak, _) => letters(special),
+            (false, _, source) => match (rng.below(KINDS_OF_WORDS + 5), source) {
+                (0 | 1, _) => problem::note(rng),
+                (kind, Source::Generated) => words(kind - 2, rng),
+                (_, Source::File(_)) => lines.pop().ok_or_else(|| {
+                    Failure::Usage(format!(
+                        "there is too little general text: about {GENERAL_BYTES} bytes are used"
+                    ))
+                })?,
+            },
         };
         bytes += line.len() + 1;
         special_bytes += if is_special { line.len() + 1 } else { 0 };
@@ -59,6 +97,11 @@ pub(crate) fn general(base: Base, seed: u64, context: usize) -> Outcome<Corpus> 
     }
     Rng::new(seed, "compare: order").shuffle(&mut samples);
     Corpus::new(format!("general text of the {} base", base.name()), &samples, context)
+}
+
+/// A task with letters: one of three kinds.
+fn letters(rng: &mut Rng) -> String {
+    words(rng.below(3), rng)
 }
 
 /// Sums that neither base has read, worded as the strong one has read others: the gate.
@@ -71,15 +114,22 @@ pub(crate) fn gate(seed: u64, count: usize) -> Vec<Sample> {
     (0..count).map(asked).collect()
 }
 
-/// Tasks of general text that have one right answer: the part that is read, and that answer.
-pub(crate) fn tasks(seed: u64, count: usize) -> Vec<Sample> {
+/// Tasks of a base's general text that have one right answer: the part that is read, and that answer. A file has none, so there
+/// they are of what the base has read besides.
+pub(crate) fn tasks(source: &Source, base: Base, seed: u64, count: usize) -> Vec<Sample> {
     let rng = &mut Rng::new(seed, "compare: tasks");
     let task = |_| {
-        let line = words(rng.below(4), rng);
+        let line = match source {
+            Source::Generated => words(rng.below(4), rng),
+            Source::File(_) => letters(rng),
+        };
         let at = line.rfind(": ").expect("a task has an answer") + 2;
         Sample { question: line[..at].into(), answer: line[at..].into() }
     };
-    (0..count).map(task).collect()
+    match (source, base) {
+        (Source::File(_), Base::Strong) => gate(1 + seed, count),
+        _ => (0..count).map(task).collect(),
+    }
 }
 
 /// The domain. Validation and test are the same for every seed; the training problems are its own.
@@ -110,7 +160,7 @@ mod tests {
     #[test]
     fn a_quarter_of_the_strong_base_s_text_is_arithmetic_and_none_of_the_weak_one_s() {
         let digits = |base| {
-            let corpus = general(base, 1, 96).expect("a corpus");
+            let corpus = general(&Source::Generated, base, 1, 96).expect("a corpus");
             let bytes: Vec<u8> =
                 corpus.train.iter().flat_map(|sequence| sequence.inputs.clone()).collect();
             let numbers = corpus
@@ -134,5 +184,26 @@ mod tests {
         assert_eq!(one.train, domain(1).train);
         assert_ne!(one.train, one.noisy);
         assert!(one.train.iter().zip(&one.noisy).all(|(a, b)| a.question == b.question));
+    }
+
+    #[test]
+    fn the_lines_of_a_file_are_general_text_of_both_bases() {
+        let path = std::env::temp_dir().join(format!("compare-text-{}", std::process::id()));
+        let line = |n: usize| format!("{n:05} {}", "word ".repeat(5 + n % 30));
+        let text: Vec<String> = (0..12_000).map(line).collect();
+        std::fs::write(&path, text.join("\n\n")).expect("a file");
+        let source = Source::of(Some(&path), 96).expect("lines");
+        for base in [Base::Strong, Base::Weak] {
+            let corpus = general(&source, base, 1, 96).expect("a corpus");
+            let count = corpus.train.iter().filter(|one| one.inputs.ends_with(b"word")).count();
+            assert!(2 * count > corpus.train.len(), "{count} of {}", corpus.train.len());
+            assert!(corpus.train.iter().all(|one| one.inputs[0] == b'\n'), "a line fits a row");
+            let [task] = &tasks(&source, base, 0, 1)[..] else { panic!("one task") };
+            assert_eq!(task.answer.iter().all(u8::is_ascii_digit), base == Base::Strong);
+        }
+        let Source::File(lines) = source else { panic!("a file") };
+        let few = Source::File(lines[..1000].to_vec());
+        assert!(general(&few, Base::Weak, 1, 96).is_err(), "too little text");
+        std::fs::remove_file(&path).expect("tidy");
     }
 }
