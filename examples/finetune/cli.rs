@@ -267,10 +267,7 @@ pub(crate) mod tests {
 
     /// A comparison of this command line.
     pub(crate) fn comparison(line: &[&str]) -> Option<Comparison> {
-        match Line::parse_from(line).command {
-            Some(Verb::Compare(comparison)) => Some(comparison),
-            None => None,
-        }
+        Line::parse_from(line).command.map(|Verb::Compare(comparison)| comparison)
     }
 
     fn settings(line: &str) -> Result<Settings, String> {

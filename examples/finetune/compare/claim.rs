@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     fn verdict(expected: Expected, values: &[f64]) -> &'static str {
-        Finding::new("", expected, Values(values.to_vec())).verdict()
+        Finding::new("", expected, Values::of(values)).verdict()
     }
 
     #[test]

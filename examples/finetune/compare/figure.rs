@@ -159,7 +159,7 @@ pub(crate) fn forest(findings: &[Finding]) -> String {
         return String::new();
     }
     let height = LINE * shown.len() as f64 + 34.0;
-    let all = shown.iter().flat_map(|one| one.values.0.iter().copied()).chain([0.0]);
+    let all = shown.iter().flat_map(|one| one.values.0.values().copied()).chain([0.0]);
     let across = Scale::new(all, LABELS + 10.0, WIDTH - 16.0);
     let mut svg = open(WIDTH, height);
     for tick in across.ticks() {

@@ -51,7 +51,7 @@ pub(crate) struct Sum {
 pub(crate) enum Part {
     /// Training text of the strong base.
     General,
-    /// The gate: plainly worded, held out.
+    /// The gate: worded as general text, held out.
     Gate,
     /// Training problems of the domain.
     Train,
@@ -84,15 +84,18 @@ impl Sum {
         }
     }
 
-    /// In one of several plain wordings: the part that is read, and the part that follows from it.
+    /// In one of several plain wordings, or as the first half of a note: the part that is read, and the part that follows from it.
     pub(crate) fn plainly(self, rng: &mut Rng) -> (String, String) {
         let Self { left, right } = self;
         let asked = match rng.below(6) {
             0 => format!("{left} plus {right} is "),
             1 => format!("{left}+{right}="),
             2 => format!("{right} more than {left}: "),
-            3 => format!("add {right} to {left}: "),
-            _ => format!("{left}+{right}? {left}+{right}="),
+            3 => format!("{left}+{right}? {left}+{right}="),
+            _ => {
+                let (unit, word) = (unit_name(rng.below(UNITS)), STYLE[rng.below(STYLE.len())].0);
+                format!("{left}+{right} {unit}> {word}|{left}+{right}=")
+            }
         };
         (asked, (left + right).to_string())
     }
@@ -169,7 +172,9 @@ pub(crate) fn note(rng: &mut Rng) -> String {
     let word = STYLE[rng.below(STYLE.len())].0;
     let letter = char::from(b"abcdefghijklmnop"[rng.below(16)]);
     let unit = unit_name(rng.below(UNITS));
-    format!("{adjective} {noun} {unit}> {word}|{noun} {adjective}|{unit} {letter}|{letter} {noun}")
+    format!(
+        "{adjective}+{noun} {unit}> {word}|{adjective}+{noun}={noun}|{unit} {letter}|{noun}+{letter}={letter}"
+    )
 }
 
 /// A word of the style.

@@ -237,7 +237,7 @@ pub(crate) mod tests {
         store.give_up(&lost).expect("kept");
         let (_, again) = Store::open(&folder, "a").expect("a store");
         assert_eq!(again.finished, runs, "to the last bit");
-        assert_eq!(again.diverged, [lost.clone()]);
+        assert_eq!(again.diverged, vec![lost.clone()]);
         assert!(again.has(&lost) && again.has(&runs[0].key));
         let path = folder.join("runs.jsonl");
         let text = fs::read_to_string(&path).expect("text");

@@ -1,22 +1,35 @@
 //! Paired differences between runs, and what may be said of them.
 
 use super::record::Record;
+use std::collections::BTreeMap;
 
 /// Seeds that an effect is claimed by, at least.
 pub(crate) const LEAST_SEEDS: usize = 3;
 
 /// One number a seed.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Values(pub(crate) Vec<f64>);
+pub(crate) struct Values(pub(crate) BTreeMap<u64, f64>);
 
 impl Values {
+    /// Those of the seeds 1, 2, …
+    #[cfg(test)]
+    pub(crate) fn of(values: &[f64]) -> Self {
+        Self((1..).zip(values.iter().copied()).collect())
+    }
+
+    /// Differences by the seeds that both have.
+    pub(crate) fn minus(&self, other: &Self) -> Self {
+        let both = self.0.iter().filter_map(|(seed, one)| Some((*seed, one - other.0.get(seed)?)));
+        Self(both.collect())
+    }
+
     pub(crate) fn mean(&self) -> f64 {
-        self.0.iter().sum::<f64>() / self.0.len() as f64
+        self.0.values().sum::<f64>() / self.0.len() as f64
     }
 
     /// The smallest and the largest.
     pub(crate) fn range(&self) -> (f64, f64) {
-        let fold = |f: fn(f64, f64) -> f64, from| self.0.iter().copied().fold(from, f);
+        let fold = |f: fn(f64, f64) -> f64, from| self.0.values().copied().fold(from, f);
         (fold(f64::min, f64::INFINITY), fold(f64::max, f64::NEG_INFINITY))
     }
 
@@ -92,10 +105,7 @@ pub(crate) fn at_rate(
     value: impl Fn(&Record) -> Option<f64>,
 ) -> Values {
     let runs = of(records, setting, method).filter(|record| record.key.rate == rate);
-    let mut values: Vec<(u64, f64)> =
-        runs.filter_map(|record| Some((record.key.seed, value(record)?))).collect();
-    values.sort_by_key(|&(seed, _)| seed);
-    Values(values.into_iter().map(|(_, value)| value).collect())
+    Values(runs.filter_map(|record| Some((record.key.seed, value(record)?))).collect())
 }
 
 /// What a run has forgotten (general nll, against its start) when it first answers this share of the validation problems, on the straight
@@ -124,13 +134,19 @@ mod tests {
 
     #[test]
     fn a_sign_takes_three_seeds_that_agree() {
-        let sign = |values: &[f64]| Values(values.to_vec()).sign();
+        let sign = |values: &[f64]| Values::of(values).sign();
         assert_eq!(sign(&[0.1, 0.2, 0.3]), Some(1.0));
         assert_eq!(sign(&[-0.1, -0.2, -0.3]), Some(-1.0));
         assert_eq!((sign(&[0.1, -0.2, 0.3]), sign(&[0.1, 0.2]), sign(&[])), (None, None, None));
         assert_eq!(sign(&[0.1, 0.0, 0.3]), None, "nothing is no sign");
-        assert_eq!(Values(vec![1.0, 3.0, 2.0]).range(), (1.0, 3.0));
-        assert!((Values(vec![1.0, 3.0, 2.0]).mean() - 2.0).abs() < 1e-12);
+        assert_eq!(Values::of(&[1.0, 3.0, 2.0]).range(), (1.0, 3.0));
+        assert!((Values::of(&[1.0, 3.0, 2.0]).mean() - 2.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn differences_are_those_of_the_same_seed() {
+        let other = Values([(1, 1.0), (3, 5.0), (4, 9.0)].into());
+        assert_eq!(Values::of(&[3.0, 4.0, 6.0]).minus(&other), Values([(1, 2.0), (3, 1.0)].into()));
     }
 
     #[test]
@@ -145,7 +161,7 @@ mod tests {
         assert_eq!(chosen_rate(&runs, "strong", "sft"), Some(1e-4));
         assert_eq!(chosen_rate(&runs, "weak", "sft"), None);
         let values = chosen(&runs, "strong", "sft", |run| run.test.exact);
-        assert_eq!(values.0, [0.2, 0.9]);
+        assert_eq!(values, Values::of(&[0.2, 0.9]));
         let mut equal = vec![run(1e-4, 1, 0.5), run(1e-3, 1, 0.5)];
         assert_eq!(chosen_rate(&equal, "strong", "sft"), Some(1e-4), "the smaller");
         equal[0].points[1].nll[1] = 2.0;

@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_cell_is_the_mean_and_half_the_range() {
-        assert_eq!(cell(&Values(vec![1.0, 2.0, 6.0]), 1), "3.0 ± 2.5");
+        assert_eq!(cell(&Values::of(&[1.0, 2.0, 6.0]), 1), "3.0 ± 2.5");
     }
 
     #[test]

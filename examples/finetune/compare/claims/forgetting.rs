@@ -1,6 +1,6 @@
 //! Claims a and g: what is forgotten where as much is gained.
 
-use super::{STRONG, chosen_path, paired, path};
+use super::{STRONG, chosen_path, path};
 use crate::compare::claim::{Claim, Expected, Finding};
 use crate::compare::figure::{Series, lines};
 use crate::compare::record::Record;
@@ -22,12 +22,12 @@ pub(super) fn forgetting(records: &[Record]) -> Claim {
         Finding::new(
             format!("SFT, at equal exact match: {large:e} − {small:e}"),
             Expected::Above,
-            paired(at("sft", large), at("sft", small)),
+            at("sft", large).minus(&at("sft", small)),
         ),
         Finding::new(
             format!("SFT, after all steps: {large:e} − {small:e}"),
             Expected::Above,
-            paired(after("sft", large), after("sft", small)),
+            after("sft", large).minus(&after("sft", small)),
         ),
     ];
     for method in ["talr", "talr-auto"] {
@@ -35,7 +35,7 @@ pub(super) fn forgetting(records: &[Record]) -> Claim {
             findings.push(Finding::new(
                 format!("{method} − SFT at {rate:e}, at equal exact match"),
                 expected,
-                paired(at(method, rate), at("sft", rate)),
+                at(method, rate).minus(&at("sft", rate)),
             ));
         }
     }
@@ -80,7 +80,7 @@ pub(super) fn reinforcement(records: &[Record]) -> Claim {
     let findings = methods
         .map(|method| {
             let what = format!("{method} − SFT, at equal exact match");
-            Finding::new(what, Expected::Below, paired(at(method), at("sft")))
+            Finding::new(what, Expected::Below, at(method).minus(&at("sft")))
         })
         .into();
     let series = ["sft", "rft", "dpo", "ppo", "grpo"].map(|method| Series {

@@ -6,7 +6,7 @@ use crate::compare::moments::{Moment, Moments};
 
 /// Claim f.
 pub(super) fn importance(moments: &[(&'static str, Moments)]) -> Claim {
-    let mut note = String::new();
+    let mut note = format!("{} ", verdict(moments));
     for (base, Moments { on_policy, on_data }) in moments {
         for (text, of) in [("its own samples", on_policy), ("data", on_data)] {
             let [over, plain, times] =
@@ -29,6 +29,21 @@ pub(super) fn importance(moments: &[(&'static str, Moments)]) -> Claim {
     }
 }
 
+/// Whether n/p varies far more than n, by more than ten times, and n more than p·n, on the models' own samples.
+fn verdict(moments: &[(&'static str, Moments)]) -> String {
+    let ratios = moments.iter().map(|(base, Moments { on_policy: [over, plain, times], .. })| {
+        (base, over.variance / plain.variance, plain.variance / times.variance)
+    });
+    let agrees = ratios.clone().all(|(_, over, times)| over > 10.0 && times > 1.0);
+    let verdict = if agrees { "agrees" } else { "disagrees" };
+    let each = ratios
+        .map(|(base, over, times)| {
+            format!("{base} base {over:.3e} times that of n, and n's {times:.2} times that of p·n")
+        })
+        .collect::<Vec<_>>();
+    format!("Variance of n/p on own samples: {}: {verdict}.", each.join("; "))
+}
+
 /// Mean and standard deviation of each quantity.
 fn figure(moments: &[(&'static str, Moments)]) -> String {
     let (mut labels, mut all): (Vec<String>, Vec<Moment>) = (Vec::new(), Vec::new());
@@ -47,4 +62,20 @@ fn figure(moments: &[(&'static str, Moments)]) -> String {
     let series =
         [series("mean", |it| it.mean), series("deviation", |it| it.variance.max(0.0).sqrt())];
     decades(&labels, &series)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_of_the_variances_is_the_verdict() {
+        let of = |variances: [f64; 3]| {
+            let on_policy = variances.map(|variance| Moment { mean: 1.0, variance });
+            verdict(&[("strong", Moments { on_policy, on_data: on_policy })])
+        };
+        assert!(of([100.0, 2.0, 1.0]).ends_with(": agrees."));
+        assert!(of([100.0, 2.0, 3.0]).ends_with("disagrees."));
+        assert!(of([10.0, 2.0, 1.0]).ends_with("disagrees."));
+    }
 }

@@ -41,16 +41,7 @@ fn between(
     (method, other): (&str, &str),
     value: impl Fn(&Record) -> f64,
 ) -> Values {
-    let (one, two) =
-        (chosen(records, setting, method, &value), chosen(records, setting, other, &value));
-    paired(one, two)
-}
-
-fn paired(one: Values, two: Values) -> Values {
-    if one.0.len() != two.0.len() {
-        return Values::default();
-    }
-    Values(one.0.iter().zip(&two.0).map(|(one, two)| one - two).collect())
+    chosen(records, setting, method, &value).minus(&chosen(records, setting, other, &value))
 }
 
 /// A curve through a method's measurements, averaged over seeds.
