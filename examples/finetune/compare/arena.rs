@@ -153,7 +153,9 @@ impl Arena {
                 .map_err(Error::wrap)?
                 / seen.weights.len() as f64,
             second_moment: diagnose::second_moment(&batch, &seen.weights).map_err(Error::wrap)?,
-            cohorts: cohorts(&self.start_log_probs, &seen.weights).map(|sum| sum / weight),
+            // DPO gives weight to pairs alone, of which the probe has none.
+            cohorts: cohorts(&self.start_log_probs, &seen.weights)
+                .map(|sum| if weight > 0.0 { sum / weight } else { 0.0 }),
         })
     }
 

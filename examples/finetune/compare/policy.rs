@@ -70,9 +70,8 @@ impl<'a> Policy<'a> {
     pub(crate) fn lesson(&mut self, model: &Transformer, step: usize) -> Result<Option<Lesson>> {
         match self.method.beside {
             Beside::RightSamples | Beside::PairedSamples => {
-                // Nothing right, or nothing wrong: there is nothing to learn from, and the text is not.
                 let lesson = self.ready.get(step % self.ready.len().max(1));
-                Ok(Some(lesson.cloned().unwrap_or_else(|| kept(&[]))))
+                Ok(Some(lesson.cloned().unwrap_or_else(nothing)))
             }
             Beside::OnPolicy => {
                 if self.ready.is_empty() {
@@ -137,6 +136,13 @@ fn kept(tries: &[Try]) -> Lesson {
         lesson.known.keep = tries.iter().map(|one| one.right).collect();
     }
     lesson
+}
+
+/// A lesson where nothing is right, or nothing wrong: there is nothing to learn.
+fn nothing() -> Lesson {
+    let Lesson { tokens, known } = kept(&[]);
+    let log_probs = vec![0.0; known.targets.len()];
+    Lesson { known: known.with_base(log_probs), tokens }
 }
 
 /// A lesson of preference pairs, with the start model as the reference.

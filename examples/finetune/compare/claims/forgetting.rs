@@ -8,30 +8,34 @@ use crate::compare::statistics::{at_rate, chosen, chosen_rate, forgotten_at, of}
 
 /// Claim a.
 pub(super) fn forgetting(records: &[Record]) -> Claim {
-    let (small, large) = extreme_rates(records);
+    let rates = rates(records);
     let level = level(records, STRONG);
     let at = |method: &str, rate: f64| {
         at_rate(records, STRONG, method, rate, |record| forgotten_at(record, level))
     };
-    let after = |method: &str, rate: f64| {
-        at_rate(records, STRONG, method, rate, |record| {
+    let after = |rate: f64| {
+        at_rate(records, STRONG, "sft", rate, |record| {
             Some(record.end().general_nll - record.start().general_nll)
         })
     };
-    let mut findings = vec![
-        Finding::new(
-            format!("SFT, at equal exact match: {large:e} − {small:e}"),
-            Expected::Above,
-            at("sft", large).minus(&at("sft", small)),
-        ),
-        Finding::new(
-            format!("SFT, after all steps: {large:e} − {small:e}"),
-            Expected::Above,
-            after("sft", large).minus(&after("sft", small)),
-        ),
-    ];
+    let mut findings = Vec::new();
+    // Neighbours too: at the smallest rate the level may be out of reach.
+    let neighbours = rates.windows(2).map(|pair| (pair[0], pair[1]));
+    let extremes = (rates.len() > 2).then(|| (rates[0], rates[rates.len() - 1]));
+    for (small, large) in neighbours.chain(extremes) {
+        let what = |when: &str| format!("SFT, {when}: {large:e} − {small:e}");
+        let equal = at("sft", large).minus(&at("sft", small));
+        findings.push(Finding::new(what("at equal exact match"), Expected::Above, equal));
+        let whole = after(large).minus(&after(small));
+        findings.push(Finding::new(what("after all steps"), Expected::Above, whole));
+    }
     for method in ["talr", "talr-auto"] {
-        for (rate, expected) in [(large, Expected::Below), (small, Expected::Near(0.02))] {
+        for (place, &rate) in rates.iter().enumerate() {
+            let expected = match place {
+                0 => Expected::Near(0.02),
+                last if last + 1 == rates.len() => Expected::Below,
+                _ => Expected::Open,
+            };
             findings.push(Finding::new(
                 format!("{method} − SFT at {rate:e}, at equal exact match"),
                 expected,
@@ -39,15 +43,14 @@ pub(super) fn forgetting(records: &[Record]) -> Claim {
             ));
         }
     }
-    let series = ["sft", "talr", "talr-auto"]
-        .iter()
-        .flat_map(|method| [small, large].map(|rate| (method, rate)))
-        .map(|(method, rate)| {
-            let mean = path(records, STRONG, method, rate, |point, start| {
-                (100.0 * point.exact, point.general_nll - start.general_nll)
-            });
-            Series { name: format!("{method} {rate:e}"), points: mean }
+    let largest = rates.last().map(|&rate| [("talr", rate), ("talr-auto", rate)]);
+    let shown = rates.iter().map(|&rate| ("sft", rate)).chain(largest.into_iter().flatten());
+    let series = shown.map(|(method, rate)| {
+        let mean = path(records, STRONG, method, rate, |point, start| {
+            (100.0 * point.exact, point.general_nll - start.general_nll)
         });
+        Series { name: format!("{method} {rate:e}"), points: mean }
+    });
     Claim {
         letter: 'a',
         title: "A smaller learning rate, or TALR, forgets less",
@@ -105,10 +108,12 @@ pub(super) fn reinforcement(records: &[Record]) -> Claim {
     }
 }
 
-/// The smallest and the largest learning rate that SFT was run with.
-fn extreme_rates(records: &[Record]) -> (f64, f64) {
-    let rates = of(records, STRONG, "sft").map(|record| record.key.rate);
-    (rates.clone().fold(f64::NAN, f64::min), rates.fold(f64::NAN, f64::max))
+/// The learning rates that SFT was run with, rising.
+fn rates(records: &[Record]) -> Vec<f64> {
+    let mut rates: Vec<f64> = of(records, STRONG, "sft").map(|record| record.key.rate).collect();
+    rates.sort_by(f64::total_cmp);
+    rates.dedup();
+    rates
 }
 
 /// Half of what SFT reaches at its chosen rate, on average: the level at which runs are compared.
