@@ -1,9 +1,9 @@
 //! The command line, and what it comes to after every check that needs no data.
 
-use crate::compare::Method;
+use crate::compare::Comparison;
 use crate::failure::{Failure, Outcome};
 use crate::objective::Objective;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
 /// The objectives that are compared when none is named. (`power` is not among them: with its default
@@ -25,58 +25,6 @@ struct Line {
 enum Verb {
     /// Puts the methods of the papers beside each other, and the papers' claims to the test
     Compare(Comparison),
-}
-
-/// How much of the comparison is run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Preset {
-    /// A few steps of a few methods: to see that it works, not to learn from.
-    Smoke,
-    /// Learning rates are chosen by one seed; claims have three. Minutes.
-    Small,
-    /// Every learning rate with five seeds. Hours.
-    Full,
-}
-
-/// What to compare.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct Comparison {
-    /// How much of it is run
-    #[arg(long, value_enum, default_value_t = Preset::Small)]
-    pub(crate) preset: Preset,
-    /// Seed of the general texts and of the base models
-    #[arg(long, default_value_t = 1)]
-    pub(crate) seed: u64,
-    /// Problems in a step of the fine-tuning
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=400))]
-    pub(crate) batch: u16,
-    /// General text that both bases read, line by line, in place of generated tasks and sentences
-    #[arg(long, value_name = "FILE")]
-    pub(crate) general: Option<PathBuf>,
-    /// Methods to run [default: all]
-    #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_parser = Method::known)]
-    pub(crate) methods: Vec<String>,
-    /// Where base models, finished runs and the report go; what is there already is not run again
-    #[arg(long, value_name = "DIR", default_value = "compare-out")]
-    pub(crate) out: PathBuf,
-}
-
-impl Comparison {
-    /// The command that gives the same results, for the report.
-    pub(crate) fn command(&self) -> String {
-        let Self { preset, seed, batch, general, methods, out: _ } = self;
-        let preset = format!("{preset:?}").to_lowercase();
-        let mut command = format!(
-            "cargo run --release --example finetune -- compare --preset {preset} --seed {seed} --batch {batch}"
-        );
-        if let Some(file) = general {
-            command += &format!(" --general {}", quoted(&file.to_string_lossy()));
-        }
-        if !methods.is_empty() {
-            command += &format!(" --methods {}", methods.join(","));
-        }
-        command
-    }
 }
 
 /// What the command line asks for.
@@ -220,7 +168,7 @@ impl Settings {
 }
 
 /// A file name as a shell takes it.
-fn quoted(name: &str) -> String {
+pub(crate) fn quoted(name: &str) -> String {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+:".contains(letter);
     if name.chars().all(plain) {
         name.to_owned()
@@ -261,14 +209,9 @@ fn one_by_one(list: &str) -> Vec<String> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::{Comparison, Line, Settings, Verb};
+mod tests {
+    use super::{Line, Settings};
     use clap::Parser;
-
-    /// A comparison of this command line.
-    pub(crate) fn comparison(line: &[&str]) -> Option<Comparison> {
-        Line::parse_from(line).command.map(|Verb::Compare(comparison)| comparison)
-    }
 
     fn settings(line: &str) -> Result<Settings, String> {
         let arguments = std::iter::once("finetune").chain(line.split_whitespace());
@@ -295,17 +238,6 @@ pub(crate) mod tests {
         let names: Vec<&str> =
             settings.objectives.iter().map(|objective| objective.name()).collect();
         assert_eq!(names, ["sft", "talr:tau=0.7,floor=0", "dft", "talr:tau=2"]);
-    }
-
-    #[test]
-    fn a_comparison_s_command_says_what_it_was_asked_for() {
-        let line = "finetune compare --preset smoke --methods sft,dft --general a.txt";
-        let comparison = comparison(&line.split(' ').collect::<Vec<_>>()).expect("a comparison");
-        let expected =
-            "-- compare --preset smoke --seed 1 --batch 4 --general a.txt --methods sft,dft";
-        assert!(comparison.command().ends_with(expected), "{}", comparison.command());
-        let unknown = "finetune compare --methods sft,nonsense";
-        assert!(Line::try_parse_from(unknown.split(' ')).is_err());
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod markdown;
 mod measure;
 mod method;
 mod moments;
+mod options;
 mod page;
 mod pilots;
 mod plan;
@@ -31,7 +32,6 @@ mod statistics;
 mod table;
 mod texts;
 
-use crate::cli::Comparison;
 use crate::failure::{Failure, Outcome};
 use crate::progress::Progress;
 use claim::Claim;
@@ -40,7 +40,7 @@ use record::Runs;
 use std::fs;
 use std::path::Path;
 
-pub(crate) use method::Method;
+pub(crate) use options::Comparison;
 
 /// All that the report tells.
 pub(crate) struct Findings<'a> {
@@ -135,8 +135,7 @@ mod tests {
 
     #[test]
     fn a_gate_that_fails_closes_its_own_claims_alone() {
-        let line = ["finetune", "compare"];
-        let Some(settings) = crate::cli::tests::comparison(&line) else { panic!("a comparison") };
+        let settings = options::tests::comparison("").expect("all by default");
         let gate =
             |share, claims| Gate { what: String::new(), share, least: 0.6, most: 1.0, claims };
         let gates = [gate(0.9, "abc"), gate(0.1, "cg"), gate(f64::NAN, "d")];

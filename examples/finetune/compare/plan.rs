@@ -1,8 +1,8 @@
 //! Presets: which settings, learning rates and seeds, and how long everything is.
 
 use super::arena::Length;
+use super::options::{Comparison, Preset};
 use super::texts::Base;
-use crate::cli::{Comparison, Preset};
 
 /// A start model and a text to learn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
