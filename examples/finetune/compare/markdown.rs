@@ -2,7 +2,7 @@
 
 use super::Findings;
 use super::page::figures;
-use super::pilots::PILOTS;
+use super::pilots::{AFTERWARDS, PILOTS};
 use super::plan::Setting;
 use super::statistics::{chosen, chosen_rate};
 use super::table::{COLUMNS, Column, cell, diverged, lost, methods_of, sentence};
@@ -47,6 +47,10 @@ pub(crate) fn text(findings: &Findings<'_>) -> String {
     }
     text.push_str("\n## What pilots have shaped\n\n");
     for note in PILOTS {
+        writeln!(text, "* {note}").expect(INTO_STRING);
+    }
+    text.push_str("\n## What was changed after the first whole run\n\n");
+    for note in AFTERWARDS {
         writeln!(text, "* {note}").expect(INTO_STRING);
     }
     text

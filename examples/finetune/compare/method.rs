@@ -88,11 +88,13 @@ impl Method {
         }
     }
 
-    /// The methods that learn from samples and a reward, and SFT from the same start to compare them with.
+    /// The methods that learn from samples and a reward; and SFT and DFT from the same start, which knows a little of the domain, to
+    /// compare them with.
     pub(crate) fn reinforced() -> Vec<Self> {
         use Objective as O;
         vec![
             Self::new("sft", O::of(Sft), Beside::Nothing),
+            Self::new("dft", O::of(Dft), Beside::Nothing),
             Self::new("rft", O::of(Rft), Beside::RightSamples),
             Self::new("dpo", O::of(Dpo::default()), Beside::PairedSamples),
             Self::new("ppo", O::of(Ppo::default()), Beside::OnPolicy),
@@ -115,6 +117,6 @@ mod tests {
             let names: HashSet<&str> = methods.iter().map(|method| method.name).collect();
             assert_eq!(names.len(), methods.len());
         }
-        assert_eq!(Method::supervised(1.0).len() + Method::reinforced().len(), 18 + 5);
+        assert_eq!(Method::supervised(1.0).len() + Method::reinforced().len(), 18 + 6);
     }
 }

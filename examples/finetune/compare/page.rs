@@ -3,7 +3,7 @@
 use super::Findings;
 use super::claim::Claim;
 use super::figure::{INK, Series, escape, forest, scatter};
-use super::pilots::PILOTS;
+use super::pilots::{AFTERWARDS, PILOTS};
 use super::plan::Setting;
 use super::record::{Record, Runs};
 use super::statistics::{chosen, chosen_rate};
@@ -53,6 +53,10 @@ pub(crate) fn html(findings: &Findings<'_>) -> String {
     )
     .expect(INTO_STRING);
     for note in PILOTS {
+        writeln!(text, "<li>{}</li>", escape(note)).expect(INTO_STRING);
+    }
+    text += "</ul>\n<h2>What was changed after the first whole run</h2>\n<ul>\n";
+    for note in AFTERWARDS {
         writeln!(text, "<li>{}</li>", escape(note)).expect(INTO_STRING);
     }
     text + "</ul>\n</main>\n</body>\n</html>\n"

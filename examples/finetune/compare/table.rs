@@ -3,7 +3,7 @@
 use super::Findings;
 use super::claim::{Claim, Finding};
 use super::method::Method;
-use super::pilots::PILOTS;
+use super::pilots::{AFTERWARDS, PILOTS};
 use super::plan::Setting;
 use super::problem::Class;
 use super::record::{Key, Record, Runs};
@@ -171,6 +171,7 @@ pub(crate) fn json(findings: &Findings<'_>) -> String {
     let value = json!({
         "command": settings.command(),
         "pilots": PILOTS,
+        "afterwards": AFTERWARDS,
         "gates": gates,
         "claims": claims.iter().map(claim).collect::<Vec<_>>(),
         "runs": runs.finished,

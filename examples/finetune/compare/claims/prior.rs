@@ -16,6 +16,11 @@ pub(super) fn prior(records: &[Record]) -> Claim {
     let findings = vec![
         Finding::new("strong base, noisy data: exact match", Expected::Above, exact("noisy")),
         Finding::new("strong base, clean data: exact match", Expected::Near(0.05), exact(STRONG)),
+        Finding::new(
+            "strong base after a little of the domain, clean data: exact match",
+            Expected::Near(0.05),
+            exact(Setting::Reward.name()),
+        ),
         Finding::new("weak base, clean data: exact match", Expected::Below, exact("weak")),
         Finding::new(
             "strong base, clean data: constants right",
@@ -42,7 +47,7 @@ pub(super) fn prior(records: &[Record]) -> Claim {
 
 /// Test answers right, by setting.
 fn right(records: &[Record]) -> String {
-    let settings = [Setting::Noisy, Setting::Strong, Setting::Weak];
+    let settings = [Setting::Noisy, Setting::Strong, Setting::Reward, Setting::Weak];
     let series = ["sft", "dft"].map(|method| Series {
         name: method.to_owned(),
         points: (0u8..)
@@ -53,5 +58,5 @@ fn right(records: &[Record]) -> String {
             })
             .collect(),
     });
-    bars(&["strong, noisy", "strong", "weak"], "test answers right (%)", &series)
+    bars(&["noisy", "strong", "a little", "weak"], "test answers right (%)", &series)
 }
