@@ -30,7 +30,7 @@ pub(crate) fn lines(x: &str, y: &str, series: &[Series]) -> String {
     svg + "</svg>\n"
 }
 
-/// A named dot a series, its first point. Names stand beside their dots, and lower where another one stands already.
+/// A named dot a series, its first point. The names stand at the right, as high as their dots where there is room.
 pub(crate) fn scatter(x: &str, y: &str, series: &[Series]) -> String {
     let mut dots: Vec<(usize, &str, (f64, f64))> = Vec::new();
     for (index, one) in series.iter().enumerate() {
@@ -39,30 +39,42 @@ pub(crate) fn scatter(x: &str, y: &str, series: &[Series]) -> String {
     if dots.is_empty() {
         return String::new();
     }
-    let [left, _, top, bottom] = ROOM;
-    let across = Scale::new(dots.iter().map(|dot| dot.2.0), left, WIDTH - 80.0);
+    let [left, right, top, bottom] = ROOM;
+    let across = Scale::new(dots.iter().map(|dot| dot.2.0), left, WIDTH - right);
     let up = Scale::new(dots.iter().map(|dot| dot.2.1), HEIGHT - bottom, top);
     let mut svg = open(WIDTH, HEIGHT);
     axes(&mut svg, (x, &across), (y, &up));
     dots.sort_by(|one, other| other.2.1.total_cmp(&one.2.1));
-    let mut names: Vec<(f64, f64)> = Vec::new();
-    for (index, name, (x, y)) in dots {
+    let wanted: Vec<f64> = dots.iter().map(|dot| up.at(dot.2.1)).collect();
+    let names = WIDTH - right + 16.0;
+    for ((index, name, (x, y)), height) in dots.into_iter().zip(apart(&wanted, HEIGHT - 10.0)) {
         let (x, y) = (across.at(x), up.at(y));
-        let is_taken = |y: f64| {
-            names.iter().any(|other| (other.0 - x).abs() < 75.0 && (other.1 - y).abs() < 12.0)
-        };
-        let mut below = y + 4.0;
-        while is_taken(below) {
-            below += 2.0;
-        }
-        names.push((x, below));
+        push(
+            &mut svg,
+            &format!("<path class=\"grid\" d=\"M{x:.1} {y:.1}L{:.1} {height:.1}\"/>", names - 3.0),
+        );
         push(
             &mut svg,
             &format!("<circle class=\"c{index}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\"/>"),
         );
-        push(&mut svg, &text(x + 7.0, below, "start", name));
+        push(&mut svg, &text(names, height + 4.0, "start", name));
     }
     svg + "</svg>\n"
+}
+
+/// Heights of names, from the top down: where they are wanted, but a line apart and none below the last.
+fn apart(wanted: &[f64], last: f64) -> Vec<f64> {
+    const LINE: f64 = 15.0;
+    let mut heights = wanted.to_vec();
+    for at in 1..heights.len() {
+        heights[at] = heights[at].max(heights[at - 1] + LINE);
+    }
+    let mut most = last;
+    for height in heights.iter_mut().rev() {
+        *height = height.min(most);
+        most = *height - LINE;
+    }
+    heights
 }
 
 const INTO_STRING: &str = "a string takes everything";
@@ -73,13 +85,8 @@ mod tests {
 
     #[test]
     fn names_do_not_lie_on_each_other() {
-        let dot = |name: &str| Series { name: name.into(), points: vec![(1.0, 1.0)] };
-        let svg = scatter("x", "y", &[dot("one"), dot("two")]);
-        let height = |name: &str| -> f64 {
-            let line =
-                svg.lines().find(|line| line.contains(&format!(">{name}<"))).expect("a name");
-            line.split("y=\"").nth(1).and_then(|y| y.split('"').next()).unwrap().parse().unwrap()
-        };
-        assert!((height("one") - height("two")).abs() >= 12.0);
+        assert_eq!(apart(&[10.0, 100.0], 350.0), [10.0, 100.0]);
+        assert_eq!(apart(&[10.0, 10.0, 12.0], 350.0), [10.0, 25.0, 40.0]);
+        assert_eq!(apart(&[340.0, 345.0], 350.0), [335.0, 350.0]);
     }
 }
