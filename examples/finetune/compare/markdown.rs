@@ -1,7 +1,7 @@
 //! The report as a page that a repository shows: the figures beside it, the claims, the main columns of the tables.
 
 use super::Findings;
-use super::page::figures;
+use super::page::{CLOSED, figures};
 use super::pilots::{AFTERWARDS, PILOTS};
 use super::plan::Setting;
 use super::statistics::{chosen, chosen_rate};
@@ -36,6 +36,9 @@ pub(crate) fn text(findings: &Findings<'_>) -> String {
         .expect(INTO_STRING);
         for finding in &claim.findings {
             writeln!(text, "* {}", sentence(finding, holds)).expect(INTO_STRING);
+        }
+        if !holds {
+            writeln!(text, "* {CLOSED}").expect(INTO_STRING);
         }
         write!(text, "\n{}\n", claim.note).expect(INTO_STRING);
         for name in names.iter().filter(|name| name.starts_with(letter)) {

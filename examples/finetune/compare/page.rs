@@ -13,6 +13,9 @@ use std::fmt::Write;
 const STYLE: &str = include_str!("page.css");
 const INTO_STRING: &str = "a string takes everything";
 
+/// What stands beside a claim whose gate fails.
+pub(crate) const CLOSED: &str = "A gate of this claim does not hold: nothing is concluded.";
+
 /// The whole page.
 pub(crate) fn html(findings: &Findings<'_>) -> String {
     let Findings { settings, gates, runs, claims } = findings;
@@ -101,6 +104,9 @@ fn section(text: &mut String, claim: &Claim, gates_hold: bool) {
         writeln!(text, "<li>{}</li>", escape(&sentence(finding, gates_hold))).expect(INTO_STRING);
     }
     text.push_str("</ul>\n");
+    if !gates_hold {
+        writeln!(text, "<p class=\"gate failed\">{CLOSED}</p>").expect(INTO_STRING);
+    }
     for figure in std::iter::once(&forest(findings)).chain(figures) {
         writeln!(text, "<figure>{figure}</figure>").expect(INTO_STRING);
     }
