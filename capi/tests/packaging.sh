@@ -9,23 +9,8 @@
 # that has torch, the expected numbers are computed anew.
 set -eu
 
-root=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
-if [ $# -gt 0 ]; then
-    mkdir -p "$1"
-    work=$(CDPATH='' cd -- "$1" && pwd)
-else
-    work=$(mktemp -d)
-    trap 'rm -rf "$work"' EXIT
-fi
-consumer=$root/capi/tests/packaging
-version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml")
+. "$(dirname -- "$0")/packaging/lib.sh"
 minor=${version%.*}
-warnings="-Wall -Wextra -Wpedantic -Werror"
-
-# Mean of -stop(p) ln p over the two tokens, and its gradient, in float64.
-expected="0.192041 -0.097123 0.060455 0.036668 0.001344 -0.025764 0.024420"
-
-. "$consumer/lib.sh"
 
 # numbers WHAT PROGRAM: the program prints the expected numbers.
 numbers() {

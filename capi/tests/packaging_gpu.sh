@@ -7,20 +7,7 @@
 # Everything is made in WORK_DIR and stays there; without it, in a temporary folder that is removed.
 set -eu
 
-root=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
-if [ $# -gt 0 ]; then
-    mkdir -p "$1"
-    work=$(CDPATH='' cd -- "$1" && pwd)
-else
-    work=$(mktemp -d)
-    trap 'rm -rf "$work"' EXIT
-fi
-consumer=$root/capi/tests/packaging
-version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml")
-warnings="-Wall -Wextra -Wpedantic -Werror"
-expected="0.192041 -0.097123 0.060455 0.036668 0.001344 -0.025764 0.024420"
-
-. "$consumer/lib.sh"
+. "$(dirname -- "$0")/packaging/lib.sh"
 
 # Without optimisation wgpu takes a third of the time to build.
 CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_CAPI_OPT_LEVEL=3

@@ -23,30 +23,29 @@ pub(crate) struct Group {
 
 impl Group {
     fn new(binder: &Binder, pipeline: &wgpu::ComputePipeline, bindings: &[Binding<'_>]) -> Self {
-        let buffers = bindings.iter().filter_map(|(number, resource)| match resource {
-            wgpu::BindingResource::Buffer(part) => {
-                Some((*number, part.buffer.clone(), part.offset, part.size))
-            }
-            _ => None,
-        });
+        let parts = bindings.iter().filter_map(part_of);
+        let kept = parts.map(|(number, buffer, at, size)| (number, buffer.clone(), at, size));
         Self {
             pipeline: pipeline.clone(),
-            bindings: buffers.collect(),
+            bindings: kept.collect(),
             group: binder.group(pipeline, bindings),
         }
     }
 
     fn is(&self, pipeline: &wgpu::ComputePipeline, bindings: &[Binding<'_>]) -> bool {
-        let same = |(known, (number, resource)): (&(_, _, _, _), &Binding<'_>)| match resource {
-            wgpu::BindingResource::Buffer(part) => {
-                (known.0, &known.1, known.2, known.3)
-                    == (*number, part.buffer, part.offset, part.size)
-            }
-            _ => false,
-        };
-        self.pipeline == *pipeline
-            && self.bindings.len() == bindings.len()
-            && self.bindings.iter().zip(bindings).all(same)
+        let known =
+            self.bindings.iter().map(|(number, buffer, at, size)| (*number, buffer, *at, *size));
+        self.pipeline == *pipeline && known.map(Some).eq(bindings.iter().map(part_of))
+    }
+}
+
+/// The part of a buffer that is bound, and where; every binding of this crate is one.
+fn part_of<'a>(
+    (number, resource): &Binding<'a>,
+) -> Option<(u32, &'a wgpu::Buffer, u64, Option<wgpu::BufferSize>)> {
+    match resource {
+        wgpu::BindingResource::Buffer(part) => Some((*number, part.buffer, part.offset, part.size)),
+        _ => None,
     }
 }
 

@@ -6,7 +6,7 @@ use ::surprisal_gpu::{Column, DeviceBatch};
 
 use super::buffer::surprisal_gpu_buffer;
 use super::context::surprisal_gpu;
-use super::failure::object;
+use super::handle::object;
 use super::matrix::MatrixInput;
 use crate::batch::IGNORE_INDEX;
 use crate::memory::Memory;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use ::surprisal_gpu::wgpu;
 
 use super::context::{shared, surprisal_gpu};
-use super::failure::{catch, finish, object};
+use super::failure::finish;
+use super::handle::{create, destroy, object};
 #[cfg(not(target_os = "linux"))]
 use super::no_vulkan::Exported;
 #[cfg(target_os = "linux")]
@@ -69,27 +70,20 @@ pub unsafe extern "C" fn surprisal_gpu_buffer_create(
     out: *mut *mut surprisal_gpu_buffer,
     detail: *mut surprisal_error_detail,
 ) -> surprisal_status {
-    let call = |mut memory: Memory| {
-        // SAFETY: the C caller's context and pointer.
-        let (gpu, out) = unsafe { (object("gpu", gpu)?, memory.output("out", out, 1)?) };
-        let checked = memory.check()?;
+    let make = |gpu: &surprisal_gpu| {
         let buffer = gpu.gpu.checked(|| gpu.gpu.buffer(bytes as u64))?;
-        let buffer = surprisal_gpu_buffer::new(gpu, buffer, bytes, None);
-        out.get(&checked).fill(Box::into_raw(Box::new(buffer)));
-        Ok(())
+        Ok(surprisal_gpu_buffer::new(gpu, buffer, bytes, None))
     };
-    // SAFETY: the C caller's struct.
-    unsafe { finish(detail, call) }
+    // SAFETY: the C caller's context, pointer and struct.
+    unsafe { create(gpu, out, detail, make) }
 }
 
 /// Destroys a buffer; NULL is fine, and so is a context that is closed already. No call may be using the buffer, and none may be given it
 /// afterwards, a second destroy among them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn surprisal_gpu_buffer_destroy(buffer: *mut surprisal_gpu_buffer) {
-    if !buffer.is_null() {
-        // SAFETY: not NULL, made by `create`, and the caller gives it up. A panic of a driver that says goodbye has nobody to be told to.
-        let _ = catch(|| drop(unsafe { Box::from_raw(buffer) }));
-    }
+    // SAFETY: made by `create`, and the C caller gives it up.
+    unsafe { destroy(buffer) };
 }
 
 /// Copies `bytes` bytes to a buffer, from its byte `offset` on. Words of 4 bytes are fastest: one that is written in part is read first.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use ::surprisal_gpu::{Error, Gpu};
 
 use super::compiled::Compiled;
-use super::failure::{DeviceFailure, catch, finish};
+use super::failure::{DeviceFailure, finish};
+use super::handle::{destroy, hand_over};
 use crate::detail::surprisal_error_detail;
 use crate::memory::Memory;
 use crate::status::{Failure, surprisal_status};
@@ -34,7 +35,7 @@ unsafe fn open(
     let checked = memory.check()?;
     let (compiled, identity) = (Compiled::default(), Arc::default());
     let context = surprisal_gpu { gpu: open()?, compiled, identity };
-    out.get(&checked).fill(Box::into_raw(Box::new(context)));
+    hand_over(out, &checked, context);
     Ok(())
 }
 
@@ -79,10 +80,8 @@ pub unsafe extern "C" fn surprisal_gpu_open_named(
 /// Its buffers remain to be destroyed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn surprisal_gpu_close(gpu: *mut surprisal_gpu) {
-    if !gpu.is_null() {
-        // SAFETY: not NULL, made by `open`, and the caller gives it up. A panic of a driver that says goodbye has nobody to be told to.
-        let _ = catch(|| drop(unsafe { Box::from_raw(gpu) }));
-    }
+    // SAFETY: made by `open`, and the C caller gives it up.
+    unsafe { destroy(gpu) };
 }
 
 /// Threads share a context, and its buffers.

@@ -10,8 +10,8 @@ use crate::detail::{finish_as, surprisal_error_detail, write_text};
 use crate::memory::Memory;
 use crate::status::Failure;
 use crate::status::surprisal_status::{
-    self, SURPRISAL_ERROR_DEVICE, SURPRISAL_ERROR_DEVICE_LIMIT, SURPRISAL_ERROR_MISALIGNED,
-    SURPRISAL_ERROR_NO_DEVICE, SURPRISAL_ERROR_SHAPE, SURPRISAL_ERROR_UNKNOWN,
+    self, SURPRISAL_ERROR_DEVICE, SURPRISAL_ERROR_DEVICE_LIMIT, SURPRISAL_ERROR_NO_DEVICE,
+    SURPRISAL_ERROR_SHAPE, SURPRISAL_ERROR_UNKNOWN,
 };
 
 /// Why a call on a device fails.
@@ -111,20 +111,4 @@ pub(super) unsafe fn finish(
 ) -> surprisal_status {
     // SAFETY: passed on.
     unsafe { finish_as(detail, |memory| catch(|| call(memory))?) }
-}
-
-/// An object of the library's by its handle.
-///
-/// # Safety
-/// `handle` is NULL, or came from the library and is not destroyed before the end of `'call`.
-pub(super) unsafe fn object<'call, T>(
-    argument: &'static str,
-    handle: *const T,
-) -> Result<&'call T, Failure> {
-    if !handle.is_aligned() {
-        let message = "is no handle of this library";
-        return Err(Failure::new(SURPRISAL_ERROR_MISALIGNED, argument, message));
-    }
-    // SAFETY: passed on.
-    unsafe { handle.as_ref() }.ok_or_else(|| Failure::missing(argument))
 }

@@ -5,7 +5,8 @@ use surprisal::objective::Builtin;
 use surprisal::{Batch, Loss};
 
 use super::context::surprisal_gpu;
-use super::failure::{DeviceFailure, finish, object};
+use super::failure::{DeviceFailure, finish};
+use super::handle::object;
 use super::matrix::{MatrixInput, surprisal_gpu_matrix};
 use crate::batch::surprisal_batch;
 use crate::batch_input::BatchInput;

@@ -5,7 +5,8 @@ use core::ffi::c_char;
 use ::surprisal_gpu::{AdapterName, Gpu};
 
 use super::context::surprisal_gpu;
-use super::failure::{catch, finish, object};
+use super::failure::{catch, finish};
+use super::handle::object;
 use crate::detail::{surprisal_error_detail, write_text};
 use crate::memory::Memory;
 use crate::status::Failure;

@@ -6,7 +6,8 @@ use ::surprisal_gpu::{Dtype, Gradient, Matrix};
 
 use super::buffer::surprisal_gpu_buffer;
 use super::context::surprisal_gpu;
-use super::failure::{DeviceFailure, object};
+use super::failure::DeviceFailure;
+use super::handle::object;
 use crate::logits::{dtype_value, surprisal_dtype};
 use crate::matrix::{BF16, F16, F32};
 use crate::memory::Memory;

@@ -26,6 +26,7 @@ mod shared;
 
 mod compiled;
 mod failure;
+mod handle;
 #[cfg(not(target_os = "linux"))]
 mod no_vulkan;
 mod rows;

@@ -8,7 +8,8 @@ use ::surprisal_gpu::{Error, PendingReport};
 use surprisal::LossReport;
 
 use super::context::shared;
-use super::failure::{catch, finish, object};
+use super::failure::finish;
+use super::handle::{destroy, object};
 use crate::detail::surprisal_error_detail;
 use crate::memory::Memory;
 use crate::report::surprisal_report;
@@ -133,8 +134,6 @@ pub unsafe extern "C" fn surprisal_gpu_pending_wait(
 /// already. No call may be using it, and none may be given it afterwards, a second destroy among them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn surprisal_gpu_pending_destroy(pending: *mut surprisal_gpu_pending) {
-    if !pending.is_null() {
-        // SAFETY: not NULL, made by a call, and the caller gives it up. A panic of a driver that says goodbye has nobody to be told to.
-        let _ = catch(|| drop(unsafe { Box::from_raw(pending) }));
-    }
+    // SAFETY: made by a call, and the C caller gives it up.
+    unsafe { destroy(pending) };
 }

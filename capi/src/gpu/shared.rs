@@ -2,7 +2,8 @@
 
 use super::buffer::surprisal_gpu_buffer;
 use super::context::surprisal_gpu;
-use super::failure::{DeviceFailure, finish, object};
+use super::failure::{DeviceFailure, finish};
+use super::handle::{create, hand_over, object};
 #[cfg(not(target_os = "linux"))]
 use super::no_vulkan as vulkan;
 #[cfg(target_os = "linux")]
@@ -53,19 +54,14 @@ pub unsafe extern "C" fn surprisal_gpu_buffer_create_shared(
     out: *mut *mut surprisal_gpu_buffer,
     detail: *mut surprisal_error_detail,
 ) -> surprisal_status {
-    let call = |mut memory: Memory| {
-        // SAFETY: the C caller's context and pointer.
-        let (gpu, out) = unsafe { (object("gpu", gpu)?, memory.output("out", out, 1)?) };
-        let checked = memory.check()?;
+    let make = |gpu: &surprisal_gpu| {
         let size = (bytes as u64).checked_next_multiple_of(PACKET).unwrap_or(u64::MAX);
         let size = check_size(gpu, size.max(PACKET))?;
         let (buffer, exported) = vulkan::create(&gpu.gpu, size)?;
-        let buffer = surprisal_gpu_buffer::new(gpu, buffer, bytes, Some(exported));
-        out.get(&checked).fill(Box::into_raw(Box::new(buffer)));
-        Ok(())
+        Ok(surprisal_gpu_buffer::new(gpu, buffer, bytes, Some(exported)))
     };
-    // SAFETY: the C caller's struct.
-    unsafe { finish(detail, call) }
+    // SAFETY: the C caller's context, pointer and struct.
+    unsafe { create(gpu, out, detail, make) }
 }
 
 /// Says how others open the memory of a buffer of `surprisal_gpu_buffer_create_shared`; its first byte is that of the buffer.
@@ -121,8 +117,7 @@ pub unsafe extern "C" fn surprisal_gpu_buffer_import(
         // SAFETY: the caller's promise.
         let buffer = unsafe { vulkan::import(&gpu.gpu, &from, size) }?;
         let bytes = usize::try_from(size).unwrap_or(usize::MAX);
-        let buffer = surprisal_gpu_buffer::new(gpu, buffer, bytes, None);
-        out.get(&checked).fill(Box::into_raw(Box::new(buffer)));
+        hand_over(out, &checked, surprisal_gpu_buffer::new(gpu, buffer, bytes, None));
         Ok(())
     };
     // SAFETY: the C caller's struct.

@@ -6,7 +6,8 @@ use surprisal::objective::Builtin;
 
 use super::batch::{BatchInput, surprisal_gpu_batch};
 use super::context::surprisal_gpu;
-use super::failure::{DeviceFailure, finish, object};
+use super::failure::{DeviceFailure, finish};
+use super::handle::{hand_over, object};
 use super::matrix::{MatrixInput, surprisal_gpu_matrix};
 use super::pending::surprisal_gpu_pending;
 use super::workspace::surprisal_gpu_workspace;
@@ -79,7 +80,7 @@ impl Inputs<'_> {
             Ok(report.map(|report| surprisal_gpu_pending::new(device, submission, report)))
         })?;
         if let (Some(out), Some(pending)) = (self.pending, pending) {
-            out.get(&checked).fill(Box::into_raw(Box::new(pending)));
+            hand_over(out, &checked, pending);
         }
         Ok(())
     }

@@ -6,9 +6,8 @@ use ::surprisal_gpu::Workspace;
 
 use super::batch::count;
 use super::context::{shared, surprisal_gpu};
-use super::failure::{catch, finish, object};
+use super::handle::{create, destroy};
 use crate::detail::surprisal_error_detail;
-use crate::memory::Memory;
 use crate::status::{Failure, surprisal_status};
 
 /// Memory of a device for calls on batches of up to so many rows, by any loss: made once, used again and again. Threads may share it; calls that
@@ -48,27 +47,20 @@ pub unsafe extern "C" fn surprisal_gpu_workspace_create(
     out: *mut *mut surprisal_gpu_workspace,
     detail: *mut surprisal_error_detail,
 ) -> surprisal_status {
-    let call = |mut memory: Memory| {
-        // SAFETY: the C caller's context and pointer.
-        let (gpu, out) = unsafe { (object("gpu", gpu)?, memory.output("out", out, 1)?) };
-        let checked = memory.check()?;
+    let make = |gpu: &surprisal_gpu| {
         let rows = count("rows", rows)?;
         let workspace = gpu.gpu.checked(|| Workspace::new(gpu.gpu.device(), rows))?;
         let (workspace, identity) = (Mutex::new(workspace), Arc::clone(&gpu.identity));
-        let workspace = surprisal_gpu_workspace { workspace, identity };
-        out.get(&checked).fill(Box::into_raw(Box::new(workspace)));
-        Ok(())
+        Ok(surprisal_gpu_workspace { workspace, identity })
     };
-    // SAFETY: the C caller's struct.
-    unsafe { finish(detail, call) }
+    // SAFETY: the C caller's context, pointer and struct.
+    unsafe { create(gpu, out, detail, make) }
 }
 
 /// Destroys a workspace; NULL is fine, and so is a context that is closed already, and work that is still to be done with it on the device. No call
 /// may be using the workspace, and none may be given it afterwards, a second destroy among them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn surprisal_gpu_workspace_destroy(workspace: *mut surprisal_gpu_workspace) {
-    if !workspace.is_null() {
-        // SAFETY: not NULL, made by `create`, and the caller gives it up. A panic of a driver that says goodbye has nobody to be told to.
-        let _ = catch(|| drop(unsafe { Box::from_raw(workspace) }));
-    }
+    // SAFETY: made by `create`, and the C caller gives it up.
+    unsafe { destroy(workspace) };
 }

@@ -1,4 +1,19 @@
-# What the scripts of this folder share. They set `work`, the folder for all that they make.
+# What the packaging scripts share, to be sourced by them: $work is for all that they make, their first argument or a temporary folder.
+
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
+if [ $# -gt 0 ]; then
+    mkdir -p "$1"
+    work=$(CDPATH='' cd -- "$1" && pwd)
+else
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+fi
+consumer=$root/capi/tests/packaging
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml")
+warnings="-Wall -Wextra -Wpedantic -Werror"
+
+# What the README's program prints: mean of -stop(p) ln p over the two tokens, and its gradient, in float64.
+expected="0.192041 -0.097123 0.060455 0.036668 0.001344 -0.025764 0.024420"
 
 say() { printf 'packaging: %s\n' "$*"; }
 fail() {

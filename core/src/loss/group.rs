@@ -78,7 +78,7 @@ impl GroupPass<'_> {
             }
         });
         let empty = match units {
-            Units::Sequences => self.sequences().count() - count,
+            Units::Sequences => self.sequences().len() - count,
             _ => 0,
         };
         let result = reduced(statistic, rows.get_mut(..count).unwrap_or_default(), empty);
@@ -102,11 +102,11 @@ impl GroupPass<'_> {
                 tokens.enumerate().for_each(|(unit, row)| visit(rows, unit, row));
             }
             Units::Members(head) => {
-                let (mut unit, mut next) = (0, Some(*head));
-                while let Some(row) = next {
+                let mut unit = 0;
+                each_of_chain(rows, *head, |rows, row| {
                     visit(rows, unit, row);
-                    (unit, next) = (unit + 1, after(rows, row));
-                }
+                    unit += 1;
+                });
             }
             Units::Sequences => {
                 let mut unit = 0;
@@ -122,13 +122,10 @@ impl GroupPass<'_> {
             Units::Groups => {
                 let mut unit = 0;
                 for id in 0..rows.len() {
-                    let mut next = head(rows, id);
-                    let any = next.is_some();
-                    while let Some(row) = next {
-                        visit(rows, unit, row);
-                        next = after(rows, row);
+                    if let Some(head) = head(rows, id) {
+                        each_of_chain(rows, head, |rows, row| visit(rows, unit, row));
+                        unit += 1;
                     }
-                    unit += usize::from(any);
                 }
             }
         }
@@ -187,7 +184,7 @@ impl GroupPass<'_> {
         self.batch.sequences.map_or(0..0, |sequences| sequences.rows(sequence))
     }
 
-    fn sequences(&self) -> impl Iterator<Item = Range<usize>> + '_ {
+    fn sequences(&self) -> impl ExactSizeIterator<Item = Range<usize>> + '_ {
         let count = self.batch.sequences.map_or(0, |sequences| sequences.len());
         (0..count).map(|sequence| self.sequence(sequence))
     }
@@ -215,9 +212,13 @@ fn head(rows: &[Scalars], id: usize) -> Option<usize> {
     rows.get(id).and_then(|scalars| row_of(scalars.head))
 }
 
-/// The next token of a token's group.
-fn after(rows: &[Scalars], row: usize) -> Option<usize> {
-    rows.get(row).and_then(|scalars| row_of(scalars.next))
+/// The tokens of a group from its first on.
+fn each_of_chain(rows: &mut [Scalars], head: usize, mut visit: impl FnMut(&mut [Scalars], usize)) {
+    let mut next = Some(head);
+    while let Some(row) = next {
+        visit(rows, row);
+        next = rows.get(row).and_then(|scalars| row_of(scalars.next));
+    }
 }
 
 fn row_of(link: u32) -> Option<usize> {

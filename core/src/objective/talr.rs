@@ -97,15 +97,7 @@ pub struct TalrAuto {
     pub p_min: f64,
     /// Where τ comes from.
     pub tau_from: TauFrom,
-    /// What the weights are divided by, before the reduction divides the losses.
-    ///
-    /// Weights that sum up to 1 are a mean already: the loss of the derivation is `Sum1Batch` with [`Reduction::Sum`], or `Sum1Sequence` with
-    /// [`Reduction::MeanSequences`](crate::Reduction::MeanSequences), which divides each sequence by its tokens once more, or with
-    /// [`Reduction::By`] the number of sequences, which does not. `None` and `Mean1Batch` go with [`Reduction::MeanTokens`].
-    ///
-    /// [`Reduction::Sum`]: crate::Reduction::Sum
-    /// [`Reduction::By`]: crate::Reduction::By
-    /// [`Reduction::MeanTokens`]: crate::Reduction::MeanTokens
+    /// What the weights are divided by.
     pub normalize: Normalize,
 }
 

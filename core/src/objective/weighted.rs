@@ -17,8 +17,9 @@ impl Objective for Sft {
 ///
 /// No framework divides by the sum of the weights; they differ in the denominator: TRL, ms-swift and LLaMA-Factory divide by
 /// `num_items_in_batch` ([`Reduction::By`](crate::Reduction::By)), Liger's `use_token_scaling` and the authors by the tokens of the
-/// micro-batch ([`Reduction::MeanTokens`](crate::Reduction::MeanTokens)); inside TRL Liger's, too, is summed and divided by `num_items_in_batch`. Liger
-/// also multiplies label smoothing and z-loss by p: [`ExtrasScale::Objective`](crate::ExtrasScale::Objective). An impossible target (p = 0) costs 0, where those give 0·∞ = NaN.
+/// micro-batch ([`Reduction::MeanTokens`](crate::Reduction::MeanTokens)); inside TRL Liger's, too, is summed and divided by
+/// `num_items_in_batch`. Liger also multiplies label smoothing and z-loss by p:
+/// [`ExtrasScale::Objective`](crate::ExtrasScale::Objective). An impossible target (p = 0) costs 0, where those give 0·∞ = NaN.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Dft;
 
