@@ -17,7 +17,7 @@ use naga::valid::{Capabilities, ValidationFlags, Validator};
 use surprisal::objective::Dft;
 use surprisal_gpu::{Destination, shader_source};
 
-/// What is counted: an entry point, and the types of logits and gradient. Nothing is asked for; `fused` also with all options.
+/// What is counted: an entry point, and the types of logits and gradient. Nothing is asked for; `fused` also with all options, and with rows held.
 const PIPELINES: [(&str, &str, &str); 9] = [
     ("row_stats", "f32", "f32"),
     ("row_stats", "bf16", "bf16"),
@@ -29,6 +29,9 @@ const PIPELINES: [(&str, &str, &str); 9] = [
     ("fused", "f32", "f32"),
     ("fused", "bf16", "bf16"),
 ];
+
+/// Invocations that share a row, and blocks that each of them holds.
+const HELD: [(u32, u32); 4] = [(32, 4), (256, 2), (512, 4), (512, 8)];
 
 /// As the shader numbers them.
 fn number(dtype: &str) -> f64 {
@@ -62,12 +65,20 @@ fn main() -> Result<(), Box<dyn Error>> {
     let module = naga::front::wgsl::parse_str(&source)?;
     let mut validator = Validator::new(ValidationFlags::default(), Capabilities::empty());
     let info = validator.validate(&module)?;
-    let pipelines = PIPELINES.map(|pipeline| (pipeline, "", 0.0));
-    let with_everything = PIPELINES[7..].iter().map(|&pipeline| (pipeline, "-everything", 1.0));
-    for ((entry, logits, result), suffix, asked) in pipelines.into_iter().chain(with_everything) {
+    let pipelines = PIPELINES.map(|pipeline| (pipeline, String::new(), 0.0, [256, 0]));
+    let fused = PIPELINES[7..].iter();
+    let with_everything = fused.clone().map(|&of| (of, "-everything".into(), 1.0, [256, 0]));
+    let held = HELD.iter().flat_map(|&(lanes, blocks)| {
+        let name = format!("-held {blocks} by {lanes}");
+        fused.clone().map(move |&of| (of, name.clone(), 0.0, [lanes, blocks]))
+    });
+    let all = pipelines.into_iter().chain(with_everything).chain(held);
+    for ((entry, logits, result), suffix, asked, [lanes, held]) in all {
         let constants = HashMap::from([
             ("LOGITS".to_owned(), number(logits)),
             ("RESULT".to_owned(), number(result)),
+            ("LANES".to_owned(), lanes.into()),
+            ("HELD".to_owned(), held.into()),
             ("SOFTCAP".to_owned(), asked),
             ("SMOOTHING".to_owned(), asked),
             ("MOMENTS".to_owned(), asked),

@@ -22,12 +22,12 @@ impl<O: Objective> Pipelines<'_, O> {
         at: u32,
     ) -> Result<(), Error> {
         let parts = self.binder.parts(&[&logits])?;
-        let (pipeline, lanes) = self.kernel("row_stats", Destination::Separate, &call.params);
+        let kernel = self.kernel("row_stats", Destination::Separate, &call.params);
         for (first, end) in parts {
             let (binding, start, _) = logits.binding(first, end, ALIGN);
             let (rows, first_row) = (end - first, at + first);
             let params = Params { rows, first_row, logits_start: start, ..call.params };
-            let groups = (rows * params.splits).div_ceil(GROUP / lanes);
+            let groups = (rows * params.splits).div_ceil(kernel.rows);
             let uniform = recorder.uniform(params);
             let bindings = [
                 (0, uniform.as_entire_binding()),
@@ -36,7 +36,7 @@ impl<O: Objective> Pipelines<'_, O> {
                 (4, call.parts.as_entire_binding()),
                 (6, self.class_weights.as_entire_binding()),
             ];
-            recorder.run(&pipeline, &bindings, groups);
+            recorder.run(&kernel.pipeline, &bindings, groups);
         }
         Ok(())
     }
@@ -52,7 +52,7 @@ impl<O: Objective> Pipelines<'_, O> {
         if rows == 0 {
             return;
         }
-        let (pipeline, _) = self.kernel("token_terms", Destination::Separate, &call.params);
+        let kernel = self.kernel("token_terms", Destination::Separate, &call.params);
         let params = Params { rows, first_row: at, ..call.params };
         let uniform = recorder.uniform(params);
         let bindings = [
@@ -63,7 +63,7 @@ impl<O: Objective> Pipelines<'_, O> {
             (7, call.totals.as_entire_binding()),
             (LITERALS, self.literals.as_entire_binding()),
         ];
-        recorder.run(&pipeline, &bindings, rows.div_ceil(GROUP));
+        recorder.run(&kernel.pipeline, &bindings, rows.div_ceil(GROUP));
     }
 
     /// Records all stages of logits whose rows are those of the call from `at` on.
@@ -96,8 +96,7 @@ impl<O: Objective> Pipelines<'_, O> {
     ) -> Result<(), Error> {
         let result = gradient.of(logits);
         let entry_point = if fused { "fused" } else { "logits_grad" };
-        let (pipeline, lanes) =
-            self.kernel(entry_point, gradient.destination(&logits), &call.params);
+        let kernel = self.kernel(entry_point, gradient.destination(&logits), &call.params);
         let splits = if fused { 1 } else { call.params.splits };
         let parts = self.binder.parts(&[&logits, &result])?;
         for (first, end) in parts {
@@ -127,7 +126,7 @@ impl<O: Objective> Pipelines<'_, O> {
                 entries.push((3, call.inputs.as_entire_binding()));
                 entries.push((LITERALS, self.literals.as_entire_binding()));
             }
-            recorder.run(&pipeline, &entries, (rows * splits).div_ceil(GROUP / lanes));
+            recorder.run(&kernel.pipeline, &entries, (rows * splits).div_ceil(kernel.rows));
         }
         Ok(())
     }

@@ -20,24 +20,32 @@ const SHARED_ROWS: u32 = SHARING * 24;
 /// Words of an invocation in workgroup memory: a part, one that keeps parts in different banks, and a maximum.
 const SHARED_WORDS: u32 = 12;
 
+/// Most invocations of a workgroup, where a device has so many.
+const WIDE: u32 = 2 * GROUP;
+/// Elements of a block that an invocation takes in one go.
+const BLOCK: u32 = 16;
+
 /// Which pipeline reads the logits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Variant {
     entry_point: &'static str,
     destination: Destination,
-    /// Whether rows are short, and share a workgroup.
-    short: bool,
+    /// Invocations that share a row.
+    lanes: u32,
+    /// Blocks of it that each of them holds from the statistics to the gradient.
+    held: u32,
     // What may be asked for, and costs nothing where it is not.
     softcap: bool,
     smoothing: bool,
     moments: bool,
 }
 
-impl Variant {
-    /// Invocations a row.
-    fn lanes(self) -> u32 {
-        if self.short { GROUP / SHARING } else { GROUP }
-    }
+/// A kernel of a call.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    pub(crate) pipeline: wgpu::ComputePipeline,
+    /// Rows of a workgroup, where it takes whole ones.
+    pub(crate) rows: u32,
 }
 
 /// Pipelines of one objective, each compiled when a call first asks for it.
@@ -125,24 +133,45 @@ impl<'l, O: Objective> Pipelines<'l, O> {
         })
     }
 
-    /// The pipeline of an entry point for a call's rows and options, and its invocations a row.
+    /// The kernel of an entry point for a call's rows and options.
     pub(crate) fn kernel(
         &self,
         entry_point: &'static str,
         destination: Destination,
         params: &Params,
-    ) -> (wgpu::ComputePipeline, u32) {
+    ) -> Kernel {
+        let lanes = if is_short(params.vocab) { GROUP / SHARING } else { GROUP };
         let variant = Variant {
             entry_point,
             destination,
-            short: is_short(params.vocab),
+            lanes,
+            held: 0,
             softcap: params.softcap > 0.0,
             smoothing: params.label_smoothing > 0.0,
             moments: params.moments != 0,
         };
+        let variant = match entry_point {
+            "fused" => self.holding(variant, params.vocab).unwrap_or(variant),
+            _ => variant,
+        };
         let mut pipelines = self.compiled.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
         let pipeline = pipelines.entry(variant).or_insert_with(|| self.compile(variant));
-        (pipeline.clone(), variant.lanes())
+        Kernel { pipeline: pipeline.clone(), rows: (GROUP / variant.lanes).max(1) }
+    }
+
+    /// The same with rows of so many columns held, if they can be: in 64 registers an invocation, and where nothing that is asked for needs those.
+    fn holding(&self, variant: Variant, vocab: u32) -> Option<Variant> {
+        let most = if self.logits == Dtype::F32 { 4 } else { 8 };
+        if self.logits.packet() != self.result.packet() || variant.smoothing || variant.moments {
+            return None;
+        }
+        let limits = self.binder.device.limits();
+        let widest =
+            limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x);
+        [variant.lanes, WIDE].into_iter().filter(|&lanes| lanes <= widest).find_map(|lanes| {
+            let held = vocab.div_ceil(BLOCK * lanes);
+            (held <= most).then_some(Variant { lanes, held, ..variant })
+        })
     }
 
     fn compile(&self, variant: Variant) -> wgpu::ComputePipeline {
@@ -152,7 +181,8 @@ impl<'l, O: Objective> Pipelines<'l, O> {
         let constants = [
             ("LOGITS", f64::from(self.logits.number())),
             ("RESULT", f64::from(self.result.number())),
-            ("LANES", f64::from(variant.lanes())),
+            ("LANES", f64::from(variant.lanes)),
+            ("HELD", f64::from(variant.held)),
             ("SOFTCAP", f64::from(u8::from(variant.softcap))),
             ("SMOOTHING", f64::from(u8::from(variant.smoothing))),
             ("MOMENTS", f64::from(u8::from(variant.moments))),

@@ -37,7 +37,7 @@ const PLAN: [&str; 6] = [
 ];
 
 /// The fixed parts, in the order of the stages.
-const FIXED: [&str; 9] = [
+const FIXED: [&str; 10] = [
     TYPES,
     include_str!("shader/common.wgsl"),
     include_str!("shader/math.wgsl"),
@@ -46,6 +46,7 @@ const FIXED: [&str; 9] = [
     include_str!("shader/stats.wgsl"),
     include_str!("shader/terms.wgsl"),
     include_str!("shader/grad.wgsl"),
+    include_str!("shader/held.wgsl"),
     include_str!("shader/fused.wgsl"),
 ];
 

@@ -174,7 +174,7 @@ impl<O: Objective> Pipelines<'_, O> {
         groups: u32,
         bindings: &[Binding<'_>],
     ) {
-        let (pipeline, _) = self.kernel(entry_point, Destination::Separate, &call.params);
-        recorder.run(&pipeline, bindings, groups);
+        let kernel = self.kernel(entry_point, Destination::Separate, &call.params);
+        recorder.run(&kernel.pipeline, bindings, groups);
     }
 }

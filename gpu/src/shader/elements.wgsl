@@ -50,14 +50,29 @@ fn columns_of(first: u32, kind: u32) -> Block {
     return Block(a, a + near, a + far, a + far + near);
 }
 
-// The block that begins with a packet of logits; no packet is read that lies behind the last.
-fn logits_block(packet: u32, last: u32) -> Block {
+// A block of logits as it lies in memory: four packets, or two of 16 bits.
+struct Packets {
+    a: vec4<u32>,
+    b: vec4<u32>,
+    c: vec4<u32>,
+    d: vec4<u32>,
+}
+
+// The block that begins with a packet; none is read that lies behind the last.
+fn logits_packets(packet: u32, last: u32) -> Packets {
     let a = logits[min(packet, last)];
     let b = logits[min(packet + LANES, last)];
-    if LOGITS == 0u {
-        return Block(a, b, logits[min(packet + 2u * LANES, last)], logits[min(packet + 3u * LANES, last)]);
+    if LOGITS != 0u {
+        return Packets(a, b, vec4<u32>(), vec4<u32>());
     }
-    return Block(quad_of(a, false), quad_of(a, true), quad_of(b, false), quad_of(b, true));
+    return Packets(a, b, logits[min(packet + 2u * LANES, last)], logits[min(packet + 3u * LANES, last)]);
+}
+
+fn block_of(packets: Packets) -> Block {
+    if LOGITS == 0u {
+        return Block(packets.a, packets.b, packets.c, packets.d);
+    }
+    return Block(quad_of(packets.a, false), quad_of(packets.a, true), quad_of(packets.b, false), quad_of(packets.b, true));
 }
 
 // Logits within the range of finite numbers.

@@ -1,9 +1,12 @@
-// All stages, a row at a time: its second reading finds it in cache. Rows of logits and results begin with a packet and share none.
+// All stages, a row at a time: it is held, or its second reading finds it in cache. Rows of logits and results begin with a packet and share none.
 
 // As many rows as a workgroup has: GROUP / LANES, LANES at least 32.
 var<workgroup> shared_rows: array<RowGrad, 8>;
 
-@compute @workgroup_size(256)
+// Invocations of a workgroup: more than one row's where rows are short.
+override WIDTH: u32 = max(LANES, GROUP);
+
+@compute @workgroup_size(WIDTH)
 fn fused(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
@@ -15,7 +18,13 @@ fn fused(
     let place = place_of(workgroup_of(group, groups), local);
     let slot = local / LANES;
     let inside = place.row < params.rows;
-    let part = part_of(place, local);
+    let row = row_of(place);
+    let held = held_row(row, place.lane);
+    var growing = held_growth(row, place.lane, held);
+    if HELD == 0u {
+        growing = lane_growth(row, place);
+    }
+    let part = part_of(place, row, growing, local);
     if inside && place.lane == 0u {
         let output = finished(row_inputs[params.first_row + place.row], part, array<f32, 4>());
         row_outputs[params.first_row + place.row] = output;
@@ -27,7 +36,11 @@ fn fused(
         return;
     }
     let grad = shared_rows[slot];
-    write_row(grad, place);
+    if HELD == 0u {
+        write_row(grad, place);
+    } else {
+        write_held(grad, place, held);
+    }
     let end = target_of(place.row).end;
     if place.lane == 0u && params.vocab % packet_size(RESULT) != 0u {
         store_packet(end, last_packet(end, grad, place.row));

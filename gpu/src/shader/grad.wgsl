@@ -77,7 +77,7 @@ fn source_block(to: Target, packet: u32, lane: u32, last: u32) -> Block {
     let first = (packet * packet_size(RESULT) + to.shift) / 4u;
     let quad = first + lane * quads;
     if (LOGITS == 0u) == (RESULT == 0u) {
-        return logits_block(first / quads + lane, last / quads);
+        return block_of(logits_packets(first / quads + lane, last / quads));
     }
     if LOGITS == 0u {
         let other = min(quad + 2u * LANES, last);
@@ -121,28 +121,36 @@ fn fill_row(entry: u32, to: Target, place: Place) {
 
 fn write_blocks(grad: RowGrad, to: Target, place: Place) {
     let size = packet_size(RESULT);
-    let start = params.result_start + place.row * params.result_stride;
     let last = (to.end * size + to.shift) / 4u - 1u;
     for (var number = place.split; to.first + number * (span() / size) < to.end; number += params.splits) {
         let packets = to.first + number * (span() / size);
-        let packet = packets + place.lane;
-        let column = packets * size - start;
-        let first = column + place.lane * size;
-        if packets + span() / size <= to.end && grad.column - column >= span() {
-            write_block(grad, first, packet, IGNORED, source_block(to, packets, place.lane, IGNORED), false);
+        if is_plain(grad, to, place.row, packets) {
+            write_block(grad, to, place, packets, source_block(to, packets, place.lane, IGNORED), true);
         } else {
-            write_block(grad, first, packet, to.end, source_block(to, packets, place.lane, last), true);
+            write_block(grad, to, place, packets, source_block(to, packets, place.lane, last), false);
         }
     }
 }
 
-// Writes the block whose first column and packet these are, as far as it lies before another packet.
-fn write_block(grad: RowGrad, first: u32, packet: u32, end: u32, bits: Block, may_be_target: bool) {
-    let columns = columns_of(first, RESULT);
-    let a = gradient(grad, columns.a, bits.a, may_be_target);
-    let b = gradient(grad, columns.b, bits.b, may_be_target);
-    let c = gradient(grad, columns.c, bits.c, may_be_target);
-    let d = gradient(grad, columns.d, bits.d, may_be_target);
+// The column of a packet of results.
+fn column_of(packet: u32, row: u32) -> u32 {
+    return packet * packet_size(RESULT) - (params.result_start + row * params.result_stride);
+}
+
+// Whether the block of results that begins with a packet is whole, and without the target.
+fn is_plain(grad: RowGrad, to: Target, row: u32, packet: u32) -> bool {
+    return packet + span() / packet_size(RESULT) <= to.end && grad.column - column_of(packet, row) >= span();
+}
+
+// Writes a lane's share of the block of results that begins with a packet.
+fn write_block(grad: RowGrad, to: Target, place: Place, packets: u32, bits: Block, plain: bool) {
+    let packet = packets + place.lane;
+    let end = select(to.end, IGNORED, plain);
+    let columns = columns_of(column_of(packet, place.row), RESULT);
+    let a = gradient(grad, columns.a, bits.a, !plain);
+    let b = gradient(grad, columns.b, bits.b, !plain);
+    let c = gradient(grad, columns.c, bits.c, !plain);
+    let d = gradient(grad, columns.d, bits.d, !plain);
     if RESULT == 0u {
         store_before(end, packet, bitcast<vec4<u32>>(a));
         store_before(end, packet + LANES, bitcast<vec4<u32>>(b));
@@ -162,11 +170,9 @@ fn store_before(end: u32, packet: u32, words: vec4<u32>) {
 
 // Where logits and results lie differently among their packets.
 fn write_packets(grad: RowGrad, to: Target, place: Place) {
-    let size = packet_size(RESULT);
-    let start = params.result_start + place.row * params.result_stride;
     for (var packet = to.first + place.split * LANES + place.lane; packet < to.end; packet += params.splits * LANES) {
-        let source = packet * size + to.shift;
-        let columns = columns_of(packet * size - start, RESULT);
+        let source = packet * packet_size(RESULT) + to.shift;
+        let columns = columns_of(column_of(packet, place.row), RESULT);
         let low = gradient(grad, columns.a, logit_quad(source), true);
         if RESULT == 0u {
             store_packet(packet, bitcast<vec4<u32>>(low));
@@ -178,7 +184,7 @@ fn write_packets(grad: RowGrad, to: Target, place: Place) {
 
 // The results of a row's last packet, where it begins in the row and ends behind it: padding keeps what it had.
 fn last_packet(packet: u32, grad: RowGrad, row: u32) -> vec4<u32> {
-    let column = packet * packet_size(RESULT) - (params.result_start + row * params.result_stride);
+    let column = column_of(packet, row);
     var words = result_packet(packet);
     for (var i = 0u; column + i < params.vocab; i++) {
         words = with_element(words, i, entry(grad, row, column + i));
@@ -191,7 +197,7 @@ fn mixed_packet(packet: u32, first_row: u32) -> vec4<u32> {
     let size = packet_size(RESULT);
     var row = first_row;
     // Before the first row it wraps around.
-    var column = packet * size - (params.result_start + row * params.result_stride);
+    var column = column_of(packet, row);
     var words = result_packet(packet);
     for (var i = 0u; i < size; i++) {
         if row < params.rows && column < params.vocab {

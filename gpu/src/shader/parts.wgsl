@@ -1,4 +1,5 @@
-// Parts of a row's statistics, and how those of a workgroup become one.
+// Parts of a row's statistics, and how those of a workgroup become one. Where a row has more lanes than memory is kept for (twice as many), the upper
+// half hands what it has to the lower one first.
 
 fn empty_part() -> Part {
     return Part(LOWEST, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, IGNORED, 0u);
@@ -69,9 +70,22 @@ var<workgroup> shared_maxima: array<f32, GROUP>;
 // The largest of the values of all lanes of a row.
 fn row_maximum(value: f32, local: u32) -> f32 {
     let lane = local % LANES;
-    shared_maxima[local] = value;
+    var largest = value;
+    if LANES > GROUP {
+        if local >= GROUP {
+            shared_maxima[local - GROUP] = value;
+        }
+        workgroupBarrier();
+        if local < GROUP {
+            largest = max(value, shared_maxima[local]);
+        }
+        workgroupBarrier();
+    }
+    if local < GROUP {
+        shared_maxima[local] = largest;
+    }
     workgroupBarrier();
-    for (var width = LANES / 2u; width > 0u; width /= 2u) {
+    for (var width = min(LANES, GROUP) / 2u; width > 0u; width /= 2u) {
         if lane < width {
             shared_maxima[local] = max(shared_maxima[local], shared_maxima[local + width]);
         }
@@ -83,13 +97,26 @@ fn row_maximum(value: f32, local: u32) -> f32 {
 // The statistics of all lanes of a row together, in the first of them.
 fn row_sum(part: Part, local: u32) -> Part {
     let lane = local % LANES;
-    shared_parts[local].part = part;
+    var sum = part;
+    if LANES > GROUP {
+        if local >= GROUP {
+            shared_parts[local - GROUP].part = part;
+        }
+        workgroupBarrier();
+        if local < GROUP {
+            sum = added(part, shared_parts[local].part);
+        }
+        workgroupBarrier();
+    }
+    if local < GROUP {
+        shared_parts[local].part = sum;
+    }
     workgroupBarrier();
-    for (var width = LANES / 2u; width > 0u; width /= 2u) {
+    for (var width = min(LANES, GROUP) / 2u; width > 0u; width /= 2u) {
         if lane < width {
             shared_parts[local].part = added(shared_parts[local].part, shared_parts[local + width].part);
         }
         workgroupBarrier();
     }
-    return shared_parts[local].part;
+    return shared_parts[local - lane].part;
 }

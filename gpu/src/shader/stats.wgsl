@@ -108,6 +108,8 @@ fn with_weights(before: Growing, levels: vec4<f32>, columns: vec4<u32>, target_c
 struct Row {
     start: u32,
     target_column: u32,
+    // Whether there is a row, and it has a target.
+    is_read: bool,
 }
 
 // The first column of a block, of all lanes; before the row it wraps around.
@@ -115,11 +117,17 @@ fn block_column(row: Row, number: u32) -> u32 {
     return number * span() - row.start % packet_size(LOGITS);
 }
 
-// A lane's share of a block of the row, without the target and what is not of the row.
-fn row_block(row: Row, number: u32, lane: u32) -> Block {
+// A lane's share of a block of the row, with what lies around the row.
+fn row_packets(row: Row, number: u32, lane: u32) -> Packets {
+    let size = packet_size(LOGITS);
+    return logits_packets((row.start + block_column(row, number)) / size + lane, (row.start + params.vocab - 1u) / size);
+}
+
+// The same without the target and what is not of the row.
+fn row_block(row: Row, number: u32, lane: u32, packets: Packets) -> Block {
     let size = packet_size(LOGITS);
     let column = block_column(row, number);
-    var bits = logits_block((row.start + column) / size + lane, (row.start + params.vocab - 1u) / size);
+    var bits = block_of(packets);
     let is_whole = column < params.vocab && column + span() <= params.vocab;
     if !is_whole || row.target_column - column < span() {
         let columns = columns_of(column + lane * size, LOGITS);
@@ -154,13 +162,29 @@ fn place_of(group: u32, local: u32) -> Place {
     return Place(slot / params.splits, slot % params.splits, local % LANES);
 }
 
+fn row_of(place: Place) -> Row {
+    if place.row >= params.rows {
+        return Row(0u, IGNORED, false);
+    }
+    let target_id = row_inputs[params.first_row + place.row].target_id;
+    let start = params.logits_start + place.row * params.logits_stride;
+    return Row(start, target_id - params.vocab_start, target_id != IGNORED);
+}
+
+fn with_packets(before: Growing, row: Row, number: u32, lane: u32, packets: Packets) -> Growing {
+    let first = block_column(row, number) + lane * packet_size(LOGITS);
+    return with_block(before, number, row_block(row, number, lane, packets), first, row.target_column);
+}
+
 // Every `splits`-th block of the row.
 fn lane_growth(row: Row, place: Place) -> Growing {
     var growing = ungrown();
+    if !row.is_read {
+        return growing;
+    }
     let end = params.vocab + row.start % packet_size(LOGITS);
     for (var number = place.split; number * span() < end; number += params.splits) {
-        let first = block_column(row, number) + place.lane * packet_size(LOGITS);
-        growing = with_block(growing, number, row_block(row, number, place.lane), first, row.target_column);
+        growing = with_packets(growing, row, number, place.lane, row_packets(row, number, place.lane));
     }
     return growing;
 }
@@ -191,7 +215,7 @@ fn grown_part(growing: Growing, largest: f32, row: Row, lane: u32) -> Part {
 // The column of the largest logit of a lane's share of a block, the first among equals. The block is read once more, which costs less than to carry
 // columns along.
 fn leader_of(row: Row, number: u32, lane: u32) -> u32 {
-    let bits = row_block(row, number, lane);
+    let bits = row_block(row, number, lane, row_packets(row, number, lane));
     let columns = columns_of(block_column(row, number) + lane * packet_size(LOGITS), LOGITS);
     let a = levels_of(bits.a);
     let b = levels_of(bits.b);
@@ -224,20 +248,11 @@ fn target_part(row: Row) -> Part {
     return part;
 }
 
-// The statistics of a row, or of what a workgroup has of it, in its first lane. Every invocation of the workgroup takes part.
-fn part_of(place: Place, local: u32) -> Part {
-    var row = Row(0u, IGNORED);
-    var growing = ungrown();
+// The statistics of a row, or of what a workgroup has of it, in its first lane, from what every lane has. Every invocation of the workgroup takes part.
+fn part_of(place: Place, row: Row, growing: Growing, local: u32) -> Part {
     var target_alone = empty_part();
-    if place.row < params.rows {
-        let target_id = row_inputs[params.first_row + place.row].target_id;
-        if target_id != IGNORED {
-            row = Row(params.logits_start + place.row * params.logits_stride, target_id - params.vocab_start);
-            growing = lane_growth(row, place);
-            if place.split == 0u && place.lane == 0u {
-                target_alone = target_part(row);
-            }
-        }
+    if row.is_read && place.split == 0u && place.lane == 0u {
+        target_alone = target_part(row);
     }
     let largest = row_maximum(max(growing.max, target_alone.max), local);
     var part = grown_part(growing, largest, row, place.lane);
@@ -254,7 +269,8 @@ fn row_stats(
     @builtin(local_invocation_index) local: u32,
 ) {
     let place = place_of(workgroup_of(group, groups), local);
-    let part = part_of(place, local);
+    let row = row_of(place);
+    let part = part_of(place, row, lane_growth(row, place), local);
     if place.row < params.rows && place.lane == 0u {
         parts[(params.first_row + place.row) * params.splits + place.split] = part;
     }

@@ -15,7 +15,7 @@ const SIZES: [usize; 14] = [7, 8, 9, 33, 511, 512, 513, 1027, 2047, 2049, 4095, 
 
 /// A problem with a target at every column where something begins or ends.
 fn at_boundaries(vocab: usize, objective: Builtin) -> Problem {
-    let edges = [0, 1, 3, 4, 7, 8, 511, 512, 1023, 1024, 2047, 2048, 4095, 4096, 8188];
+    let edges = [0, 1, 3, 4, 7, 8, 511, 512, 1023, 1024, 2047, 2048, 4095, 4096, 8188, 24_577];
     let inside = edges.into_iter().filter(|&edge| edge < vocab);
     let targets: Vec<i64> = inside.chain([vocab - 2, vocab - 1]).map(|edge| edge as i64).collect();
     let logits = Problem::random(targets.len(), vocab, vocab as u64).logits;
@@ -38,24 +38,32 @@ pub(crate) fn boundaries_of_packets_and_blocks() {
     of_type::<f16>(F16);
 }
 
-/// Rows that begin with a packet, so many that one kernel does all.
+/// Rows that begin with a packet, so many that one kernel does all: held by 32, 256 and 512 invocations, up to the longest that are.
 pub(crate) fn boundaries_in_one_kernel() {
-    for vocab in SIZES {
-        let problem = at_boundaries(vocab, Sft.into());
-        let rows = |problem: &Problem| {
-            let (logits, targets) = (problem.logits.repeat(4), problem.targets.repeat(4));
-            Problem::new(4 * problem.rows, vocab, logits, targets).objective(Sft.into())
-        };
-        let padding = vocab.next_multiple_of(8) - vocab;
-        let layout = Layout { offset: 0, padding, limit: None };
-        for_type::<f32>(&rows(&problem), F32, layout);
-        for_type::<bf16>(&rows(&problem), BF16, layout);
+    for vocab in SIZES.into_iter().chain([16_384, 16_385, 32_765, 32_768]) {
+        in_one_kernel::<f32>(vocab, F32);
+    }
+    for vocab in SIZES.into_iter().chain([32_768, 32_769, 65_533, 65_536]) {
+        in_one_kernel::<bf16>(vocab, BF16);
     }
 }
 
-fn for_type<T: HostElement + Storage>(problem: &Problem, rounding: Rounding, layout: Layout) {
-    let problem = problem.clone().rounded::<T>();
-    let actual = run::<T>(&problem, Way::InPlace, layout);
+fn in_one_kernel<T: HostElement + Storage>(vocab: usize, rounding: Rounding) {
+    let problem = at_boundaries(vocab, Sft.into());
+    let times = 16_usize.div_ceil(problem.rows);
+    let (mut logits, targets) = (problem.logits.repeat(times), problem.targets.repeat(times));
+    // Every third row has one logit far above the others, each in another invocation's share.
+    for (row, logits) in logits.chunks_mut(vocab).enumerate().step_by(3) {
+        logits[(1500 + 1201 * row) % vocab] += 120.0;
+    }
+    let problem = Problem::new(targets.len(), vocab, logits, targets).objective(Sft.into());
+    if vocab % 8 == 0 {
+        of_types::<T, f32>(&problem, F32);
+        of_types::<T, bf16>(&problem, BF16);
+    }
+    let padding = vocab.next_multiple_of(8) - vocab;
+    let problem = problem.rounded::<T>();
+    let actual = run::<T>(&problem, Way::InPlace, Layout { offset: 0, padding, limit: None });
     assert_outcome(&problem, &actual, &problem.oracle(), rounding.on_device());
 }
 

@@ -3,10 +3,11 @@
     count.py FILE...
 
 A file is the standard error of compile.c for one pipeline, with RADV_DEBUG=shaders,shaderstats; its name is ENTRY-LOGITS-RESULT, the types of the
-elements, and what is asked for. Counted are the loops that read packets of 16 bytes and take exponentials, and a pipeline without one as a whole.
-`all` is every instruction between the first and the last of the loop, whether it runs or not. `least` is the way through the loop with the fewest
-vector instructions that still reads, takes exponentials and writes: packets in the middle of a row; conditions are not looked at, so it may be too
-few. Elements are those of the packets that this way reads or writes, whichever are fewer.
+elements, and what is asked for. Counted are the loops that read packets of 16 bytes and take exponentials; where every lane holds its blocks of a row
+(`held BLOCKS by LANES`), the whole pipeline, with what it does once a row. `all` is every instruction between the first and the last of the loop,
+whether it runs or not. `least` is the way through the loop with the fewest vector instructions that still reads, takes exponentials and writes:
+packets in the middle of a row; conditions are not looked at, so it may be too few. Elements are those of the packets that this way reads or writes,
+whichever are fewer.
 """
 
 import re
@@ -14,6 +15,8 @@ import sys
 from pathlib import Path
 
 PACKET = {"f32": 4, "bf16": 8, "f16": 8}
+# Elements of a block.
+BLOCK = 16
 # No work of the scalar unit: waits and hints.
 HINTS = {"s_waitcnt", "s_waitcnt_depctr", "s_nop", "s_clause", "s_inst_prefetch", "s_endpgm", "s_code_end"}
 
@@ -63,21 +66,21 @@ def blocks_of(text):
     return pieces, following
 
 
-def least(pieces, following, first, last):
-    """The way from one piece to another with the fewest vector instructions among those that do what the pieces are for: reading packets, taking
-    exponentials, writing packets where any of them does."""
+def least(pieces, following, first, last, wanted):
+    """The way from one piece to another with the fewest vector instructions among those that read and write so many packets and take so many
+    exponentials."""
     counts = [tally(piece) for piece in pieces]
-    wanted = {what for what in ("load", "exp", "store") if any(counts[at][what] for at in range(first, last + 1))}
-    # By the next piece and what has been met so far: the vector instructions, and the way. Forward only, so in order.
-    best = {(first, frozenset()): (0, [])}
+    goal = tuple(wanted.values())
+    # By the next piece and what has been done so far: the vector instructions, and the way. Forward only, so in order.
+    best = {(first, tuple(0 for _ in goal)): (0, [])}
     for at in range(first, last + 1):
-        met_here = {what for what in wanted if counts[at][what]}
-        for met, (cost, way) in [(met, known) for (piece, met), known in best.items() if piece == at]:
+        for done, (cost, way) in [(done, known) for (piece, done), known in best.items() if piece == at]:
+            done = tuple(min(so_far + counts[at][what], wanted[what]) for so_far, what in zip(done, wanted))
             for piece in {last + 1} if at == last else {piece for piece in following[at] if at < piece <= last}:
-                key, known = (piece, met | met_here), (cost + counts[at]["vector"], way + [at])
+                key, known = (piece, done), (cost + counts[at]["vector"], way + [at])
                 if key not in best or best[key][0] > known[0]:
                     best[key] = known
-    return [line for piece in best[last + 1, frozenset(wanted)][1] for line in pieces[piece]]
+    return [line for piece in best[last + 1, goal][1] for line in pieces[piece]]
 
 
 def report(path):
@@ -88,12 +91,17 @@ def report(path):
     statistics = dict(re.findall(r"^([A-Za-z ]+): (\d+)$", body, re.M))
     pieces, following = blocks_of(body.split("\n\n")[0].removeprefix("disasm:"))
     end = next(at for at, piece in enumerate(pieces) if piece and piece[-1].startswith("s_endpgm"))
+    held = next((int(option.split()[1]) for option in options if option.startswith("held")), 0)
     regions = [(f"loop {i}", *loop) for i, loop in enumerate(loops_of(following)) if is_over_row(entry, pieces, *loop)]
-    for what, first, last in regions or [("whole", 0, end)]:
-        few = tally(least(pieces, following, first, last))
+    for what, first, last in [("whole", 0, end)] if held else regions:
         every = tally(line for piece in pieces[first : last + 1] for line in piece)
+        wanted = {what: min(every[what], 1) for what in ("load", "exp", "store")}
+        if held:
+            packets = held * BLOCK // PACKET[logits]
+            wanted = {"load": packets, "exp": 2 * held * BLOCK, "store": packets}
+        few = tally(least(pieces, following, first, last, wanted))
         ends = (few["load"] * PACKET[logits], few["store"] * PACKET[result])
-        elements = min(end for end in ends if end > 0)
+        elements = held * BLOCK or min(end for end in ends if end > 0)
         counts = [tally[kind] / elements for tally in (few, every) for kind in ("vector", "memory", "scalar")]
         yield " ".join([entry, logits, "→", result, *options]), what, elements, counts, statistics
 

@@ -21,7 +21,12 @@ export VK_DRIVER_FILES="$icd" VK_ICD_FILENAMES="$icd" RADV_FORCE_FAMILY="${FAMIL
 export RADV_DEBUG=shaders,shaderstats,nocache MESA_SHADER_CACHE_DISABLE=true
 for file in "$work"/spirv/*.spv; do
     name=$(basename "$file" .spv)
-    "$work/compile" "$file" "${name%%-*}" >"$work/device" 2>"$work/compiled/$name"
+    # The device that is none crashes now and then.
+    tries=0
+    until "$work/compile" "$file" "${name%%-*}" >"$work/device" 2>"$work/compiled/$name"; do
+        tries=$((tries + 1))
+        [ "$tries" -lt 9 ] || exit 1
+    done
 done
 echo "$(cat "$work/device"), $(dpkg-query --show mesa-vulkan-drivers 2>/dev/null || echo 'Mesa of unknown version')"
 python3 "$here/count.py" "$work"/compiled/*
