@@ -1,7 +1,5 @@
 //! A call that has been recorded, and the copy of its results to the host.
 
-use wgpu::util::DeviceExt;
-
 use crate::batch::Workspace;
 use crate::binder::Binder;
 use crate::error::Error;
@@ -48,13 +46,7 @@ impl Call {
                 mapped_at_creation: false,
             })
         };
-        let filled = |contents: &[u8]| {
-            device.create_buffer_init(&wgpu::util::BufferInitDescriptor {
-                label: Some("surprisal rows"),
-                contents,
-                usage: wgpu::BufferUsages::STORAGE,
-            })
-        };
+        let filled = |contents: &[u8]| binder.filled(contents, wgpu::BufferUsages::STORAGE);
         // A binding must not be empty.
         let least = size_of::<RowInput>() as u64;
         let (inputs, outputs) = match rows {

@@ -76,7 +76,7 @@ impl<O: Objective> Pipelines<'_, O> {
         gradient: &Gradient<'_>,
     ) -> Result<(), Error> {
         let result = gradient.of(logits);
-        let fused = logits.is_cached() && logits.rows_are_apart() && result.rows_are_apart();
+        let fused = logits.fits_on_chip() && logits.rows_are_apart() && result.rows_are_apart();
         if !fused {
             self.record_stats(recorder, logits, call, at)?;
             self.record_terms(recorder, logits.rows, call, at);

@@ -63,10 +63,10 @@ pub struct Matrix<'a> {
 
 /// Bytes of a packet.
 const PACKET: u64 = 16;
-/// Bytes of a row of which a device keeps several hundred in its second-level cache.
-const CACHED_ROW: u64 = 128 << 10;
+/// Bytes of a row that 512 invocations hold in 64 registers each, or of which a device keeps several hundred in its second-level cache.
+const ROW_ON_CHIP: u64 = 128 << 10;
 /// Rows from which a workgroup for each keeps a device busy.
-const CACHED_ROWS: u32 = 16;
+const ROWS_ON_CHIP: u32 = 16;
 
 impl<'a> Matrix<'a> {
     /// Rows without padding that begin at the start of the buffer.
@@ -168,9 +168,9 @@ impl<'a> Matrix<'a> {
         self.offset.is_multiple_of(PACKET) && (stride.is_multiple_of(PACKET) || self.rows <= 1)
     }
 
-    /// Whether the rows that a device works on at once are likely to stay in its cache, and are enough to keep it busy.
-    pub(crate) fn is_cached(&self) -> bool {
-        u64::from(self.vocab) * self.dtype.size() <= CACHED_ROW && self.rows >= CACHED_ROWS
+    /// Whether the rows that a device works on at once stay on its chip, and are enough to keep it busy.
+    pub(crate) fn fits_on_chip(&self) -> bool {
+        u64::from(self.vocab) * self.dtype.size() <= ROW_ON_CHIP && self.rows >= ROWS_ON_CHIP
     }
 
     /// Rows that a binding of `limit` bytes holds, wherever it begins.

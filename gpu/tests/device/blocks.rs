@@ -57,7 +57,7 @@ fn in_one_kernel<T: HostElement + Storage>(vocab: usize, rounding: Rounding) {
         logits[(1500 + 1201 * row) % vocab] += 120.0;
     }
     let problem = Problem::new(targets.len(), vocab, logits, targets).objective(Sft.into());
-    if vocab % 8 == 0 {
+    if vocab.is_multiple_of(8) {
         of_types::<T, f32>(&problem, F32);
         of_types::<T, bf16>(&problem, BF16);
     }
