@@ -9,7 +9,9 @@
 # that has torch, the expected numbers are computed anew.
 set -eu
 
-. "$(dirname -- "$0")/packaging/lib.sh"
+consumer=$(CDPATH='' cd -- "$(dirname -- "$0")/packaging" && pwd)
+. "$consumer/lib.sh"
+work_in "$@"
 minor=${version%.*}
 
 # numbers WHAT PROGRAM: the program prints the expected numbers.

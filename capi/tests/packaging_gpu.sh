@@ -7,7 +7,9 @@
 # Everything is made in WORK_DIR and stays there; without it, in a temporary folder that is removed.
 set -eu
 
-. "$(dirname -- "$0")/packaging/lib.sh"
+consumer=$(CDPATH='' cd -- "$(dirname -- "$0")/packaging" && pwd)
+. "$consumer/lib.sh"
+work_in "$@"
 
 # Without optimisation wgpu takes a third of the time to build.
 CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_CAPI_OPT_LEVEL=3

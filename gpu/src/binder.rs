@@ -28,6 +28,8 @@ pub(crate) struct Binder {
     pub(crate) cache: Option<wgpu::PipelineCache>,
     /// Totals of rows whose inputs hold their scale already.
     pub(crate) totals: wgpu::Buffer,
+    /// What is bound in place of class weights: a binding must not be empty.
+    pub(crate) no_weights: wgpu::Buffer,
     /// Uniforms of late, by their content: a steady step makes none.
     uniforms: Arc<Mutex<Uniforms>>,
 }
@@ -40,10 +42,15 @@ const KEPT: usize = 64;
 
 impl Binder {
     pub(crate) fn new(device: &wgpu::Device) -> Self {
-        let limit = device.limits().max_storage_buffer_binding_size;
-        let totals =
-            filled(device, bytemuck::bytes_of(&Totals::of_host()), wgpu::BufferUsages::STORAGE);
-        Self { device: device.clone(), limit, cache: None, totals, uniforms: Arc::default() }
+        let stored = |contents: &[u8]| filled(device, contents, wgpu::BufferUsages::STORAGE);
+        Self {
+            device: device.clone(),
+            limit: device.limits().max_storage_buffer_binding_size,
+            cache: None,
+            totals: stored(bytemuck::bytes_of(&Totals::of_host())),
+            no_weights: stored(bytemuck::bytes_of(&1.0_f32)),
+            uniforms: Arc::default(),
+        }
     }
 
     pub(crate) fn module(&self, source: String) -> wgpu::ShaderModule {

@@ -212,9 +212,9 @@ impl<'l, O: Objective> Pipelines<'l, O> {
 
 /// The class weights on the device.
 fn class_weights<O: Objective>(binder: &Binder, loss: &Loss<'_, O>) -> wgpu::Buffer {
-    // A binding must not be empty.
-    let weights = loss.given_class_weights().unwrap_or(&[1.0]);
-    binder.filled(bytemuck::cast_slice(weights), wgpu::BufferUsages::STORAGE)
+    let on_device =
+        |weights| binder.filled(bytemuck::cast_slice(weights), wgpu::BufferUsages::STORAGE);
+    loss.given_class_weights().map_or_else(|| binder.no_weights.clone(), on_device)
 }
 
 /// What the shaders need and wgpu does not check when it compiles them.

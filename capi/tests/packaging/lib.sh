@@ -1,19 +1,22 @@
-# What the packaging scripts share, to be sourced by them: $work is for all that they make, their first argument or a temporary folder.
+# What the packaging scripts share. They set `consumer`, the folder of this file, and call `work_in`.
 
-root=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
-if [ $# -gt 0 ]; then
-    mkdir -p "$1"
-    work=$(CDPATH='' cd -- "$1" && pwd)
-else
-    work=$(mktemp -d)
-    trap 'rm -rf "$work"' EXIT
-fi
-consumer=$root/capi/tests/packaging
+root=$(CDPATH='' cd -- "$consumer/../../.." && pwd)
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml")
 warnings="-Wall -Wextra -Wpedantic -Werror"
 
 # What the README's program prints: mean of -stop(p) ln p over the two tokens, and its gradient, in float64.
 expected="0.192041 -0.097123 0.060455 0.036668 0.001344 -0.025764 0.024420"
+
+# work_in [FOLDER]: sets $work, the folder for all that is made; a temporary one that is removed, unless one is named.
+work_in() {
+    if [ $# -gt 0 ]; then
+        mkdir -p "$1"
+        work=$(CDPATH='' cd -- "$1" && pwd)
+    else
+        work=$(mktemp -d)
+        trap 'rm -rf "$work"' EXIT
+    fi
+}
 
 say() { printf 'packaging: %s\n' "$*"; }
 fail() {

@@ -5,11 +5,9 @@
 #     capi/tests/packaging/toolchains.sh WORK_DIR
 set -eu
 
-folder=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
-root=$(CDPATH='' cd -- "$folder/../../.." && pwd)
-mkdir -p "${1:?}/toolchains"
-work=$(CDPATH='' cd -- "$1/toolchains" && pwd)
-. "$folder/lib.sh"
+consumer=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+. "$consumer/lib.sh"
+work_in "${1:?}/toolchains"
 
 host=x86_64-unknown-linux-gnu
 cat >"${work:?}/cargo" <<END

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::fmt;
 
 /// A node's index.
 pub(crate) type Expr = usize;
@@ -25,13 +26,16 @@ enum Node {
 }
 
 impl Node {
-    fn operands(self) -> Vec<Expr> {
-        match self {
-            Self::Literal(_) | Self::Input(_) => vec![],
-            Self::Negated(a) | Self::Call(_, a) => vec![a],
-            Self::Call2(_, a, b) | Self::Binary(_, a, b) => vec![a, b],
-            Self::Select { left, right, then, otherwise } => vec![left, right, then, otherwise],
-        }
+    fn operands(self) -> impl Iterator<Item = Expr> {
+        let operands = match self {
+            Self::Literal(_) | Self::Input(_) => [None; 4],
+            Self::Negated(a) | Self::Call(_, a) => [Some(a), None, None, None],
+            Self::Call2(_, a, b) | Self::Binary(_, a, b) => [Some(a), Some(b), None, None],
+            Self::Select { left, right, then, otherwise } => {
+                [Some(left), Some(right), Some(then), Some(otherwise)]
+            }
+        };
+        operands.into_iter().flatten()
     }
 }
 
@@ -150,19 +154,12 @@ pub(super) fn select(left: Expr, right: Expr, then: Expr, otherwise: Expr) -> Ex
 /// The body of a WGSL function that returns these values as one of a type.
 pub(crate) fn body(returns: &str, values: &[Expr], literals: &mut Literals) -> String {
     GRAPH.with_borrow(|graph| {
-        let mut order = Vec::new();
-        values.iter().for_each(|&expr| visit(&graph.nodes, expr, &mut order));
-        let name = |expr: Expr| {
-            let place = order.iter().position(|&known| known == expr);
-            place.map(|place| format!("v{place}")).unwrap_or_default()
-        };
+        let uses = Uses::of(values, &graph.nodes);
         let mut body = String::new();
-        for &expr in &order {
-            if let Some(&node) = graph.nodes.get(expr) {
-                body += &format!("    let {} = {};\n", name(expr), print(node, &name, literals));
-            }
+        for (place, node) in uses.nodes.iter().enumerate() {
+            body += &format!("    let v{place} = {};\n", uses.print(*node, literals));
         }
-        let values: Vec<String> = values.iter().map(|&expr| name(expr)).collect();
+        let values: Vec<String> = values.iter().map(|&expr| uses.name(expr).to_string()).collect();
         body + &format!("    return {returns}({});\n", values.join(", "))
     })
 }
@@ -170,38 +167,68 @@ pub(crate) fn body(returns: &str, values: &[Expr], literals: &mut Literals) -> S
 /// The names that these values are made of.
 pub(crate) fn inputs(values: &[Expr]) -> Vec<&'static str> {
     GRAPH.with_borrow(|graph| {
-        let mut order = Vec::new();
-        values.iter().for_each(|&expr| visit(&graph.nodes, expr, &mut order));
-        let input = |&expr: &Expr| match graph.nodes.get(expr) {
-            Some(&Node::Input(name)) => Some(name),
+        let input = |node| match node {
+            Node::Input(name) => Some(name),
             _ => None,
         };
-        order.iter().filter_map(input).collect()
+        Uses::of(values, &graph.nodes).nodes.into_iter().filter_map(input).collect()
     })
 }
 
-/// Adds an expression after all that it uses: an order that does not depend on what else the graph holds.
-fn visit(nodes: &[Node], expr: Expr, order: &mut Vec<Expr>) {
-    if order.contains(&expr) {
-        return;
-    }
-    let operands = nodes.get(expr).map(|node| node.operands()).unwrap_or_default();
-    operands.into_iter().for_each(|operand| visit(nodes, operand, order));
-    order.push(expr);
+/// The nodes that values use, each after all that it uses itself: an order that does not depend on what else the graph holds.
+struct Uses {
+    nodes: Vec<Node>,
+    /// Where among them an expression is.
+    places: Vec<Option<usize>>,
 }
 
-fn print(node: Node, name: &impl Fn(Expr) -> String, literals: &mut Literals) -> String {
-    match node {
-        Node::Literal(bits) => literals.print(in_range(f64::from_bits(bits))),
-        Node::Input(input) => input.to_owned(),
-        Node::Negated(a) => format!("-{}", name(a)),
-        Node::Call(function, a) => format!("{function}({})", name(a)),
-        Node::Call2(function, a, b) => format!("{function}({}, {})", name(a), name(b)),
-        Node::Binary(operator, a, b) => format!("{} {operator} {}", name(a), name(b)),
-        Node::Select { left, right, then, otherwise } => {
-            let (left, right) = (name(left), name(right));
-            format!("select({}, {}, {left} < {right})", name(otherwise), name(then))
+impl Uses {
+    fn of(values: &[Expr], nodes: &[Node]) -> Self {
+        let mut uses = Self { nodes: Vec::new(), places: vec![None; nodes.len()] };
+        values.iter().for_each(|&expr| uses.visit(nodes, expr));
+        uses
+    }
+
+    fn visit(&mut self, nodes: &[Node], expr: Expr) {
+        let Some(&node) = nodes.get(expr) else { return };
+        if self.place(expr).is_none() {
+            node.operands().for_each(|operand| self.visit(nodes, operand));
+            self.places[expr] = Some(self.nodes.len());
+            self.nodes.push(node);
         }
+    }
+
+    fn place(&self, expr: Expr) -> Option<usize> {
+        self.places.get(expr).copied().flatten()
+    }
+
+    fn name(&self, expr: Expr) -> Name {
+        Name(self.place(expr).unwrap_or_default())
+    }
+
+    fn print(&self, node: Node, literals: &mut Literals) -> String {
+        let name = |expr| self.name(expr);
+        match node {
+            Node::Literal(bits) => literals.print(in_range(f64::from_bits(bits))),
+            Node::Input(input) => input.to_owned(),
+            Node::Negated(a) => format!("-{}", name(a)),
+            Node::Call(function, a) => format!("{function}({})", name(a)),
+            Node::Call2(function, a, b) => format!("{function}({}, {})", name(a), name(b)),
+            Node::Binary(operator, a, b) => format!("{} {operator} {}", name(a), name(b)),
+            Node::Select { left, right, then, otherwise } => {
+                let (left, right) = (name(left), name(right));
+                format!("select({}, {}, {left} < {right})", name(otherwise), name(then))
+            }
+        }
+    }
+}
+
+/// What the shader calls a node.
+struct Name(usize);
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "v{}", self.0)
     }
 }
 
