@@ -251,7 +251,7 @@ surprisal_status surprisal_gpu_matrix_init(struct surprisal_gpu_matrix *matrix,
 
 /// Loss only, with per-row outputs on request. Waits for the device.
 ///
-/// `outputs` may be NULL; its arrays are memory of the host. No objective needs a workspace here; those of a group have no `outputs.weights`.
+/// `outputs` may be NULL; its arrays are memory of the host. No objective needs a workspace here.
 SURPRISAL_API
 SURPRISAL_NODISCARD
 surprisal_status surprisal_gpu_forward(const struct surprisal_gpu *gpu,

@@ -1,9 +1,10 @@
 //! What a backend of its own (a GPU, another language) needs of a loss: its rows with their denominators, its options, the coefficients of its
 //! gradient rows, and its report. The objective, the arithmetic of a token, the checks and the denominators stay here.
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Pair};
 use crate::error::{Argument, Error, check_len};
 pub use crate::grad::{Coefs, Options, RowValues, Term};
+use crate::ids::{Ids, Sequences};
 use crate::loss::context::Context;
 use crate::loss::{ExtrasScale, Loss};
 use crate::objective::{EXTRA_INPUTS, Objective, Real, TokenTerm};
@@ -65,6 +66,20 @@ pub struct PlanOptions<'a> {
     pub reduction: Reduction,
     /// [`Loss::grad_scale`].
     pub grad_scale: f32,
+}
+
+/// What a batch says of sequences and groups, where it was given; for the plans of group objectives.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct PlanSides<'a> {
+    /// [`Batch::groups`].
+    pub groups: Option<&'a [u32]>,
+    /// [`Batch::sequences`].
+    pub sequences: Option<Ids<'a>>,
+    /// [`Batch::pairs`].
+    pub pairs: Option<&'a [Pair]>,
+    /// [`Batch::keep`].
+    pub keep: Option<&'a [bool]>,
 }
 
 /// Coefficients of a gradient row: `dz[j] = (factor·exp(z'[j] − max) − uniform·w[j])·∂z'/∂z / logit_scale`, and in its place for the target
@@ -139,6 +154,13 @@ impl<O: Objective> Plan<'_, O> {
                 extra: context.extra(row),
             })
         })
+    }
+
+    /// The sequences and groups of the batch.
+    #[must_use]
+    pub fn sides(&self) -> PlanSides<'_> {
+        let Batch { groups, sequences, pairs, keep, .. } = *self.context.batch;
+        PlanSides { groups, sequences: sequences.map(|Sequences(offsets)| offsets), pairs, keep }
     }
 
     /// The gradient's coefficients of a row (an index of the batch) with this target; `None` where the row's gradient is 0.

@@ -16,7 +16,12 @@ pub enum Ids<'a> {
     I64(&'a [i64]),
 }
 
-impl Ids<'_> {
+impl<'a> Ids<'a> {
+    /// The ids, one after the other.
+    pub fn iter(self) -> impl Iterator<Item = i64> + 'a {
+        (0..self.len()).filter_map(move |index| self.get(index))
+    }
+
     pub(crate) fn len(self) -> usize {
         match self {
             Self::I32(ids) => ids.len(),

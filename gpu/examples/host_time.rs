@@ -46,7 +46,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         let other = 1e6 * start.elapsed().as_secs_f64() / CALLS as f64;
         println!("{:12} another loss:        {other:.1} us", objective.name());
-        let batch = Batch::new(&targets);
+        let offsets = [0, rows / 2, rows];
+        let batch = Batch::new(&targets).sequences(&offsets);
         let on_host = |encoder: &mut wgpu::CommandEncoder| {
             pipelines.forward_backward(encoder, matrix, &batch, Gradient::InPlace).map(drop)
         };

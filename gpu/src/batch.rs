@@ -4,6 +4,7 @@ mod calls;
 mod plan;
 pub(crate) mod prepare;
 mod report;
+mod upload;
 pub(crate) mod workspace;
 
 pub use report::{DeviceCall, PendingReport};

@@ -39,7 +39,8 @@ pub enum Error {
         /// Rows and columns that it has.
         actual: (u32, u32),
     },
-    /// The objective needs the sequence or the batch: use the stages, with the terms from the host.
+    /// The objective needs the sequence or the batch, and the logits of an output layer are never whole: use the stages, with the terms from the
+    /// host.
     NeedsTerms,
     /// The element types are not those of the pipelines.
     Types,

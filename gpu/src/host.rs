@@ -1,8 +1,8 @@
 //! The other way in: host slices in, host slices out, on a device that is picked here. For tests and small tools; a trainer embeds [`Pipelines`].
 
 use bytemuck::Pod;
-use surprisal::objective::{Objective, Scalars, TokenTerm};
-use surprisal::{Batch, Loss, LossReport, RowStats, Workspace, bf16, f16};
+use surprisal::objective::{Objective, TokenTerm};
+use surprisal::{Batch, Loss, LossReport, RowStats, bf16, f16};
 
 use crate::call::Call;
 use crate::device::Gpu;
@@ -46,7 +46,7 @@ pub struct DeviceOutcome {
     pub stats: Vec<RowStats>,
     /// Terms of every row.
     pub terms: Vec<TokenTerm>,
-    /// The rest. Its terms and weights are of no use where the objective is a group objective.
+    /// The rest.
     pub rows: RowResults,
 }
 
@@ -93,14 +93,8 @@ impl Gpu {
         logits: Matrix<'_>,
         batch: &Batch<'_>,
     ) -> Result<DeviceOutcome, Error> {
-        self.checked(|| {
-            if pipelines.loss().objective().group_plan().is_none() {
-                let rows = self.run(|encoder| pipelines.forward(encoder, logits, batch))?;
-                self.of_token(pipelines, logits, batch, rows)
-            } else {
-                self.of_group(pipelines, logits, batch)
-            }
-        })
+        let record = |encoder: &mut _| pipelines.forward(encoder, logits, batch);
+        self.run(pipelines, logits, batch, record)
     }
 
     /// Loss of whole rows on the device and its gradient there, by any objective. Waits for the results, but not for the gradient.
@@ -114,60 +108,25 @@ impl Gpu {
         batch: &Batch<'_>,
         gradient: Gradient<'_>,
     ) -> Result<DeviceOutcome, Error> {
-        self.checked(|| {
-            if pipelines.loss().objective().group_plan().is_none() {
-                let rows = self
-                    .run(|encoder| pipelines.forward_backward(encoder, logits, batch, gradient))?;
-                return self.of_token(pipelines, logits, batch, rows);
-            }
-            let outcome = self.of_group(pipelines, logits, batch)?;
-            let mut encoder = self.encoder();
-            let (stats, terms) = (&outcome.stats, &outcome.terms);
-            pipelines.logits_grad(&mut encoder, logits, batch, stats, terms, gradient)?;
-            self.queue().submit([encoder.finish()]);
-            Ok(outcome)
-        })
+        let record = |encoder: &mut _| pipelines.forward_backward(encoder, logits, batch, gradient);
+        self.run(pipelines, logits, batch, record)
     }
 
     /// Runs what a function records, and reads what it left of every row.
-    fn run(
+    fn run<O: Objective>(
         &self,
+        pipelines: &Pipelines<'_, O>,
+        logits: Matrix<'_>,
+        batch: &Batch<'_>,
         record: impl FnOnce(&mut wgpu::CommandEncoder) -> Result<Call, Error>,
-    ) -> Result<RowResults, Error> {
-        let mut encoder = self.encoder();
-        let call = record(&mut encoder)?;
-        self.queue().submit([encoder.finish()]);
-        call.read(self.device(), self.queue())
-    }
-
-    fn of_token<O: Objective>(
-        &self,
-        pipelines: &Pipelines<'_, O>,
-        logits: Matrix<'_>,
-        batch: &Batch<'_>,
-        rows: RowResults,
     ) -> Result<DeviceOutcome, Error> {
-        let report = rows.report(pipelines, batch, logits.vocab_total as usize)?;
-        Ok(DeviceOutcome { report, stats: rows.row_stats(), terms: rows.terms(), rows })
-    }
-
-    /// Stage 1 on the device, stage 2 with its group pass on the host: some 100 bytes a row cross over.
-    fn of_group<O: Objective>(
-        &self,
-        pipelines: &Pipelines<'_, O>,
-        logits: Matrix<'_>,
-        batch: &Batch<'_>,
-    ) -> Result<DeviceOutcome, Error> {
-        if logits.vocab != logits.vocab_total {
-            return Err(surprisal::Error::NeedsWholeRows.into());
-        }
-        let rows = self.run(|encoder| pipelines.row_stats(encoder, logits, batch))?;
-        let stats = rows.row_stats();
-        let mut terms = vec![TokenTerm::default(); stats.len()];
-        let vocab = logits.vocab_total as usize;
-        let mut scalars = vec![Scalars::DROPPED; stats.len()];
-        let workspace = Workspace::none().scalars(&mut scalars);
-        let report = pipelines.loss().token_terms(&stats, batch, vocab, &mut terms, workspace)?;
-        Ok(DeviceOutcome { report, stats, terms, rows })
+        self.checked(|| {
+            let mut encoder = self.encoder();
+            let call = record(&mut encoder)?;
+            self.queue().submit([encoder.finish()]);
+            let rows = call.read(self.device(), self.queue())?;
+            let report = rows.report(pipelines, batch, logits.vocab_total as usize)?;
+            Ok(DeviceOutcome { report, stats: rows.row_stats(), terms: rows.terms(), rows })
+        })
     }
 }

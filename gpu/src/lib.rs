@@ -66,9 +66,9 @@
 //! # }
 //! ```
 //!
-//! With a batch on the host, group objectives take three steps in the first way: [`Pipelines::row_stats`], then
-//! [`Loss::token_terms`](surprisal::Loss::token_terms) on the host, then [`Pipelines::logits_grad`]. The second way does so by itself. It
-//! costs a wait, and some 200 bytes a row that cross over.
+//! A batch on the host takes the same way: it is checked there, and what the kernels need of each row is uploaded with the call. Vocabulary shards and
+//! chunks of rows have the stages apart: [`Pipelines::row_stats`], then [`Loss::token_terms`](surprisal::Loss::token_terms) on the host, then
+//! [`Pipelines::logits_grad`].
 //!
 //! # The output layer
 //! [`LinearLoss`] takes hidden states and the weights of the output layer in place of logits, which are then never whole: chunks of rows go through a
@@ -101,7 +101,7 @@
 //! # }
 //! ```
 //!
-//! The products are those of [`Tiled`], which any device can make, or those of your own [`Gemm`]. Group objectives take their three steps here too:
+//! The products are those of [`Tiled`], which any device can make, or those of your own [`Gemm`]. Group objectives take three steps here:
 //! [`LinearLoss::row_stats`], the host's, [`LinearLoss::backward`].
 //!
 //! # Accuracy

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use surprisal::Loss;
 use surprisal::objective::Objective;
 
+use crate::batch::prepare::Prepare;
 use crate::binder::{Binder, GROUP, MOST_GROUPS};
 use crate::error::Error;
 use crate::layout::{Params, RowInput, RowOutput};
@@ -55,6 +56,8 @@ struct Compiled {
     /// By destination.
     modules: [OnceLock<wgpu::ShaderModule>; Destination::ALL.len()],
     pipelines: Mutex<HashMap<Variant, wgpu::ComputePipeline>>,
+    /// What checks and counts batches, for those that a call brings to the device.
+    prepare: OnceLock<Prepare>,
 }
 
 /// A loss, compiled for a device and for the element types of logits and gradient. Build it once.
@@ -98,8 +101,12 @@ impl<'l, O: Objective> Pipelines<'l, O> {
         loss.objective().check()?;
         let binder = Binder::new(device);
         let (generated, literals) = Generated::new(loss.objective());
-        let compiled =
-            Compiled { generated, modules: Default::default(), pipelines: Mutex::default() };
+        let compiled = Compiled {
+            generated,
+            modules: Default::default(),
+            pipelines: Mutex::default(),
+            prepare: OnceLock::new(),
+        };
         Ok(Self {
             compiled: Arc::new(compiled),
             literals: binder.uniform(literals),
@@ -172,6 +179,11 @@ impl<'l, O: Objective> Pipelines<'l, O> {
             let held = vocab.div_ceil(BLOCK * lanes);
             (held <= most).then_some(Variant { lanes, held, ..variant })
         })
+    }
+
+    /// What checks and counts batches.
+    pub(crate) fn prepare(&self) -> Prepare {
+        self.compiled.prepare.get_or_init(|| Prepare::new(&self.binder)).clone()
     }
 
     fn compile(&self, variant: Variant) -> wgpu::ComputePipeline {

@@ -48,24 +48,27 @@ impl<'a> Gradient<'a> {
 }
 
 impl<O: Objective> Pipelines<'_, O> {
-    /// Records statistics and loss of every row.
+    /// Records statistics and loss of every row, by any objective.
     ///
     /// # Errors
-    /// [`Error::Loss`] as [`Loss::forward`](surprisal::Loss::forward), [`Error::NeedsTerms`] for group objectives, [`Error::Limit`].
+    /// [`Error::Loss`] as [`Loss::forward`](surprisal::Loss::forward), [`Error::Types`], [`Error::Limit`].
     pub fn forward(
         &self,
         encoder: &mut wgpu::CommandEncoder,
         logits: Matrix<'_>,
         batch: &Batch<'_>,
     ) -> Result<Call, Error> {
-        self.check_whole(&logits)?;
+        if self.is_grouped() {
+            return self.record_uploaded(encoder, logits, batch, None);
+        }
+        check_whole(&logits)?;
         self.row_stats(encoder, logits, batch)
     }
 
     /// Records loss and gradient.
     ///
     /// # Errors
-    /// As [`Pipelines::forward`], and [`Error::Types`], [`Error::Buffer`] where gradient and logits overlap.
+    /// As [`Pipelines::forward`], and [`Error::Buffer`] where gradient and logits overlap.
     pub fn forward_backward(
         &self,
         encoder: &mut wgpu::CommandEncoder,
@@ -73,14 +76,18 @@ impl<O: Objective> Pipelines<'_, O> {
         batch: &Batch<'_>,
         gradient: Gradient<'_>,
     ) -> Result<Call, Error> {
-        self.check_whole(&logits)?;
         self.check_gradient(&logits, &gradient)?;
+        if self.is_grouped() {
+            return self.record_uploaded(encoder, logits, batch, Some(gradient));
+        }
+        check_whole(&logits)?;
         let call = self.begin(logits, batch)?;
         self.record_all(&mut self.recorder(encoder), logits, &call, 0, &gradient)?;
         Ok(call)
     }
 
-    /// Records stage 1 alone: statistics of every row, of whole rows or of a vocabulary shard. Read them with [`RowResults::row_stats`](crate::RowResults::row_stats).
+    /// Records stage 1 alone: statistics of every row, of whole rows or of a vocabulary shard. Read them with
+    /// [`RowResults::row_stats`](crate::RowResults::row_stats).
     ///
     /// # Errors
     /// As [`Pipelines::forward`], but for any objective.
@@ -119,14 +126,9 @@ impl<O: Objective> Pipelines<'_, O> {
         self.record_gradient(&mut self.recorder(encoder), logits, &call, 0, &gradient, false)
     }
 
-    pub(crate) fn check_whole(&self, logits: &Matrix<'_>) -> Result<(), Error> {
-        if self.loss.objective().group_plan().is_some() {
-            return Err(Error::NeedsTerms);
-        }
-        if logits.vocab != logits.vocab_total {
-            return Err(LossError::NeedsWholeRows.into());
-        }
-        Ok(())
+    /// Whether the objective is a group objective.
+    pub(crate) fn is_grouped(&self) -> bool {
+        self.loss.objective().group_plan().is_some()
     }
 
     pub(crate) fn check_gradient(
@@ -198,6 +200,11 @@ impl<O: Objective> Pipelines<'_, O> {
         let rows = rows(&plan, &params);
         Ok((params, rows))
     }
+}
+
+pub(crate) fn check_whole(logits: &Matrix<'_>) -> Result<(), Error> {
+    let is_whole = logits.vocab == logits.vocab_total;
+    if is_whole { Ok(()) } else { Err(LossError::NeedsWholeRows.into()) }
 }
 
 /// Checks that there are statistics and terms of so many rows.

@@ -1,7 +1,7 @@
 //! What a call left of every row, on the host.
 
-use surprisal::objective::{Objective, TokenTerm};
-use surprisal::{Batch, LossReport, RowStats};
+use surprisal::objective::{Objective, Scalars, TokenTerm};
+use surprisal::{Batch, LossReport, RowStats, Workspace};
 
 use crate::error::Error;
 use crate::layout::{IGNORED, INVALID, LOWEST, Params, Part, RowOutput};
@@ -107,7 +107,7 @@ impl RowResults {
         self.rows.iter().map(|row| row.stats.argmax).collect()
     }
 
-    /// The report of a per-token objective.
+    /// The report. Of a group objective the host runs the plan again, in f64, on the statistics of the rows.
     ///
     /// # Errors
     /// [`Error::Loss`].
@@ -117,7 +117,12 @@ impl RowResults {
         batch: &Batch<'_>,
         vocab_total: usize,
     ) -> Result<LossReport, Error> {
-        let plan = pipelines.loss().plan(batch, vocab_total)?;
-        Ok(plan.report(&self.row_stats(), &self.terms())?)
+        let (loss, stats, mut terms) = (pipelines.loss(), self.row_stats(), self.terms());
+        if !pipelines.is_grouped() {
+            return Ok(loss.plan(batch, vocab_total)?.report(&stats, &terms)?);
+        }
+        let mut scalars = vec![Scalars::DROPPED; stats.len()];
+        let workspace = Workspace::none().scalars(&mut scalars);
+        Ok(loss.token_terms(&stats, batch, vocab_total, &mut terms, workspace)?)
     }
 }

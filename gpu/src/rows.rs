@@ -20,7 +20,8 @@ pub(crate) fn narrow(value: f64) -> f32 {
     (value as f32).clamp(LOWEST, LARGEST)
 }
 
-fn class(target: usize) -> u32 {
+/// A class, as the device counts them.
+pub(crate) fn class(target: usize) -> u32 {
     u32::try_from(target).unwrap_or(IGNORED)
 }
 

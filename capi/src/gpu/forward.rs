@@ -71,7 +71,6 @@ impl Inputs<'_> {
         }
         // All that the core can refuse, before anything is compiled.
         loss.plan(&batch, self.logits.vocab)?;
-        self.outputs.check_for(&loss)?;
         let surprisal_gpu { gpu, compiled, .. } = self.gpu;
         let pipelines = compiled.get(gpu, loss, self.logits.dtype, result)?;
         let outcome = compute(&pipelines, &batch)?;
@@ -83,7 +82,7 @@ impl Inputs<'_> {
 
 /// Loss only, with per-row outputs on request. Waits for the device.
 ///
-/// `outputs` may be NULL; its arrays are memory of the host. No objective needs a workspace here; those of a group have no `outputs.weights`.
+/// `outputs` may be NULL; its arrays are memory of the host. No objective needs a workspace here.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn surprisal_gpu_forward(

@@ -1,12 +1,10 @@
 //! Per-row outputs, from what a device knows of every row.
 
 use ::surprisal_gpu::DeviceOutcome;
-use surprisal::objective::{Builtin, Objective};
-use surprisal::{Batch, Loss, RowStats};
+use surprisal::{Batch, RowStats};
 
 use crate::memory::{Checked, Output};
 use crate::outputs::OutputsInput;
-use crate::status::Failure;
 
 fn fill<T>(output: Option<Output<'_, T>>, checked: &Checked, values: impl IntoIterator<Item = T>) {
     let Some(output) = output else { return };
@@ -16,15 +14,6 @@ fn fill<T>(output: Option<Output<'_, T>>, checked: &Checked, values: impl IntoIt
 }
 
 impl OutputsInput<'_> {
-    /// Refuses what a device cannot tell.
-    pub(super) fn check_for(&self, loss: &Loss<'_, Builtin>) -> Result<(), Failure> {
-        if self.weights.is_some() && loss.objective().group_plan().is_some() {
-            let message = "are not known on a device for objectives of group scope";
-            return Err(Failure::option("weights", message));
-        }
-        Ok(())
-    }
-
     /// Writes the outputs.
     pub(super) fn write(self, checked: &Checked, batch: &Batch<'_>, outcome: DeviceOutcome) {
         let DeviceOutcome { stats, terms, rows, .. } = outcome;

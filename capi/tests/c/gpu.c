@@ -19,7 +19,7 @@ struct results {
     uint8_t correct[MOST_ROWS];
 };
 
-static surprisal_outputs outputs_of(struct results *to, int with_weights)
+static surprisal_outputs outputs_of(struct results *to)
 {
     static const surprisal_report initial = SURPRISAL_REPORT_INIT;
     surprisal_outputs outputs = SURPRISAL_OUTPUTS_INIT;
@@ -30,13 +30,13 @@ static surprisal_outputs outputs_of(struct results *to, int with_weights)
     outputs.nll = to->nll;
     outputs.log_probs = to->log_probs;
     outputs.entropy = to->entropy;
-    outputs.weights = with_weights ? to->weights : NULL;
+    outputs.weights = to->weights;
     outputs.argmax = to->argmax;
     outputs.correct = to->correct;
     return outputs;
 }
 
-static void compare(const struct results *device, const struct results *cpu, int with_weights)
+static void compare(const struct results *device, const struct results *cpu)
 {
     compare_reports(&device->report, &cpu->report);
     for (size_t row = 0; row < w.rows; row++) {
@@ -49,9 +49,7 @@ static void compare(const struct results *device, const struct results *cpu, int
         CHECK_CLOSE(device->entropy[row], cpu->entropy[row], 1e-5 * (1 + cpu->entropy[row]));
         CHECK_EQUAL(device->argmax[row], cpu->argmax[row]);
         CHECK_EQUAL(device->correct[row], cpu->correct[row]);
-        if (with_weights) {
-            CHECK_CLOSE(device->weights[row], cpu->weights[row], 1e-5 * (1 + fabs(cpu->weights[row])));
-        }
+        CHECK_CLOSE(device->weights[row], cpu->weights[row], 1e-5 * (1 + fabs(cpu->weights[row])));
     }
 }
 
@@ -80,7 +78,7 @@ static void loss_and_gradient(int which, int32_t dtype, int32_t result, int in_p
     z.row_stride = dz.row_stride = stride;
     z.dtype = dtype;
     dz.dtype = result;
-    surprisal_outputs outputs = outputs_of(&cpu, 1);
+    surprisal_outputs outputs = outputs_of(&cpu);
     static double memory[12 * MOST_ROWS + MOST_ELEMENTS];
     surprisal_workspace workspace = {sizeof workspace, memory, sizeof memory};
     surprisal_status status =
@@ -96,16 +94,15 @@ static void loss_and_gradient(int which, int32_t dtype, int32_t result, int in_p
     to.buffer = result_buffer;
     to.dtype = result;
 
-    int with_weights = !is_of_group(which);
-    outputs = outputs_of(&device, with_weights);
+    outputs = outputs_of(&device);
     status = surprisal_gpu_forward(gpu, &loss, &w.batch, &matrix, &outputs, &device.report, &detail);
     CHECK(status == SURPRISAL_OK, "forward: %s", detail.message);
-    compare(&device, &cpu, with_weights);
+    compare(&device, &cpu);
 
-    outputs = outputs_of(&device, with_weights);
+    outputs = outputs_of(&device);
     status = surprisal_gpu_forward_backward(gpu, &loss, &w.batch, &matrix, &to, &outputs, &device.report, &detail);
     CHECK(status == SURPRISAL_OK, "forward and backward: %s", detail.message);
-    compare(&device, &cpu, with_weights);
+    compare(&device, &cpu);
 
     status = surprisal_gpu_download(gpu, result_buffer, 0, got, result_bytes, &detail);
     CHECK(status == SURPRISAL_OK, "download: %s", detail.message);
@@ -281,7 +278,7 @@ static void fresh(void)
     c.batch = w.batch;
     c.z = surprisal_gpu_matrix_of(logits_buffer, SURPRISAL_DTYPE_F32, 4, 6);
     c.dz = surprisal_gpu_matrix_of(result_buffer, SURPRISAL_DTYPE_F32, 4, 6);
-    c.outputs = outputs_of(&c.results, 1);
+    c.outputs = outputs_of(&c.results);
 }
 
 static void refused(int line, surprisal_status status, const char *argument, int64_t index)
@@ -358,7 +355,6 @@ static void errors_of_losses(void)
     REFUSE(SURPRISAL_ERROR_OPTION, "objective", -1, c.loss.objective = 99);
     REFUSE(SURPRISAL_ERROR_OPTION, "label_smoothing", -1, c.loss.label_smoothing = 2);
     REFUSE(SURPRISAL_ERROR_OPTION, "tau", -1, c.loss.objective = SURPRISAL_OBJECTIVE_TALR; CHECK_OK(surprisal_loss_set(&c.loss, "tau", -1, NULL)));
-    REFUSE(SURPRISAL_ERROR_OPTION, "weights", -1, c.loss.objective = SURPRISAL_OBJECTIVE_TALR_AUTO);
     REFUSE(SURPRISAL_ERROR_OVERLAP, "nll", -1, c.outputs.nll = c.outputs.entropy);
     REFUSE(SURPRISAL_ERROR_MISALIGNED, "nll", -1, c.outputs.nll = (float *)((char *)c.results.nll + 1));
 

@@ -172,11 +172,6 @@ static inline surprisal_loss loss_of(int which)
     return loss;
 }
 
-static inline int is_of_group(int which)
-{
-    return which >= TALR_AUTO;
-}
-
 static inline void compare_reports(const surprisal_report *device, const surprisal_report *cpu)
 {
     CHECK_CLOSE(device->loss, cpu->loss, 1e-5 * (1 + fabs(cpu->loss)));

@@ -1,17 +1,18 @@
 //! The calls on device batches: the stages, with what checks and counts the batch before them and what adds up the report after them.
 
-use surprisal::Error as LossError;
 use surprisal::objective::{Objective, Token};
+use surprisal::{Batch, Error as LossError};
 
 use crate::batch::DeviceBatch;
 use crate::batch::prepare::{Preparation, params_of};
 use crate::batch::report::{DeviceCall, Reading};
+use crate::batch::upload::Upload;
 use crate::batch::workspace::Workspace;
 use crate::call::Call;
 use crate::error::Error;
 use crate::matrix::Matrix;
 use crate::pipelines::Pipelines;
-use crate::record::{Gradient, params};
+use crate::record::{Gradient, check_whole, params};
 use crate::recorder::Recorder;
 
 impl<O: Objective> Pipelines<'_, O> {
@@ -44,6 +45,24 @@ impl<O: Objective> Pipelines<'_, O> {
     ) -> Result<DeviceCall, Error> {
         self.check_gradient(&logits, &gradient)?;
         self.record_with(encoder, logits, batch, Some(gradient), workspace)
+    }
+
+    /// Records a call on a batch of the host, of which it brings to the device what a plan wants to know.
+    pub(crate) fn record_uploaded(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        logits: Matrix<'_>,
+        batch: &Batch<'_>,
+        gradient: Option<Gradient<'_>>,
+    ) -> Result<Call, Error> {
+        let plan = self.loss.plan(batch, logits.vocab_total as usize)?;
+        if batch.range().len() != batch.rows() {
+            return Err(LossError::NeedsWholeBatch.into());
+        }
+        let upload = Upload::new(&self.binder, &plan, self.loss.objective().inputs());
+        let (device, batch) = (&self.binder.device, upload.batch());
+        let workspace = Workspace::with_kernels(device, logits.rows, self.prepare())?;
+        Ok(self.record_with(encoder, logits, &batch, gradient, &workspace)?.call)
     }
 
     fn record_with(
@@ -113,9 +132,7 @@ impl<O: Objective> Pipelines<'_, O> {
         if logits.dtype != self.logits {
             return Err(Error::Types);
         }
-        if logits.vocab != logits.vocab_total {
-            return Err(LossError::NeedsWholeRows.into());
-        }
+        check_whole(logits)?;
         if batch.rows != logits.rows {
             let argument = surprisal::Argument::Targets;
             let (expected, actual) = (logits.rows as usize, batch.rows as usize);

@@ -38,6 +38,15 @@ impl Workspace {
     /// # Errors
     /// [`Error::Limit`] where the device cannot bind as much.
     pub fn new(device: &wgpu::Device, rows: u32) -> Result<Self, Error> {
+        Self::with_kernels(device, rows, Prepare::new(&Binder::new(device)))
+    }
+
+    /// The same with kernels that have been compiled.
+    pub(crate) fn with_kernels(
+        device: &wgpu::Device,
+        rows: u32,
+        prepare: Prepare,
+    ) -> Result<Self, Error> {
         let count = u64::from(rows.max(1));
         let limits = device.limits();
         let limit = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
@@ -66,7 +75,7 @@ impl Workspace {
             heads: buffer(count, size_of::<u32>())?,
             totals: buffer(1, size_of::<Totals>())?,
             staging: Staging::default(),
-            prepare: Prepare::new(&Binder::new(device)),
+            prepare,
             kept: Kept::default(),
             timestamps: None,
         })

@@ -11,7 +11,7 @@ use crate::linear::pass::Pass;
 use crate::linear::pipelines::LinearPipelines;
 use crate::linear::scratch::{Memory, Scratch};
 use crate::matrix::{Dtype, Matrix};
-use crate::record::check_known;
+use crate::record::{check_known, check_whole};
 use crate::rows::Rows;
 
 /// A loss over the logits of an output layer, `z = H·Wᵀ + bias`, which are computed a chunk of rows at a time and never whole.
@@ -87,8 +87,8 @@ impl<'a, 'l, O: Objective> LinearLoss<'a, 'l, O> {
     /// Records statistics and loss of every row: one product.
     ///
     /// # Errors
-    /// As [`Pipelines::forward`](crate::Pipelines::forward), and [`Error::Shape`], [`Error::Types`] where a bias or the gradient of a parameter is not
-    /// of f32, [`Error::Buffer`].
+    /// As [`Pipelines::forward`](crate::Pipelines::forward), [`Error::NeedsTerms`] for group objectives, and [`Error::Shape`], [`Error::Types`] where a
+    /// bias or the gradient of a parameter is not of f32, [`Error::Buffer`].
     pub fn forward(
         &self,
         encoder: &mut wgpu::CommandEncoder,
@@ -97,7 +97,7 @@ impl<'a, 'l, O: Objective> LinearLoss<'a, 'l, O> {
         scratch: &Scratch,
     ) -> Result<Call, Error> {
         let logits = self.check(hidden, &Gradients::new(), scratch)?;
-        self.pipelines.loss.check_whole(&logits)?;
+        self.check_at_once(&logits)?;
         Pass::new(self, hidden, batch, scratch, logits, |plan, _| Rows::from_plan(plan))?
             .stats(encoder)
     }
@@ -115,7 +115,7 @@ impl<'a, 'l, O: Objective> LinearLoss<'a, 'l, O> {
         scratch: &Scratch,
     ) -> Result<Call, Error> {
         let logits = self.check(hidden, &gradients, scratch)?;
-        self.pipelines.loss.check_whole(&logits)?;
+        self.check_at_once(&logits)?;
         Pass::new(self, hidden, batch, scratch, logits, |plan, _| Rows::from_plan(plan))?
             .fused(encoder, &gradients)
     }
@@ -161,6 +161,14 @@ impl<'a, 'l, O: Objective> LinearLoss<'a, 'l, O> {
             Rows::from_host(plan, params, stats, terms)
         })?
         .grad(encoder, &gradients)
+    }
+
+    /// Checks what all stages in one call want: a per-token objective, and whole rows.
+    fn check_at_once(&self, logits: &Matrix<'_>) -> Result<(), Error> {
+        if self.pipelines.loss.is_grouped() {
+            return Err(Error::NeedsTerms);
+        }
+        check_whole(logits)
     }
 
     /// Checks everything but the batch. What comes back are the logits of a chunk.

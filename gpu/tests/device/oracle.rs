@@ -1,7 +1,7 @@
 //! The device against the f64 oracle: the cases of the CPU, in every element type, way and objective, with bindings of every size.
 
-use crate::ways::{Layout, WAYS, Way, fused, run};
-use surprisal::objective::{Deft, Dft, Eaft, Objective, Sft, TalrAuto};
+use crate::ways::{Layout, Way, fused, run};
+use surprisal::objective::{Deft, Dft, Eaft, Sft, TalrAuto};
 use surprisal::{ExtrasScale, bf16, f16};
 use surprisal_gpu::HostElement;
 use surprisal_tests::cases::{Content, dressed, objectives, problem, problems};
@@ -16,10 +16,7 @@ pub(crate) fn check<T: HostElement + Storage>(
 ) {
     let problem = problem.clone().rounded::<T>();
     let oracle = problem.oracle();
-    for way in WAYS {
-        if problem.objective.group_plan().is_some() && way.is_fused() {
-            continue;
-        }
+    for way in Way::of(&problem.objective) {
         let rounding = if way == Way::SeparateF32 { F32 } else { rounding };
         let actual = run::<T>(&problem, way, layout);
         assert_outcome(&problem, &actual, &oracle, rounding.on_device());

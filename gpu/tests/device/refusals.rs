@@ -65,8 +65,13 @@ pub(crate) fn refusals() {
     let bf16 = matrix(Dtype::Bf16, 3, 4).unwrap();
     let sequences = batch.sequences(&[0, 3]);
     submit(|encoder| {
-        let group = talr.forward(encoder, bf16, &sequences).map(|_| ()).unwrap_err();
-        assert_eq!(group, Error::NeedsTerms);
+        let group = |batch: &Batch<'_>, encoder: &mut _| {
+            talr.forward(encoder, bf16, batch).map(|_| ()).unwrap_err()
+        };
+        let missing = LossError::Missing(Argument::Sequences);
+        assert_eq!(group(&batch, encoder), missing.into());
+        let part = sequences.row_range(0..3).part_of(0..3, 6);
+        assert_eq!(group(&part, encoder), LossError::NeedsWholeBatch.into());
         let call = talr.row_stats(encoder, bf16, &sequences);
         assert!(call.is_ok());
         let grad = talr.logits_grad(encoder, bf16, &sequences, &[], &[], Gradient::InPlace);

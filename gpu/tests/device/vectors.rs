@@ -1,12 +1,11 @@
 //! The device against every case that PyTorch computed in float64: in each way that the objective allows.
 
 use surprisal::LossReport;
-use surprisal::objective::Objective;
 use surprisal_tests::problem::{Outcome, Problem};
 use surprisal_tests::tolerance::{F32, F32_VECTORS, assert_outcome};
 use surprisal_tests::vectors::{Case, VectorFile, load_all};
 
-use crate::ways::{Layout, WAYS, run};
+use crate::ways::{Layout, Way, run};
 
 /// The expectation as an outcome.
 fn expected(case: &Case) -> Outcome {
@@ -35,8 +34,7 @@ fn check(file: &VectorFile) {
     let rounding = if is_exact(file) { F32 } else { F32_VECTORS };
     for case in &file.cases {
         let problem = Problem::from(case);
-        let is_grouped = problem.objective.group_plan().is_some();
-        for way in WAYS.into_iter().filter(|way| !(is_grouped && way.is_fused())) {
+        for way in Way::of(&problem.objective) {
             let (actual, mut expected) = (run::<f32>(&problem, way, Layout::PLAIN), expected(case));
             if rounding == F32_VECTORS {
                 keep_what_cancelled(&actual.nll, &mut expected.nll);

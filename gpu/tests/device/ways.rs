@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::batches::on_device;
 pub(crate) use crate::common::{Layout, Placed, gpu, submit};
-use surprisal::objective::{Builtin, TokenTerm};
+use surprisal::objective::{Builtin, Objective, TokenTerm};
 use surprisal::{Loss, OwnedWorkspace, RowStats};
 use surprisal_gpu::{Dtype, Gradient, HostElement, Pipelines};
 use surprisal_tests::problem::{Outcome, Problem};
@@ -42,9 +42,13 @@ pub(crate) const WAYS: [Way; 8] = [
 ];
 
 impl Way {
-    /// Whether it takes per-token objectives alone.
-    pub(crate) fn is_fused(self) -> bool {
-        matches!(self, Self::Separate | Self::SeparateF32 | Self::SameBuffer | Self::InPlace)
+    /// The ways that are tried with an objective. The kernels of a group objective take long to compile, and it is all the same to them to which type and
+    /// buffer the gradient goes.
+    pub(crate) fn of(objective: &Builtin) -> impl Iterator<Item = Self> {
+        let is_grouped = objective.group_plan().is_some();
+        let is_left_out =
+            move |way| is_grouped && matches!(way, Self::SeparateF32 | Self::SameBuffer);
+        WAYS.into_iter().filter(move |&way| !is_left_out(way))
     }
 }
 
