@@ -1,7 +1,9 @@
 //! The device and the CPU: long rows, matrices beyond one binding, objectives of one's own, per-row outputs.
 
-use surprisal::objective::{Dft, Input, Objective, Real, Sft, Token};
-use surprisal::{Batch, Logits, LogitsMut, Loss, Outputs, RowStats, Workspace, bf16};
+use surprisal::objective::{Dft, GroupPlan, Input, Objective, Over, Real, Sft, Statistic, Token};
+use surprisal::{
+    Batch, Logits, LogitsMut, Loss, Outputs, OwnedWorkspace, RowStats, Workspace, bf16,
+};
 use surprisal_gpu::{Dtype, Gradient, HostElement, Matrix, Pipelines};
 use surprisal_tests::problem::Problem;
 use surprisal_tests::storage::Storage;
@@ -34,7 +36,10 @@ fn agree_on<T: HostElement + Storage, O: Objective + Clone>(
     let mut cpu = vec![0.0_f32; z.len()];
     let logits = Logits::new(&z, rows, vocab).unwrap();
     let out = LogitsMut::new(&mut cpu, rows, vocab).unwrap();
-    let expected = loss.forward_backward(logits, batch, out).unwrap();
+    let mut workspace = OwnedWorkspace::new();
+    let workspace = workspace.lend(rows, vocab);
+    let expected =
+        loss.forward_backward_with(logits, batch, out, Outputs::new(), workspace).unwrap();
     let mut device = vec![T::round(9.0); z.len()];
     let outcome = gpu().forward_backward(&loss, &z, rows, vocab, batch, Some(&mut device)).unwrap();
     let close = |a: f64, b: f64| (a - b).abs() <= f64::from(NEAR) * b.abs().max(1.0);
@@ -98,6 +103,31 @@ pub(crate) fn inputs_of_ones_own() {
     let weights: Vec<f32> = (0..40).map(|row| 0.25 * (row % 3) as f32).collect();
     let batch = problem.batch().extra("margin", &margins).extra("weight", &weights);
     agree_on::<f32, _>(&problem, &batch, Margin, 0.0);
+    agree_on::<f32, _>(&problem, &batch, AboveMean, 0.0);
+}
+
+/// A group objective that asks for inputs of several kinds.
+#[derive(Clone)]
+struct AboveMean;
+
+impl Objective for AboveMean {
+    fn loss<R: Real>(&self, t: &Token<R>) -> R {
+        let [weight, ..] = t.extra;
+        -((weight - t.shared[0]).exp() * t.log_p)
+    }
+
+    fn inputs(&self) -> &'static [Input] {
+        &[Input::Extra("weight"), Input::RefLogProbs, Input::Extra("margin")]
+    }
+
+    fn group_plan(&self) -> Option<GroupPlan> {
+        Some(GroupPlan::of([Statistic::Mean.over(Over::Batch)]))
+    }
+
+    fn step<R: Real>(&self, _: usize, t: &Token<R>) -> R {
+        let [weight, margin, ..] = t.extra;
+        weight + margin * 0.5 + t.ref_log_p * 0.25
+    }
 }
 
 pub(crate) fn outputs_of_every_row() {
