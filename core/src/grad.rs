@@ -3,7 +3,7 @@
 use fearless_simd::Level;
 
 use crate::entry;
-use crate::kernel::{Affine, Any, Base, LogitMap, Row, RowMut};
+use crate::kernel::{Affine, Any, Base, LogitMap, Out, Row, RowMut};
 use crate::objective::Real;
 
 /// The options of a loss as numbers.
@@ -154,13 +154,21 @@ impl RowGrad<'_> {
         Real::weigh(slope * f64::from(self.map.scale), self.coefs.entry(p, p, weight)) as f32
     }
 
-    /// Makes entries of exponentials that were parked, in the result itself if that is f32. `at_max` is the exponential of the maximum.
+    /// Makes entries of exponentials that were parked, in the result itself if that is f32; others may be [`Out::cold`]. `at_max` is the exponential of
+    /// the maximum.
     #[inline]
-    pub(crate) fn finish(&self, level: Level, at_max: f64, parked: &[f32], out: &mut RowMut<'_>) {
+    pub(crate) fn finish(
+        &self,
+        level: Level,
+        at_max: f64,
+        parked: &[f32],
+        out: &mut RowMut<'_>,
+        cold: bool,
+    ) {
         let parked = parked.get(..out.as_row().len()).unwrap_or_default();
         let double = |(j, e): (usize, f32)| self.double(at_max, j, e, 1.0);
         match (self.affine(at_max), &mut *out) {
-            (Some(affine), _) => out.finish(level, parked, affine),
+            (Some(affine), _) => out.finish(level, parked, cold, affine),
             (None, Any::F32(row)) => {
                 row.iter_mut().enumerate().for_each(|(j, e)| *e = double((j, *e)));
             }
@@ -177,19 +185,19 @@ impl RowGrad<'_> {
         at_max: f64,
         start: usize,
         logits: Row<'_>,
-        out: &mut [f32],
+        out: Out<'_, f32>,
     ) {
         if let Some(affine) = self.affine(at_max) {
             return logits.entries(level, &self.base, out, affine.from(start));
         }
+        let Out { row, cold } = out;
         if self.map.cap.is_none() {
-            logits.entries(level, &self.base, out, Affine::IDENTITY);
-            return out
-                .iter_mut()
-                .enumerate()
-                .for_each(|(j, e)| *e = self.double(at_max, start + j, *e, 1.0));
+            let parked = Out { row: &mut *row, cold };
+            logits.entries(level, &self.base, parked, Affine::IDENTITY);
+            let entries = row.iter_mut().enumerate();
+            return entries.for_each(|(j, e)| *e = self.double(at_max, start + j, *e, 1.0));
         }
-        for (j, out) in out.iter_mut().enumerate() {
+        for (j, out) in row.iter_mut().enumerate() {
             let Some(z) = logits.get(j) else { break };
             #[expect(clippy::cast_possible_truncation, reason = "rounds to nearest")]
             let e = libm::exp(self.map.apply(z) - self.base.max) as f32;

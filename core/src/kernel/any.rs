@@ -7,7 +7,7 @@ use fearless_simd::Level;
 use half::{bf16, f16};
 
 use super::lanes::Lanes;
-use super::{Affine, Base, Moments, finish, max, sums};
+use super::{Affine, Base, Moments, Out, finish, max, sums};
 use crate::entry;
 
 /// The same thing of one of the element types.
@@ -81,12 +81,12 @@ impl<'a> Row<'a> {
     }
 
     /// See [`finish::entries`].
-    pub(crate) fn entries(self, level: Level, base: &Base, out: &mut [f32], entry: Affine<'_>) {
+    pub(crate) fn entries(self, level: Level, base: &Base, out: Out<'_, f32>, entry: Affine<'_>) {
         typed!(self, row => finish::entries(level, row, base, out, entry));
     }
 
     /// See [`finish::shift`].
-    pub(crate) fn shift(self, level: Level, out: &mut [f32], pivot: f32, by: f32) {
+    pub(crate) fn shift(self, level: Level, out: Out<'_, f32>, pivot: f32, by: f32) {
         typed!(self, row => finish::shift(level, row, out, pivot, by));
     }
 }
@@ -121,22 +121,22 @@ impl<'a> RowMut<'a> {
         typed!(self, row => entry::write(row, column, Lanes::lane_of(value)));
     }
 
-    /// Rounds values into entries.
-    pub(crate) fn copy(self, level: Level, source: &[f32]) {
+    /// Rounds values into entries, which may be [`Out::cold`].
+    pub(crate) fn copy(self, level: Level, source: &[f32], cold: bool) {
         match self {
             Self::F32(row) => row.iter_mut().zip(source).for_each(|(entry, value)| *entry = *value),
-            Self::Bf16(row) => finish::finish(level, source, row, Affine::IDENTITY),
-            Self::F16(row) => finish::finish(level, source, row, Affine::IDENTITY),
+            Self::Bf16(row) => finish::finish(level, source, Out { row, cold }, Affine::IDENTITY),
+            Self::F16(row) => finish::finish(level, source, Out { row, cold }, Affine::IDENTITY),
         }
     }
 
-    /// Exponentials become entries. Those of an f32 row are in the row itself, those of others in `source`.
+    /// Exponentials become entries. Those of an f32 row are in the row itself, those of others in `source`; others may be [`Out::cold`].
     #[inline]
-    pub(crate) fn finish(&mut self, level: Level, source: &[f32], entry: Affine<'_>) {
+    pub(crate) fn finish(&mut self, level: Level, source: &[f32], cold: bool, entry: Affine<'_>) {
         match self {
             Self::F32(row) => finish::finish_in_place(level, row, entry),
-            Self::Bf16(row) => finish::finish(level, source, row, entry),
-            Self::F16(row) => finish::finish(level, source, row, entry),
+            Self::Bf16(row) => finish::finish(level, source, Out { row, cold }, entry),
+            Self::F16(row) => finish::finish(level, source, Out { row, cold }, entry),
         }
     }
 }

@@ -23,7 +23,7 @@ pub use finish::Affine;
 pub(crate) use first::{Ahead, Half, TOGETHER, at_max, parked, parked_in_place, sums};
 pub use lanes::Lanes;
 pub use sums::Moments;
-pub use walk::{InPlace, Read, Split};
+pub use walk::{InPlace, Out, Read, Split};
 
 /// Entries of a row that are worked on at a time where there is no room for a whole one: 4 KiB of f32.
 pub(crate) const TILE: usize = 1024;

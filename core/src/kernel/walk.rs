@@ -4,6 +4,10 @@
 use fearless_simd::{Simd, f32x16};
 
 use super::lanes::{LANES, Lanes};
+use super::prefetch::ahead_of;
+
+/// How far ahead memory that will be written is asked for, in bytes.
+const AHEAD: usize = 4096;
 
 /// Entries of a block: four vectors, so that a loop has work that does not wait for its own results, and short sums.
 pub(super) const BLOCK: usize = 4 * LANES;
@@ -100,11 +104,31 @@ pub struct Read<'a, T>(pub(crate) &'a [T]);
 
 /// Reads the first, writes the second, which is as long.
 #[derive(Debug)]
-pub struct Split<'a, T, G>(pub(crate) &'a [T], pub(crate) &'a mut [G]);
+pub struct Split<'a, T, G>(pub(crate) &'a [T], pub(crate) Out<'a, G>);
+
+/// Entries that will be written.
+#[derive(Debug)]
+pub struct Out<'a, G> {
+    pub(crate) row: &'a mut [G],
+    /// Whether they are likely to be out of cache. A store waits for its line, and the next ones wait behind it: so the lines are asked for ahead.
+    pub(crate) cold: bool,
+}
 
 /// Reads and overwrites.
 #[derive(Debug)]
 pub struct InPlace<'a, T>(pub(crate) &'a mut [T]);
+
+impl<'a, G> Out<'a, G> {
+    /// Entries that were used just before, or will be again.
+    pub(crate) fn warm(row: &'a mut [G]) -> Self {
+        Self { row, cold: false }
+    }
+
+    /// Entries that nobody has looked at.
+    pub(crate) fn cold(row: &'a mut [G]) -> Self {
+        Self { row, cold: true }
+    }
+}
 
 impl<T> Default for Read<'_, T> {
     fn default() -> Self {
@@ -114,7 +138,7 @@ impl<T> Default for Read<'_, T> {
 
 impl<T, G> Default for Split<'_, T, G> {
     fn default() -> Self {
-        Self(&[], &mut [])
+        Self(&[], Out::warm(&mut []))
     }
 }
 
@@ -156,11 +180,15 @@ impl<S: Simd, T: Lanes, G: Lanes> Walk<S> for Split<'_, T, G> {
     #[inline(always)]
     fn each(&mut self, simd: S, mut visit: impl FnMut(usize, Block<S>) -> Block<S>) {
         let (blocks, rest) = self.0.as_chunks::<BLOCK>();
-        let (outs, out_rest) = self.1.as_chunks_mut::<BLOCK>();
+        let Out { row, cold } = &mut self.1;
+        let (outs, out_rest) = row.as_chunks_mut::<BLOCK>();
         let mut last = [G::ZERO; BLOCK];
         let mut start = 0;
         let outs = outs.iter_mut().chain([&mut last]);
         for (block, out) in blocks.iter().chain(&padded(rest)).zip(outs) {
+            if *cold {
+                ahead_of(out.as_ptr(), AHEAD);
+            }
             store(simd, visit(start, load(simd, block)), out);
             start += BLOCK;
         }

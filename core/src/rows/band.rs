@@ -5,7 +5,7 @@ use half::{bf16, f16};
 
 use super::second::{Place, Second};
 use crate::kernel::{
-    self, Ahead, Any, Base, Half, InPlace, Lanes, LogitMap, Read, Row, Split, TOGETHER,
+    self, Ahead, Any, Base, Half, InPlace, Lanes, LogitMap, Out, Read, Row, Split, TOGETHER,
 };
 use crate::stats::RowStats;
 
@@ -204,7 +204,7 @@ impl<'a> Band<'a> {
             let mut rooms = room.chunks_exact_mut(vocab.max(1));
             for (slot, place) in rows.iter_mut().zip(&mut *places) {
                 let (logits, own) = place.parts();
-                match own.or_else(|| rooms.next()) {
+                match own.or_else(|| rooms.next().map(Out::warm)) {
                     Some(own) => *slot = Split(T::of(logits), own),
                     None => *parked = false,
                 }

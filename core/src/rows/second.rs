@@ -6,7 +6,7 @@
 use fearless_simd::Level;
 
 use crate::grad::RowGrad;
-use crate::kernel::{Any, Row, RowMut, TILE};
+use crate::kernel::{Any, Out, Row, RowMut, TILE};
 
 /// Where a row's logits are, and where its result goes.
 #[derive(Debug, Default)]
@@ -24,9 +24,11 @@ impl Place<'_> {
 
     /// The logits, and the result where that is f32 elsewhere.
     #[inline]
-    pub(super) fn parts(&mut self) -> (Row<'_>, Option<&mut [f32]>) {
+    pub(super) fn parts(&mut self) -> (Row<'_>, Option<Out<'_, f32>>) {
         match self {
-            Self { logits: Some(logits), result: Some(Any::F32(out)) } => (*logits, Some(out)),
+            Self { logits: Some(logits), result: Some(Any::F32(out)) } => {
+                (*logits, Some(Out::cold(out)))
+            }
             _ => (self.logits(), None),
         }
     }
@@ -69,13 +71,13 @@ impl Second<'_> {
         if grad.coefs.prob().is_nan() || grad.inverse.is_nan() {
             return self.invalidate();
         }
-        let (level, at_max) = (self.level, self.at_max);
+        let (level, at_max, cold) = (self.level, self.at_max, self.place.logits.is_some());
         if !self.parked {
             self.each_part(|start, z, out| grad.again(level, at_max, start, z, out));
         }
         if let Some(out) = &mut self.place.result {
             if self.parked {
-                grad.finish(level, at_max, self.room, out);
+                grad.finish(level, at_max, self.room, out, cold);
             }
             grad.set_target(out);
         }
@@ -98,7 +100,8 @@ impl Second<'_> {
     }
 
     /// Writes a row whose logits `work` turns into f32 results: at once where the result is f32 elsewhere, else a tile at a time.
-    fn each_part(&mut self, work: impl Fn(usize, Row<'_>, &mut [f32])) {
+    fn each_part(&mut self, work: impl Fn(usize, Row<'_>, Out<'_, f32>)) {
+        let cold = self.place.logits.is_some();
         if let (logits, Some(out)) = self.place.parts() {
             return work(0, logits, out);
         }
@@ -107,9 +110,9 @@ impl Second<'_> {
         for start in (0..len).step_by(size) {
             let columns = start..len.min(start + size);
             let tile = self.room.get_mut(..columns.len()).unwrap_or_default();
-            work(start, self.place.logits().part(columns.clone()), tile);
+            work(start, self.place.logits().part(columns.clone()), Out::warm(tile));
             if let Some(out) = &mut self.place.result {
-                out.part(columns).copy(level, tile);
+                out.part(columns).copy(level, tile, cold);
             }
         }
     }
