@@ -40,14 +40,15 @@ fn small(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-/// A number of a row, by the input that it is; the extra inputs are counted.
-fn number(row: &PlanRow, input: Input, extra: usize) -> Option<f64> {
-    let log_p = |value: f64| value.max(IMPOSSIBLE.into());
+type Number = Box<dyn Fn(&PlanRow) -> f64>;
+
+/// The number of a row that an input is, if it is one; of the extra inputs this is the `extra`-th.
+fn number_of(input: Input, extra: usize) -> Option<Number> {
     match input {
-        Input::RefLogProbs => Some(log_p(row.ref_log_p)),
-        Input::OldLogProbs => Some(log_p(row.old_log_p)),
-        Input::Advantages => Some(row.advantage),
-        Input::Extra(_) => row.extra.get(extra).copied(),
+        Input::RefLogProbs => Some(Box::new(|row| row.ref_log_p.max(IMPOSSIBLE.into()))),
+        Input::OldLogProbs => Some(Box::new(|row| row.old_log_p.max(IMPOSSIBLE.into()))),
+        Input::Advantages => Some(Box::new(|row| row.advantage)),
+        Input::Extra(_) => Some(Box::new(move |row| row.extra[extra])),
         _ => None,
     }
 }
@@ -66,10 +67,8 @@ impl Upload {
         let token_weights = words.push(of_rows(&|row| row.token_weight));
         let (mut numbers, mut extra) = (Vec::new(), 0);
         for &input in inputs {
-            let is_number = rows.iter().flatten().all(|row| number(row, input, extra).is_some());
-            if is_number {
-                let of = |row: &PlanRow| number(row, input, extra).unwrap_or_default();
-                numbers.push((input, words.push(of_rows(&of))));
+            if let Some(number) = number_of(input, extra) {
+                numbers.push((input, words.push(of_rows(&*number))));
             }
             extra += usize::from(matches!(input, Input::Extra(_)));
         }
@@ -78,7 +77,8 @@ impl Upload {
         let sequences = sides.sequences.map(|offsets| {
             let offsets: Vec<u32> =
                 offsets.iter().map(|at| u32::try_from(at).unwrap_or_default()).collect();
-            (small(offsets.len() - 1), words.push(offsets))
+            let count = small(offsets.len() - 1);
+            (words.push(offsets), count)
         });
         let pairs = sides.pairs.map(|pairs| {
             let entries = pairs.iter().flat_map(|pair| [pair.chosen, pair.rejected].map(small));
@@ -92,7 +92,7 @@ impl Upload {
             token_weights,
             numbers,
             groups,
-            sequences: sequences.map(|(count, start)| (start, count)),
+            sequences,
             pairs,
             keep,
         }
