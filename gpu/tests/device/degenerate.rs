@@ -1,9 +1,9 @@
 //! Rows without a softmax, impossible targets, ignored rows, and batches where nothing counts.
 
-use surprisal::objective::{Builtin, Dft, Sft};
+use surprisal::objective::{Builtin, Dft, Rho1, Sft, TalrAuto};
 use surprisal_tests::problem::Problem;
 
-use crate::ways::{Layout, WAYS, run};
+use crate::ways::{Layout, WAYS, Way, run};
 
 const NAN: f32 = f32::NAN;
 const INF: f32 = f32::INFINITY;
@@ -97,9 +97,13 @@ pub(crate) fn ignored_rows_are_not_read() {
 }
 
 pub(crate) fn no_rows_are_a_report_of_zeros() {
-    let problem = Problem::new(0, 3, Vec::new(), Vec::new()).objective(Sft.into());
-    for way in WAYS {
-        let outcome = run::<f32>(&problem, way, Layout::PLAIN);
-        assert_eq!((outcome.report.loss, outcome.report.tokens), (0.0, 0), "{way:?}");
+    for objective in [Builtin::from(Sft), TalrAuto::default().into(), Rho1::default().into()] {
+        let mut problem = Problem::new(0, 3, Vec::new(), Vec::new()).objective(objective);
+        problem.cu_seqlens = Some(vec![0]);
+        problem.ref_log_probs = Some(Vec::new());
+        for way in Way::of(&objective) {
+            let outcome = run::<f32>(&problem, way, Layout::PLAIN);
+            assert_eq!((outcome.report.loss, outcome.report.tokens), (0.0, 0), "{way:?}");
+        }
     }
 }
