@@ -104,6 +104,12 @@
 //! The products are those of [`Tiled`], which any device can make, or those of your own [`Gemm`]. Group objectives take three steps here:
 //! [`LinearLoss::row_stats`], the host's, [`LinearLoss::backward`].
 //!
+//! # Cost
+//! One exponential for each logit and one more for its gradient. Loss and gradient of a per-token objective read each logit once where the registers
+//! of a workgroup hold the row: up to 32768 logits of f32 or 65536 of 16 bits on a device that was opened with 512 invocations a workgroup (half of
+//! it with WebGPU's default of 256), the gradient in f32 or 16 bits as the logits, without label smoothing or entropy; otherwise twice. Group
+//! objectives, fewer than 16 rows and rows that begin within a packet of 16 bytes go through the stages, which read twice.
+//!
 //! # Accuracy
 //! Devices compute in f32, with their own exp and log: −ln p and every entry of the gradient within 8 times the bounds of the CPU
 //! ([`surprisal::Loss`]), also where 1 − p is 1e-12: the target is left out of the sums. Entropy and Σp², which some objectives weigh by, are
