@@ -24,6 +24,8 @@ pub(crate) struct Binder {
     pub(crate) device: wgpu::Device,
     /// Bytes of a binding.
     pub(crate) limit: u64,
+    /// Invocations of a workgroup in one dimension, at most.
+    pub(crate) invocations: u32,
     /// Where compiled kernels are kept from one run of a program to the next.
     pub(crate) cache: Option<wgpu::PipelineCache>,
     /// Totals of rows whose inputs hold their scale already.
@@ -43,9 +45,12 @@ const KEPT: usize = 64;
 impl Binder {
     pub(crate) fn new(device: &wgpu::Device) -> Self {
         let stored = |contents: &[u8]| filled(device, contents, wgpu::BufferUsages::STORAGE);
+        let limits = device.limits();
+        let wide = limits.max_compute_workgroup_size_x;
         Self {
             device: device.clone(),
-            limit: device.limits().max_storage_buffer_binding_size,
+            limit: limits.max_storage_buffer_binding_size,
+            invocations: limits.max_compute_invocations_per_workgroup.min(wide),
             cache: None,
             totals: stored(bytemuck::bytes_of(&Totals::of_host())),
             no_weights: stored(bytemuck::bytes_of(&1.0_f32)),

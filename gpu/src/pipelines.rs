@@ -172,9 +172,7 @@ impl<'l, O: Objective> Pipelines<'l, O> {
         if self.logits.packet() != self.result.packet() || variant.smoothing || variant.moments {
             return None;
         }
-        let limits = self.binder.device.limits();
-        let widest =
-            limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x);
+        let widest = self.binder.invocations;
         [variant.lanes, WIDE].into_iter().filter(|&lanes| lanes <= widest).find_map(|lanes| {
             let held = vocab.div_ceil(BLOCK * lanes);
             (held <= most).then_some(Variant { lanes, held, ..variant })

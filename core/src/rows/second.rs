@@ -22,6 +22,12 @@ impl Place<'_> {
         self.logits.or_else(|| self.result.as_ref().map(RowMut::as_row)).unwrap_or_default()
     }
 
+    /// Whether the result lies elsewhere than the logits, where nobody has looked yet.
+    #[inline]
+    fn is_cold(&self) -> bool {
+        self.logits.is_some()
+    }
+
     /// The logits, and the result where that is f32 elsewhere.
     #[inline]
     pub(super) fn parts(&mut self) -> (Row<'_>, Option<Out<'_, f32>>) {
@@ -71,7 +77,7 @@ impl Second<'_> {
         if grad.coefs.prob().is_nan() || grad.inverse.is_nan() {
             return self.invalidate();
         }
-        let (level, at_max, cold) = (self.level, self.at_max, self.place.logits.is_some());
+        let (level, at_max, cold) = (self.level, self.at_max, self.place.is_cold());
         if !self.parked {
             self.each_part(|start, z, out| grad.again(level, at_max, start, z, out));
         }
@@ -101,7 +107,7 @@ impl Second<'_> {
 
     /// Writes a row whose logits `work` turns into f32 results: at once where the result is f32 elsewhere, else a tile at a time.
     fn each_part(&mut self, work: impl Fn(usize, Row<'_>, Out<'_, f32>)) {
-        let cold = self.place.logits.is_some();
+        let cold = self.place.is_cold();
         if let (logits, Some(out)) = self.place.parts() {
             return work(0, logits, out);
         }

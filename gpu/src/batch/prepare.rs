@@ -85,7 +85,8 @@ fn slot(argument: Argument) -> u32 {
     small(place.unwrap_or(SLOTS - 1))
 }
 
-fn small(value: usize) -> u32 {
+/// Counts of rows, of which a device has no more than this.
+pub(super) fn small(value: usize) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }
 

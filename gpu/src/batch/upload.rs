@@ -3,6 +3,7 @@
 use surprisal::backend::{Plan, PlanRow};
 use surprisal::objective::{Input, Objective};
 
+use crate::batch::prepare::small;
 use crate::batch::{Column, DeviceBatch};
 use crate::binder::Binder;
 use crate::layout::{IGNORED, IMPOSSIBLE};
@@ -33,11 +34,6 @@ impl Words {
         self.0.extend(entries);
         start
     }
-}
-
-/// Counts and offsets are at most the rows, of which a device has no more than this.
-fn small(count: usize) -> u32 {
-    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 type Number = Box<dyn Fn(&PlanRow) -> f64>;
